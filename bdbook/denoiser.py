@@ -1,0 +1,277 @@
+"""What the network predicts, what it is trained on, and how it becomes D(x0_hat, r) for any time r.
+
+A sampler never asks a network for x0. It asks for mean_r = V' D(x0_hat, r), the expected coefficients at time
+r, because x0_hat = (u - sigma eps) / alpha multiplies an error by 1 / alpha, up to 1e5 where blur is strong,
+while mean_s = mean_t alpha_s / alpha_t does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bdbook.errors import unknown
+from bdbook.processes import Process, Time, expand, ratio
+from bdbook.transforms import at_least_float32
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is known when the network is asked: the process, x_t, its coefficients u_t, and t."""
+
+    process: Process
+    x_t: Tensor
+    u_t: Tensor
+    t: Time
+
+    @property
+    def alpha(self) -> Tensor:
+        return self.process.alpha(self.t).to(self.u_t)
+
+    @property
+    def sigma(self) -> Tensor:
+        return self.process.sigma(self.t).to(self.u_t)
+
+
+class Prediction(Protocol):
+    """A parametrisation. `out` is the network's output as coefficients, V' net(x_t, t); all are (B, C, H, W)."""
+
+    def mean(self, seen: Observed, out: Tensor, r: Time) -> Tensor:
+        """V' D(x0_hat, r), in the basis."""
+
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+        """V' x0_hat, in the basis."""
+
+    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+        """What the network should have said, in pixels."""
+
+
+class _FromX0:
+    """Parametrisations whose x0_hat is well conditioned: D(x0_hat, r) = alpha_r x0_hat."""
+
+    def mean(self, seen, out, r):
+        return seen.process.alpha(r).to(seen.u_t) * self.x0(seen, out)
+
+
+@dataclass(frozen=True)
+class PredictEps:
+    """The noise, in pixels: the papers' choice. Source: Ho et al. 2020; HS Eq. 6, 21; Lee Eq. 10."""
+
+    def mean(self, seen, out, r):
+        step = ratio(seen.process.alpha(r), seen.process.alpha(seen.t))
+        return step.to(out) * (seen.u_t - seen.sigma * out)
+
+    def x0(self, seen, out):
+        return (seen.u_t - seen.sigma * out) / seen.alpha
+
+    def target(self, seen, x0, noise):
+        return noise
+
+
+@dataclass(frozen=True)
+class PredictX0(_FromX0):
+    """The clean image. Source: HS app. B; Bansal Eq. 1."""
+
+    def x0(self, seen, out):
+        return out
+
+    def target(self, seen, x0, noise):
+        return x0
+
+
+@dataclass(frozen=True)
+class PredictV(_FromX0):
+    """v = alpha eps - sigma x per frequency; x0 = (alpha u_t - sigma v) / (alpha^2 + sigma^2).
+
+    Source: Salimans & Ho 2022, here without assuming alpha^2 + sigma^2 = 1, which blur breaks.
+    """
+
+    def x0(self, seen, out):
+        a, sigma = seen.alpha, seen.sigma
+        return (a * seen.u_t - sigma * out) / (a**2 + sigma**2)
+
+    def target(self, seen, x0, noise):
+        basis = seen.process.basis
+        return basis.inverse(seen.alpha * basis.forward(noise) - seen.sigma * basis.forward(x0))
+
+
+@dataclass(frozen=True)
+class PredictResidual(_FromX0):
+    """The clean image less x_t: x0_hat = x_t + out. Source: Daras et al. 2022 (soft diffusion)."""
+
+    def x0(self, seen, out):
+        return seen.u_t + out
+
+    def target(self, seen, x0, noise):
+        return x0 - seen.x_t
+
+
+@dataclass(frozen=True)
+class PredictLessBlurred:
+    """The step to the mean one grid point earlier: D(x0_hat, t - 1/N) = x_t + out. Source: Rissanen et al. 2022.
+
+    It knows no x0_hat (blur has underflowed), so it serves exactly the steps t -> t - 1/N of a tabulated process.
+    """
+
+    def mean(self, seen, out, r):
+        asked, known = expand(r), self._earlier(seen)
+        if not torch.allclose(asked, known.to(asked), rtol=0, atol=1e-9):
+            raise ValueError(
+                f"a LESS_BLURRED network knows the mean at t - 1/{seen.process.steps} only, but was asked for it at "
+                f"{asked.flatten().tolist()[:2]}; use process.times() (every step) and the rule ihdm(delta)"
+            )
+        return seen.u_t + out
+
+    def x0(self, seen, out):
+        return seen.u_t + out
+
+    def target(self, seen, x0, noise):
+        return seen.process.mean(x0, self._earlier(seen).flatten()) - seen.x_t
+
+    def _earlier(self, seen: Observed) -> Tensor:
+        if seen.process.steps is None:
+            raise ValueError(f"LESS_BLURRED needs a tabulated process; {seen.process.name} is continuous in t")
+        # Rounding to the table keeps 1/N - 1/N at 0 and not at -1e-17.
+        n = seen.process.steps
+        return (torch.round(expand(seen.t) * n) - 1) / n
+
+
+@dataclass(frozen=True)
+class Spectral(_FromX0):
+    """Spectral preconditioning: EDM's c_skip and c_out, one of each per frequency, from the data's spectrum.
+
+    With m, v the data's mean and variance per coefficient (float64, (1, C|1, H, W)):
+
+        x0_hat = m + c_skip (u_t - alpha m) + c_out V' out
+        c_skip = alpha v / (alpha^2 v + sigma^2),     c_out = sqrt(v sigma^2 / (alpha^2 v + sigma^2))
+
+    so that out = 0 is the Wiener filter, the exact denoiser of Gaussian data, and `out` has unit variance to
+    predict: it is only what is not Gaussian. Source: Karras et al. 2022 Table 1, per frequency: this book.
+    """
+
+    mean0: Tensor
+    variance0: Tensor
+
+    def coefficients(self, seen: Observed) -> tuple[Tensor, Tensor, Tensor]:
+        """(m, c_skip, c_out), computed in float64, in u_t's dtype."""
+        process, v = seen.process, self.variance0.to(seen.u_t.device)
+        c_skip, c_out = wiener(process.alpha(seen.t).to(v), process.sigma(seen.t).to(v), v)
+        return self.mean0.to(seen.u_t), c_skip.to(seen.u_t), c_out.to(seen.u_t)
+
+    def x0(self, seen, out):
+        m, c_skip, c_out = self.coefficients(seen)
+        return m + c_skip * (seen.u_t - seen.alpha * m) + c_out * out
+
+    def target(self, seen, x0, noise):
+        m, c_skip, c_out = self.coefficients(seen)
+        basis = seen.process.basis
+        error = basis.forward(x0) - m - c_skip * (seen.u_t - seen.alpha * m)
+        # A frequency without noise or without variance is known: nothing to predict there.
+        return basis.inverse(torch.where(c_out > 0, error / torch.where(c_out > 0, c_out, 1.0), 0.0))
+
+
+def wiener(alpha: Tensor, sigma: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """(c_skip, c_out): gain and posterior standard deviation of the best estimate of u_x from u_t.
+
+    For u_x of the given variance and u_t = alpha u_x + sigma eps, elementwise; with neither signal nor noise in
+    u_t the gain is 0 and the deviation that of the data.
+    """
+    total = alpha**2 * variance + sigma**2
+    safe = torch.where(total > 0, total, 1.0)
+    gain = torch.where(total > 0, alpha * variance / safe, 0.0)
+    return gain, torch.sqrt(torch.where(total > 0, variance * sigma**2 / safe, variance))
+
+
+EPS, X0, V = PredictEps(), PredictX0(), PredictV()
+RESIDUAL, LESS_BLURRED = PredictResidual(), PredictLessBlurred()
+PREDICTIONS = {"eps": EPS, "x0": X0, "v": V, "residual": RESIDUAL, "less_blurred": LESS_BLURRED}
+
+
+def prediction(name: str) -> Prediction:
+    """A parametrisation by name; "spectral" is not here since it needs the data's spectrum (oracle.Gaussian)."""
+    if name not in PREDICTIONS:
+        raise unknown("prediction", name, [*PREDICTIONS, "spectral"])
+    return PREDICTIONS[name]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One answer of the network at (x_t, t), to be read at any time r. pixels: its output, (B, C, H, W)."""
+
+    seen: Observed
+    pixels: Tensor
+    predicts: Prediction
+
+    @cached_property
+    def out(self) -> Tensor:
+        return self.seen.process.basis.forward(self.pixels)
+
+    def mean(self, r: Time) -> Tensor:
+        """V' D(x0_hat, r)."""
+        return self.predicts.mean(self.seen, self.out, r)
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """x0_hat in pixels (for LESS_BLURRED the less blurred image)."""
+        return self.seen.process.basis.inverse(self.predicts.x0(self.seen, self.out))
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A network, the process it was trained for, and what it predicts.
+
+    net: (x_t (B, C, H, W), t (B,) in x_t's dtype) -> (B, C, H, W). autocast: a dtype (torch.bfloat16) to run
+    the network alone in; transforms stay in float32.
+    """
+
+    net: Callable[[Tensor, Tensor], Tensor]
+    process: Process
+    predicts: Prediction = EPS
+    autocast: torch.dtype | None = None
+
+    def estimate(self, x_t: Tensor, t: Time) -> Estimate:
+        """Ask the network once."""
+        x_t = at_least_float32(x_t)
+        times = expand(t).flatten().to(x_t).expand(len(x_t))
+        with torch.autocast(x_t.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            out = self.net(x_t, times)
+        seen = Observed(self.process, x_t, self.process.basis.forward(x_t), t)
+        return Estimate(seen, out.to(x_t.dtype), self.predicts)
+
+    def __call__(self, x_t: Tensor, t: Time) -> Tensor:
+        """x0_hat, (B, C, H, W) in pixels."""
+        return self.estimate(x_t, t).x0_hat
+
+    def means(self, x_t: Tensor, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+        """(mean_t, mean_s) in the basis; see Estimate.mean."""
+        answer = self.estimate(x_t, t)
+        return answer.mean(t), answer.mean(s)
+
+
+def loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    """Mean squared error of what the network predicts, per image: (B,). x0, noise: (B, C, H, W); t: (B,).
+
+    EPS: HS Eq. 24, Lee Eq. 10. X0: HS app. B. LESS_BLURRED: Rissanen et al. 2022. SPECTRAL: the eps loss
+    weighted, per frequency, by (alpha^2 v + sigma^2) / (alpha^2 v).
+    """
+    x_t = denoiser.process.sample(x0, t, noise)
+    answer = denoiser.estimate(x_t, t)
+    target = answer.predicts.target(answer.seen, at_least_float32(x0), at_least_float32(noise))
+    return ((answer.pixels - target) ** 2).flatten(1).mean(1)
+
+
+def soft_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    """Soft score matching: |C_t (x0_hat - x0)|^2, mean per image (B,). Source: Daras et al. 2022."""
+    x_t = denoiser.process.sample(x0, t, noise)
+    answer = denoiser.estimate(x_t, t)
+    basis = denoiser.process.basis
+    error = answer.mean(t) - denoiser.process.alpha(t).to(answer.seen.u_t) * basis.forward(at_least_float32(x0))
+    return (error**2).flatten(1).mean(1)
+
+
+LOSSES = {"plain": loss, "soft": soft_loss}

@@ -1,0 +1,18 @@
+"""Words for the mistake that everyone makes: a name that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> ValueError:
+    """An error to raise when `given` is not one of the `known` names of a `kind` of thing.
+
+    `raise unknown("recipe", "photo-ddpm", recipes)` says: unknown recipe 'photo-ddpm': did you mean
+    'photos-ddpm'? Known recipes: leaves-ddpm, photos-ddpm.
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(str(given), names, n=1)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else "."
+    return ValueError(f"unknown {kind} {given!r}{hint} Known {kind}s: {', '.join(names)}.")

@@ -1,0 +1,121 @@
+"""The exact Gaussian laboratory: for Gaussian data every denoiser, sampler and error is a closed form.
+
+If the coefficients u_x are independent Gaussians, the best denoiser is a Wiener filter, a sampler is a linear
+map with added Gaussian noise, and the law of its samples follows by propagating a mean and a variance per
+frequency. No training, no sampling, no error bars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bdbook.denoiser import Denoiser, Spectral, wiener
+from bdbook.processes import Process, Time
+from bdbook.samplers import Rule, pairs
+from bdbook.transforms import Basis, Pixel
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Data whose coefficients in `basis` are independent N(mean, variance): float64, (1, C|1, H, W)."""
+
+    basis: Basis
+    variance: Tensor
+    mean: Tensor | None = None
+
+    def __post_init__(self):
+        if (self.variance < 0).any():
+            raise ValueError(f"variance had a negative entry, {self.variance.min():.3g}; expected v >= 0 per frequency")
+        mean = torch.zeros_like(self.variance) if self.mean is None else self.mean
+        object.__setattr__(self, "variance", self.variance.double())
+        object.__setattr__(self, "mean", mean.double())
+
+    def sample(self, count: int, generator: torch.Generator, channels: int = 1) -> Tensor:
+        """count images, (count, channels, H, W) float64."""
+        shape = (count, channels, *self.variance.shape[-2:])
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return self.basis.inverse(self.mean + self.variance.sqrt() * noise)
+
+    def marginal(self, process: Process, t: Time) -> tuple[Tensor, Tensor]:
+        """Mean and variance of u_t: alpha m, alpha^2 v + sigma^2."""
+        self._require_same_basis(process)
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        return alpha * self.mean, alpha**2 * self.variance + sigma**2
+
+    def prediction(self) -> Spectral:
+        """Spectral preconditioning with this spectrum."""
+        return Spectral(self.mean, self.variance)
+
+    def denoiser(self, process: Process) -> Denoiser:
+        """The exact denoiser E[x0 | x_t]: spectral preconditioning around a network that says nothing.
+
+        It is used by the samplers through the same code as a trained network.
+        """
+        self._require_same_basis(process)
+        return Denoiser(lambda x_t, t: torch.zeros_like(x_t), process, self.prediction())
+
+    def sampler_error(
+        self, process: Process, times: Tensor, rule: Rule, start: tuple[Tensor, Tensor] | None = None
+    ) -> SamplerError:
+        """The law of u at times[-1] when `rule` walks down `times` with the exact denoiser.
+
+        start: (mean, variance) of u at times[0], per frequency; None for the exact marginal there, a pair of
+        zeros and ones for a standard normal prior. The target is the exact marginal at times[-1], so that the
+        error is the sampler's alone.
+        """
+        self._require_same_basis(process)
+        grid = list(pairs(times))
+        mean, variance = self.marginal(process, grid[0][0]) if start is None else start
+        for t, s in grid:
+            carry, refresh = rule(process, t, s)
+            alpha_t, alpha_s = process.alpha(t), process.alpha(s)
+            gain, _ = wiener(alpha_t, process.sigma(t), self.variance)
+            # u_s = alpha_s x0_hat + c (u_t - alpha_t x0_hat) + tau n with x0_hat = m + gain (u_t - alpha_t m)
+            transfer = carry + (alpha_s - carry * alpha_t) * gain
+            mean = alpha_s * self.mean + transfer * (mean - alpha_t * self.mean)
+            variance = transfer**2 * variance + refresh**2
+        target_mean, target_variance = self.marginal(process, grid[-1][1])
+        shape = torch.broadcast_shapes(variance.shape, target_variance.shape)
+        return SamplerError(*(m.expand(shape) for m in (mean, variance, target_mean, target_variance)))
+
+    def _require_same_basis(self, process: Process) -> None:
+        if process.basis != self.basis and not isinstance(process.basis, Pixel):
+            raise ValueError(
+                f"the data's variance is given in {self.basis} but {process.name} is diagonal in {process.basis}; "
+                "measure the spectrum in the process's basis"
+            )
+        if process.basis != self.basis:
+            raise ValueError(
+                f"{process.name} is defined in pixels; make it with basis={self.basis} (white noise is the same in "
+                "every orthonormal basis)"
+            )
+
+
+@dataclass(frozen=True)
+class SamplerError:
+    """What a sampler draws and what it should draw: means and variances per frequency, float64, (1, C|1, H, W)."""
+
+    mean: Tensor
+    variance: Tensor
+    target_mean: Tensor
+    target_variance: Tensor
+
+    @property
+    def ratio(self) -> Tensor:
+        """Sampled variance over true variance."""
+        return self.variance / self.target_variance
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(sampled || true) per frequency, nats; their sum is the KL of the images."""
+        r = self.ratio
+        return 0.5 * (r - 1 - torch.log(r) + (self.mean - self.target_mean) ** 2 / self.target_variance)
+
+    @property
+    def w2(self) -> Tensor:
+        """Squared 2-Wasserstein distance per frequency; their sum is that of the images."""
+        spread = self.variance.sqrt() - self.target_variance.sqrt()
+        return (self.mean - self.target_mean) ** 2 + spread**2

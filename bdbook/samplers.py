@@ -1,0 +1,206 @@
+"""Every sampler of the sources is one line: degrade, carry, refresh.
+
+    u_s = mean_s + c (u_t - mean_t) + tau n,     mean_r = V' D(x0_hat, r),  n standard normal.
+
+A rule says what to carry and how much to refresh: (process, t, s) -> (c, tau), float64, per frequency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from bdbook.denoiser import Denoiser, Estimate
+from bdbook.errors import unknown
+from bdbook.processes import Process, Time, ratio
+
+Rule = Callable[[Process, Time, Time], tuple[Tensor, Tensor]]
+
+
+def ancestral(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    """The exact posterior q(u_s | u_t, x0): c = a sigma_s^2 / sigma_t^2, a = alpha_t / alpha_s.
+
+    Equal to the (mean, variance) form of HS Eq. 18 and Ho et al. 2020 Eq. 7, without its divisions by
+    sigma_{t|s}. tau^2 = sigma_s^2 (1 - a^2 sigma_s^2 / sigma_t^2) = sigma_s^2 sigma_{t|s}^2 / sigma_t^2.
+    """
+    alpha_t, sigma_t, alpha_s, sigma_s = process.coefficients(t, s)
+    _needs_noise(process, sigma_t, "ancestral")
+    a, shrink = ratio(alpha_t, alpha_s), (sigma_s / sigma_t) ** 2
+    # 1 - a^2 shrink = 1 - SNR_t / SNR_s is never negative but by rounding.
+    return a * shrink, sigma_s * torch.sqrt((1 - a**2 * shrink).clamp_min(0))
+
+
+def ddim(process: Process, t: Time, s: Time, eta: float = 0.0) -> tuple[Tensor, Tensor]:
+    """DDIM: eta = 0 carries all of the estimated noise, eta = 1 is `ancestral`. Source: Song et al. 2020."""
+    alpha_t, sigma_t, _, sigma_s = process.coefficients(t, s)
+    _needs_noise(process, sigma_t, "ddim")
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta was {eta}; expected 0 (deterministic) to 1 (ancestral)")
+    tau = eta * ancestral(process, t, s)[1]
+    return (torch.sqrt((sigma_s**2 - tau**2).clamp_min(0)) / sigma_t).expand_as(alpha_t), tau
+
+
+def naive(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    """Restore, then degrade again: c = 0. Source: Bansal Algorithm 1."""
+    zero = torch.zeros_like(process.coefficients(t, s)[0])
+    return zero, zero
+
+
+def tacos(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    """x_s = x_t - D(x0_hat, t) + D(x0_hat, s): c = 1. Source: Bansal Algorithm 2."""
+    zero = torch.zeros_like(process.coefficients(t, s)[0])
+    return zero + 1, zero
+
+
+def momentum(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    """c = sigma_s^2 / sigma_t^2, tau^2 = sigma_t^2 - sigma_s^2. Source: Daras et al. 2022 (soft diffusion).
+
+    It refreshes with the forward process's noise and not the posterior's, so it keeps the marginal only as
+    s -> t. It needs a sigma that does not fall with t.
+    """
+    alpha_t, sigma_t, _, sigma_s = process.coefficients(t, s)
+    _needs_noise(process, sigma_t, "momentum")
+    if (sigma_s > sigma_t).any():
+        raise ValueError(f"momentum needs noise that grows with t, but {process.name}'s falls from s to t")
+    return ((sigma_s / sigma_t) ** 2).expand_as(alpha_t), torch.sqrt(sigma_t**2 - sigma_s**2)
+
+
+def ihdm(delta: float = 0.025) -> Rule:
+    """Re-blur and add white noise of standard deviation delta. Source: Rissanen et al. 2022; HS Eq. 11.
+
+    delta is for data in [-1, 1]: the authors' 0.0125 = 1.25 sigma is for [0, 1].
+    """
+    if not delta >= 0:
+        raise ValueError(f"delta was {delta}; expected a standard deviation of 0 or more")
+
+    def rule(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+        zero = torch.zeros_like(process.coefficients(t, s)[0])
+        return zero, zero + delta
+
+    return rule
+
+
+RULES: dict[str, Rule] = {
+    "ancestral": ancestral,
+    "ddim": ddim,
+    "naive": naive,
+    "tacos": tacos,
+    "momentum": momentum,
+    "ihdm": ihdm(),
+}
+
+
+def rule(name: str) -> Rule:
+    """A rule by name (ddim with eta = 0, ihdm with delta = 0.025)."""
+    if name not in RULES:
+        raise unknown("rule", name, RULES)
+    return RULES[name]
+
+
+def step(estimate: Estimate, t: Time, s: Time, rule: Rule, noise: Tensor | None = None) -> Tensor:
+    """One reverse step t -> s: u_s = mean_s + c (u_t - mean_t) + tau n. Returns x_s, (B, C, H, W).
+
+    estimate: the denoiser's answer at (x_t, t). noise: white, in pixels, (B, C, H, W); may be None where the
+    rule refreshes nothing.
+    """
+    process = estimate.seen.process
+    carry, refresh = rule(process, t, s)
+    u_s = estimate.mean(s)
+    if carry.any():  # LESS_BLURRED knows no mean_t, and IHDM's rule carries nothing
+        u_s = u_s + carry.to(u_s) * (estimate.seen.u_t - estimate.mean(t))
+    if refresh.any():
+        if noise is None:
+            raise ValueError("this rule refreshes noise at this step, but noise was None; pass white noise like x_t")
+        u_s = u_s + refresh.to(u_s) * process.basis.forward(noise.to(u_s))
+    return process.basis.inverse(u_s)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A point of a reverse trajectory: x at time t, and the answer of the network that led to it."""
+
+    t: float
+    x: Tensor
+    estimate: Estimate
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """The clean image as it was guessed one time earlier, (B, C, H, W)."""
+        return self.estimate.x0_hat
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    x_T: Tensor,
+    times: Tensor,
+    rule: Rule = ancestral,
+    generator: torch.Generator | None = None,
+) -> Iterator[Step]:
+    """Walk from x_T at times[0] to times[-1], yielding a Step after each step.
+
+    x_T: (B, C, H, W). times: decreasing, in [0, 1], e.g. process.times(250). generator: source of the noise;
+    the same generator state gives the same images.
+    """
+    for t, s in pairs(times):
+        estimate = denoiser.estimate(x_T, t)
+        noise = torch.randn(x_T.shape, generator=generator, device=x_T.device, dtype=x_T.dtype)
+        x_T = step(estimate, t, s, rule, noise)
+        yield Step(s, x_T, estimate)
+
+
+def pairs(times: Tensor) -> Iterator[tuple[float, float]]:
+    """Consecutive (t, s) of a decreasing grid."""
+    grid = torch.as_tensor(times, dtype=torch.float64).flatten().tolist()
+    if len(grid) < 2 or any(s >= t for t, s in pairwise(grid)):
+        raise ValueError(
+            f"times were {grid[:4]}{'...' if len(grid) > 4 else ''}; expected at least two, strictly decreasing, "
+            "from 1 towards 0, e.g. process.times(250)"
+        )
+    return pairwise(grid)
+
+
+def last(steps: Iterator[Step]) -> Step:
+    """The end of a trajectory."""
+    end = None
+    for end in steps:  # noqa: B007
+        pass
+    if end is None:
+        raise ValueError("the trajectory was empty")
+    return end
+
+
+def lee_euler(estimate: Estimate, i: int, noise: Tensor | None = None) -> Tensor:
+    """Lee's reverse diffusion step x_i -> x_{i-1}: Anderson's SDE discretised by Euler, with eps predicted.
+
+        x_{i-1} = 2 x_i - U A_i^(1/2) U' x_i + U (I - A_i) U' s + U (I - A_i)^(1/2) U' n
+        s = -U (I - A-bar_i)^(-1/2) U' eps_hat
+
+    Source: Lee Eq. 11, 12, 27, with two slips mended: the exponent of I - A-bar_i in the score is -1/2 (Eq. 12
+    prints 1) and the index is i (their i + 1 needs a beta_{N+1}). Not of the one-step
+    form: its coefficient of u_t is 2 - A_i^(1/2) whatever x0_hat is.
+    """
+    process, u = estimate.seen.process, estimate.seen.u_t
+    if process.steps is None:
+        raise ValueError(f"lee_euler needs a tabulated process, but {process.name} is continuous in t")
+    t, s = i / process.steps, (i - 1) / process.steps
+    alpha_t, sigma_t, alpha_s, _ = process.coefficients(t, s)
+    a = ratio(alpha_t, alpha_s)  # A_i^(1/2)
+    eps_hat = (u - estimate.mean(t)) / sigma_t.to(u)
+    score = -eps_hat / sigma_t.to(u)
+    beta = 1 - a**2
+    u = (2 - a).to(u) * u + beta.to(u) * score
+    if noise is not None:
+        u = u + torch.sqrt(beta).to(u) * process.basis.forward(noise.to(u))
+    return process.basis.inverse(u)
+
+
+def _needs_noise(process: Process, sigma_t: Tensor, rule: str) -> None:
+    if (sigma_t == 0).any():
+        raise ValueError(
+            f"{rule} divides by sigma_t, but {process.name} has no noise at t; use tacos or naive for cold diffusion"
+        )
