@@ -10,9 +10,10 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> ValueError:
     """An error to raise when `given` is not one of the `known` names of a `kind` of thing.
 
     `raise unknown("recipe", "photo-ddpm", recipes)` says: unknown recipe 'photo-ddpm': did you mean
-    'photos-ddpm'? Known recipes: leaves-ddpm, photos-ddpm.
+    'photos-ddpm'? Known: leaves-ddpm, photos-ddpm.
     """
     names = sorted(known)
-    nearest = difflib.get_close_matches(str(given), names, n=1)
-    hint = f": did you mean {nearest[0]!r}?" if nearest else "."
-    return ValueError(f"unknown {kind} {given!r}{hint} Known {kind}s: {', '.join(names)}.")
+    spelling = {name.casefold(): name for name in names}  # "DDPM" is as near to "ddpm" as can be
+    nearest = difflib.get_close_matches(str(given).casefold(), spelling, n=1)
+    hint = f": did you mean {spelling[nearest[0]]!r}?" if nearest else "."
+    return ValueError(f"unknown {kind} {given!r}{hint} Known: {', '.join(names)}.")

@@ -33,6 +33,12 @@ class Gaussian:
         object.__setattr__(self, "variance", self.variance.double())
         object.__setattr__(self, "mean", mean.double())
 
+    @classmethod
+    def fit(cls, basis: Basis, images: Tensor) -> Gaussian:
+        """Mean and variance of the coefficients of images (N, C, H, W), per channel and frequency."""
+        u = basis.forward(images.double())
+        return cls(basis, u.var(0, correction=0, keepdim=True), u.mean(0, keepdim=True))
+
     def sample(self, count: int, generator: torch.Generator, channels: int = 1) -> Tensor:
         """count images, (count, channels, H, W) float64."""
         shape = (count, channels, *self.variance.shape[-2:])

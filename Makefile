@@ -1,0 +1,128 @@
+# `make book` builds the book, `make test` tests everything, `make help` says the rest.
+# Both start from a fresh clone: they make a virtual environment, then remake only what is stale.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+# Chapters share one GPU, or the same few cores: one at a time, whatever -j says.
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV ?= .venv
+BUILD ?= _build
+PORT ?= 8000
+# smoke (seconds a chapter), cpu (minutes in all) or gpu; empty: gpu where CUDA is, else cpu.
+PROFILE ?= $(BDBOOK_PROFILE)
+export BDBOOK_PROFILE := $(PROFILE)
+ifeq ($(PROFILE),)
+unexport BDBOOK_PROFILE
+else ifeq ($(filter smoke cpu gpu,$(PROFILE)),)
+$(error PROFILE is "$(PROFILE)"; choose smoke, cpu or gpu, or leave it empty)
+endif
+# A debugger's notice in every kernel's log.
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.bdbook-installed
+HTML := $(BUILD)/html
+CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.ipynb))))
+EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
+LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
+PAGES := _config.yml _toc.yml $(shell find book -type f -not -path '*/__pycache__/*')
+# Chapters 13 and later show the recorded runs.
+RESULTS := $(sort $(shell find results -type f))
+SHOWS_RESULTS := $(filter 13_% 14_% 15_% 16_%,$(CHAPTERS))
+
+.PHONY: help book serve test lint unit notebooks browser clean FORCE
+
+help:
+	@echo "make book     execute the chapters and build the book in $(HTML)"
+	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
+	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
+	@echo "              its parts: make lint, make unit, make notebooks, make browser"
+	@echo "make clean    remove $(BUILD) (the virtual environment stays in $(VENV))"
+	@echo
+	@echo "PROFILE=smoke|cpu|gpu  how much a chapter computes; unset: gpu where CUDA is, else cpu"
+	@echo "PYTHON=$(PYTHON)  VENV=$(VENV)  BUILD=$(BUILD)  PORT=$(PORT)"
+
+# --- the environment -------------------------------------------------------------------------------------
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
+	@echo "Installing into $(VENV) (once; some minutes)"
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "No virtual environment could be made. On Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# --- the chapters ----------------------------------------------------------------------------------------
+
+# $(call remember,WORDS) rewrites its target only when the words change: a profile, or which files there are.
+remember = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
+
+$(BUILD)/inputs/profile: FORCE
+	$(call remember,$(or $(PROFILE),automatic))
+$(BUILD)/inputs/library: FORCE
+	$(call remember,$(LIBRARY))
+$(BUILD)/inputs/results: FORCE
+	$(call remember,$(RESULTS))
+
+$(SHOWS_RESULTS:%=$(BUILD)/executed/%.ipynb): $(RESULTS) $(BUILD)/inputs/results
+
+# Papermill writes beside the target and the finished notebook is moved in, so a killed run leaves nothing.
+$(EXECUTED): $(BUILD)/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(BUILD)/inputs/library \
+             $(BUILD)/inputs/profile | $(INSTALLED)
+	@mkdir -p $(@D) $(BUILD)/running
+	@printf '%-32s' '$*'; log=$(BUILD)/running/$*.log; \
+	$(BIN)/papermill $< $(BUILD)/running/$*.ipynb --cwd notebooks --kernel python3 --no-progress-bar \
+	    > $$log 2>&1 \
+	  || { echo "failed after $$SECONDS s"; cat $$log; echo "The chapter as far as it got: $(BUILD)/running/$*.ipynb"; exit 1; }; \
+	mv $(BUILD)/running/$*.ipynb $@; echo "$$SECONDS s"
+
+# --- the book --------------------------------------------------------------------------------------------
+
+# A warning fails the build. The next one must not pass because Sphinx thinks the page is done: start afresh.
+$(HTML)/.built: $(EXECUTED) $(PAGES) $(INSTALLED)
+	@echo "Building the pages"
+	@$(BIN)/python book/stage.py source $(BUILD)/stage $(BUILD)/sphinx $(EXECUTED)
+	@$(BIN)/jupyter-book build $(BUILD)/stage --path-output $(BUILD)/sphinx -W -n --keep-going \
+	    > $(BUILD)/sphinx.log 2>&1 \
+	  || { cat $(BUILD)/sphinx.log; rm -rf $(BUILD)/sphinx; exit 1; }
+	@$(BIN)/python book/stage.py mirror $(BUILD)/sphinx/_build/html $(HTML)
+	@touch $@
+
+book: $(HTML)/.built
+	@echo "The book: file://$(abspath $(HTML))/index.html"
+	@echo "Or, with search: make serve$(if $(filter-out _build,$(BUILD)), BUILD=$(BUILD)) (http://127.0.0.1:$(PORT)/)"
+
+serve: | $(INSTALLED)
+	@test -f $(HTML)/index.html || { echo "There is no book in $(HTML) yet: make book"; exit 1; }
+	@echo "http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
+
+# --- the tests -------------------------------------------------------------------------------------------
+
+test: lint unit notebooks
+	@$(MAKE) --no-print-directory book PROFILE=smoke BUILD=$(BUILD)/smoke
+	@$(MAKE) --no-print-directory browser BUILD=$(BUILD)/smoke
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# One core a worker.
+unit: export OMP_NUM_THREADS := 1
+unit: $(INSTALLED)
+	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4
+
+notebooks: $(INSTALLED)
+	BDBOOK_PROFILE=smoke $(BIN)/python -m pytest --nbmake --nbmake-timeout=120 -n 2 notebooks
+
+# Looks at the book that is in $(HTML), whatever its profile.
+browser: $(INSTALLED)
+	BDBOOK_HTML=$(HTML) $(BIN)/python -m pytest tests/browser -m browser -rs
+
+clean:
+	rm -rf -- $(BUILD)

@@ -1,0 +1,142 @@
+"""python -m bdbook train | sample | doctor: the library from the command line, in the same words."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from bdbook import data, doctor, errors, plots, profiles, recipes, runs
+from bdbook.runs import Run, write_atomically
+from bdbook.train import State, train
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a recipe into a run folder."""
+
+    out: Path
+    """Run folder to write."""
+    recipe: str = "photos-blurring"
+    """Recipe name, e.g. photos-blurring, leaves-ddpm, photos-ddpm-plain."""
+    data: str | None = None
+    """Dataset name or a folder of images, instead of the recipe's."""
+    profile: str | None = None
+    """smoke, cpu or gpu; default: BDBOOK_PROFILE, else what the machine has."""
+    steps: int | None = None
+    """Optimisation steps in all; default: the recipe's for the profile."""
+    batch: int | None = None
+    """Images a step; default: the recipe's."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints (and sample grids)."""
+    seed: int = 0
+    resume: bool = False
+    """Go on from the last checkpoint in --out."""
+
+    def run(self) -> None:
+        profile = profiles.resolve(self.profile)
+        device = profiles.device(profile)
+        recipe = recipes.get(self.recipe)
+        if self.batch is not None:
+            recipe = replace(recipe, batch=self.batch)
+        steps = recipe.steps[profile] if self.steps is None else self.steps
+        if steps < 1 or self.checkpoint_every < 1 or recipe.batch < 1:
+            raise ValueError(
+                f"steps was {steps}, checkpoint-every {self.checkpoint_every} and batch {recipe.batch}; "
+                "expected at least 1 of each"
+            )
+        if runs.checkpoints(self.out) and not self.resume:
+            raise ValueError(f"{self.out} already holds a run; add --resume to go on with it, or choose another --out")
+        name = self.data or recipe.data
+        images = data.load(name, recipe.size, recipe.channels, seed=self.seed).to(device)
+        state, record, log = runs.resume(self.out, recipe, images, self.seed)
+        if record is None:
+            record = runs.new_record(recipe, self.seed, images, name, profile)
+        elif state.step >= steps:
+            print(f"{self.out} already has {state.step} of {steps} steps; nothing to do")
+        self._train(recipe, images, state, steps, record, log)
+        print(f"weights: {self.out / 'weights.safetensors'}\nsample:  python -m bdbook sample --run {self.out}")
+
+    def _train(self, recipe, images, state: State, steps: int, record: dict, log: list[dict]) -> None:
+        clock = runs.Clock(record)
+        parameters = sum(p.numel() for p in state.net.parameters())
+        print(f"{recipe.name}: {parameters:,} parameters, {len(images)} images, {record['device']}, to step {steps}")
+        with tqdm(total=steps, initial=state.step, unit="step", disable=None) as bar:
+            losses, trained = [], train(recipe, images, state, self.seed)
+            while state.step < steps:
+                next(trained)  # updates state in place
+                losses.append(state.loss.mean())
+                bar.update()
+                if state.step % self.checkpoint_every == 0 or state.step == steps:
+                    mean = torch.stack(losses).mean().item()
+                    bar.set_postfix(loss=f"{mean:.4f}")
+                    log.append({"step": state.step, "loss": mean})
+                    record["wall_s"], losses = clock.read(), []
+                    runs.save_checkpoint(self.out, state, record, log)
+                    run = Run(recipe, record, state.ema_denoiser(), state.spectrum)
+                    pictures = run.draw(16, self.seed)
+                    write_atomically(self.out / f"samples-{state.step:08d}.png", plots.png(pictures, 8))
+        runs.save_weights(self.out / "weights.safetensors", state, record)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw images from a trained run and write a grid of them."""
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Run folder, or a weights file."""
+    rule: str | None = None
+    """ancestral, ddim, momentum, ihdm, tacos, naive; default: the recipe's."""
+    steps: int | None = None
+    """Sampling steps; default: the recipe's."""
+    count: int = 64
+    seed: int = 0
+    profile: str | None = None
+    """cpu or gpu: where to run."""
+    out: Path | None = None
+    """PNG to write; default: samples.png beside the weights."""
+
+    def run(self) -> None:
+        device = profiles.device(profiles.resolve(self.profile))
+        if self.count < 1:
+            raise ValueError(f"count was {self.count}; expected at least 1 image")
+        run = runs.load(self.run_folder, device)
+        pictures = run.draw(self.count, self.seed, self.rule, self.steps, progress=True)
+        folder = self.run_folder if self.run_folder.is_dir() else self.run_folder.parent
+        out = self.out or folder / "samples.png"
+        write_atomically(out, plots.png(pictures))
+        print(out)
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what is installed, what is missing and how to get it."""
+
+    def run(self) -> None:
+        print(doctor.report())
+
+
+COMMANDS = {"train": Train, "sample": Sample, "doctor": Doctor}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        print(f"bdbook: {errors.unknown('command', arguments[0], COMMANDS)}", file=sys.stderr)
+        return 2
+    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m bdbook", args=arguments)
+    try:
+        command.run()
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"bdbook: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

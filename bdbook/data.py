@@ -1,0 +1,314 @@
+"""Images to learn from: four embedded datasets that need no network, and any folder of images.
+
+Every function returns float32 images (N, C, H, W) in [-1, 1] (`gaussian` alone may leave that range). The same
+arguments give the same images, and a smaller count gives the first of them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from scipy.fft import dctn, idctn
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from bdbook.errors import unknown
+from bdbook.transforms import pair
+
+Size = int | tuple[int, int]
+
+# Photographs of scenes that ship inside the wheels; scans, textures and graphics are left out.
+COLOUR_PHOTOGRAPHS = (
+    ("sklearn.datasets.images", "china.jpg"),
+    ("sklearn.datasets.images", "flower.jpg"),
+    ("skimage.data", "astronaut.png"),
+    ("skimage.data", "chelsea.png"),
+    ("skimage.data", "coffee.png"),
+    ("skimage.data", "motorcycle_left.png"),
+    ("skimage.data", "rocket.jpg"),
+)
+GREY_PHOTOGRAPHS = (("skimage.data", "camera.png"),)  # used for one channel only
+LARGEST_REDUCTION = 4.0  # a patch of a photograph covers 1 to 4 times its own side
+SMALLEST_LEAF = 2.0  # radius in pixels
+FIRST_TEST_LEAF = 10**9  # test images of the endless dead leaves start at this index
+SPLITS = {"train": 0, "test": 1}
+
+
+def load(
+    name: str | Path, size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0
+) -> Tensor:
+    """Images of a dataset, (count, channels, H, W) float32 in [-1, 1].
+
+    name      "digits", "photos", "leaves", "gaussian", or the path of a folder ("./photos" if it bears such a
+              name); of a folder, every fifth image in order of path is for testing
+    size      side in pixels or (height, width)
+    channels  1 (grey) or 3 (colour; digits repeat their grey, gaussian channels are independent)
+    count     None: all digits or files, 16384 photos or gaussian, 8192 leaves
+    seed      what is drawn at random: patches of photos, leaves, gaussian fields
+    """
+    size = pair(size)
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels}")
+    if count is not None and count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if str(name) in EMBEDDED:
+        return _embedded(str(name), size, channels, count, split, seed).clone()  # callers may write to theirs
+    if not Path(name).is_dir():
+        raise unknown("dataset", str(name), [*EMBEDDED, "the path of a folder of images"])
+    found = image_files(name)
+    chosen = [file for i, file in enumerate(found) if (i % 5 == 4) == (split == "test")]
+    if not chosen:
+        raise ValueError(f"folder {str(name)!r} has {len(found)} image(s), too few for a {split} split")
+    return read_images(_first(chosen, count, f"folder {str(name)!r}, split {split!r},"), size, channels)
+
+
+@lru_cache(maxsize=8)
+def _embedded(name: str, size: tuple[int, int], channels: int, count: int | None, split: str, seed: int) -> Tensor:
+    return EMBEDDED[name](size, channels, count, split, seed)
+
+
+def _first(items: Sequence, count: int | None, where: str) -> Sequence:
+    if count is not None and count > len(items):
+        raise ValueError(f"{where} has {len(items)} images, {count} were asked for: lower count or leave it out")
+    return items[:count]
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Centre-crop to the aspect of `size`, then average over areas, or interpolate if it has to grow."""
+    height, width = size
+    shrinks = image.width >= width and image.height >= height
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    return ImageOps.fit(image, (width, height), method)
+
+
+def _stack(images: Sequence[Image.Image]) -> Tensor:
+    """8-bit images, L or RGB, of one size -> (N, C, H, W) in [-1, 1]."""
+    pixels = torch.from_numpy(np.stack([np.atleast_3d(image) for image in images]))
+    return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
+
+
+# --- digits ---------------------------------------------------------------------------------------------------
+
+
+def digits(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
+    """scikit-learn's 1797 handwritten digits, 8x8 with values 0 to 16; the last fifth is for testing."""
+    images = load_digits().images.astype(np.float32) / 8 - 1
+    border = round(0.8 * len(images))
+    images = _first(images[:border] if split == "train" else images[border:], count, f"digits, split {split!r},")
+    resized = np.stack([np.asarray(_resize(Image.fromarray(image), pair(size))) for image in images])
+    return torch.from_numpy(resized)[:, None].repeat(1, channels, 1, 1)
+
+
+# --- photos ---------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _photographs(channels: int) -> tuple[Image.Image, ...]:
+    names = COLOUR_PHOTOGRAPHS if channels == 3 else COLOUR_PHOTOGRAPHS + GREY_PHOTOGRAPHS
+    images = []
+    for package, name in names:
+        with as_file(files(package) / name) as path, Image.open(path) as image:
+            images.append(image.convert("RGB" if channels == 3 else "L"))
+    return tuple(images)
+
+
+def photograph(name: str, size: Size, channels: int = 3) -> Tensor:
+    """One whole photograph by name, e.g. "flower", centre-cropped and reduced: (C, H, W) in [-1, 1]."""
+    files = COLOUR_PHOTOGRAPHS if channels == 3 else COLOUR_PHOTOGRAPHS + GREY_PHOTOGRAPHS
+    names = [Path(file).stem for _, file in files]
+    if name not in names:
+        raise unknown("photograph", name, names)
+    image = _photographs(channels)[names.index(name)]
+    return _stack([_resize(image, pair(size))])[0]
+
+
+def photos(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
+    """Patches of real photographs, whose spectra fall as 1/f^2.
+
+    Each is cut from a random photograph, at a random place, 1 to 4 times as large as `size` (log-uniform),
+    averaged over areas down to `size`, and flipped half of the time. Test patches come from the right-hand
+    fifth of each photograph, training patches from the rest.
+    """
+    height, width = pair(size)
+    regions = []
+    for image in _photographs(channels):
+        border = round(0.8 * image.width)
+        left, right = (0, border) if split == "train" else (border, image.width)
+        largest = min(LARGEST_REDUCTION, (right - left) / width, image.height / height)
+        if largest >= 1:
+            regions.append((image, left, right, largest))
+    if not regions:
+        raise ValueError(f"no {split} part of the photographs is as large as {height}x{width}: choose a smaller size")
+    patches = []
+    for u in np.random.default_rng([seed, SPLITS[split]]).random((count or 16384, 5)):
+        image, left, right, largest = regions[int(u[0] * len(regions))]
+        scale = largest ** u[1]
+        x, y = left + u[2] * (right - left - scale * width), u[3] * (image.height - scale * height)
+        # Whole pixels: a box filter at a fraction of a pixel would blur the patches that are not reduced.
+        x, y, w, h = int(x), int(y), int(scale * width), int(scale * height)
+        patch = image.resize((width, height), Image.Resampling.BOX, box=(x, y, x + w, y + h))
+        patches.append(ImageOps.mirror(patch) if u[4] < 0.5 else patch)
+    return _stack(patches)
+
+
+# --- dead leaves ----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _leaf_radii(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Radii (px) and their cumulative probability among the leaves that can be seen."""
+    radii = np.geomspace(SMALLEST_LEAF, 2 * max(height, width), 1024)
+    seen = radii**-3.0 * (height + 2 * radii) * (width + 2 * radii)
+    steps = np.diff(radii) * (seen[1:] + seen[:-1]) / 2
+    cumulative = np.concatenate([[0.0], np.cumsum(steps)])
+    return radii, cumulative / cumulative[-1]
+
+
+def leaves_image(index: int, size: Size, channels: int = 1, seed: int = 0) -> Tensor:
+    """Image `index` of an endless series of dead leaves, (C, H, W) in [-1, 1] (Lee, Mumford, Huang 2001).
+
+    Opaque discs of random place and uniform grey level or colour hide one another. Their radii have density
+    r^-3 from 2 px to twice the longer side, which makes the pictures look alike at all scales in between, with
+    the hard edges and the power-law spectrum of photographs (about 1/f^2.6 for both at 16 and 32 px). Edges
+    are smoothed by drawing at twice the size.
+    """
+    height, width = pair(size)
+    rng = np.random.default_rng([seed, index])
+    radii, cumulative = _leaf_radii(height, width)
+    y, x = (np.mgrid[: 2 * height, : 2 * width].reshape(2, -1).astype(np.float32) + 0.5) / 2
+    pixels = np.empty((4 * height * width, channels), np.float32)
+    bare = np.arange(len(pixels))
+    # From front to back, a handful of leaves at a time: each pixel keeps the first that covers it.
+    while len(bare):
+        u = rng.random((64, 3 + channels), dtype=np.float32)
+        r = np.interp(u[:, 0], cumulative, radii).astype(np.float32)
+        centre_y, centre_x = u[:, 1] * (height + 2 * r) - r, u[:, 2] * (width + 2 * r) - r
+        covers = (y[bare, None] - centre_y) ** 2 + (x[bare, None] - centre_x) ** 2 <= r**2
+        front = covers.argmax(axis=1)
+        covered = covers[np.arange(len(bare)), front]
+        pixels[bare[covered]] = 2 * u[front[covered], 3:] - 1
+        bare = bare[~covered]
+    image = pixels.reshape(height, 2, width, 2, channels).mean(axis=(1, 3))
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def leaves(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
+    """The first `count` dead-leaves images, of index 0 on to train, of index 10^9 on to test."""
+    start = FIRST_TEST_LEAF if split == "test" else 0
+    return torch.stack([leaves_image(start + i, size, channels, seed) for i in range(count or 8192)])
+
+
+# --- gaussian -------------------------------------------------------------------------------------------------
+
+
+def power_law_variance(size: Size, std: float = 0.5) -> Tensor:
+    """Variance of each orthonormal DCT coefficient of the `gaussian` images, float64 (1, 1, H, W).
+
+    Proportional to 1 / (freq2 + eps), freq2 = (pi n / H)^2 + (pi m / W)^2 in rad^2/px^2, with eps the smallest
+    nonzero freq2, so that the mean brightness varies half as much as the coarsest pattern. The mean over
+    frequencies, which is the mean over pixels of their variance, is std^2.
+    """
+    height, width = pair(size)
+    fy, fx = (np.pi * np.arange(side) / side for side in (height, width))
+    variance = 1 / (fy[:, None] ** 2 + fx**2 + (np.pi / max(height, width)) ** 2)
+    return torch.from_numpy(std**2 * variance / variance.mean())[None, None]
+
+
+def gaussian(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
+    """Gaussian fields of exactly known spectrum, `power_law_variance`, of mean 0 and standard deviation 0.5.
+
+    They are not clipped, as that would not leave them Gaussian: about one pixel in twenty lies beyond [-1, 1].
+    """
+    noise = np.random.default_rng([seed, SPLITS[split]]).standard_normal((count or 16384, channels, *pair(size)))
+    coefficients = noise * power_law_variance(size).sqrt().numpy()
+    return torch.from_numpy(idctn(coefficients, axes=(2, 3), norm="ortho").astype(np.float32))
+
+
+EMBEDDED: dict[str, Callable[..., Tensor]] = {
+    "digits": digits,
+    "photos": photos,
+    "leaves": leaves,
+    "gaussian": gaussian,
+}
+
+
+# --- folders --------------------------------------------------------------------------------------------------
+
+
+def image_files(path: str | Path) -> list[Path]:
+    """Every file below a folder whose name ends like an image that Pillow reads, sorted; hidden files are not."""
+    known = Image.registered_extensions()
+    found = sorted(
+        file
+        for file in Path(path).rglob("*")
+        if file.is_file() and not file.name.startswith(".") and known.get(file.suffix.lower()) in Image.OPEN
+    )
+    if not found:
+        raise ValueError(
+            f"no images below {str(Path(path).resolve())!r}: looked for files such as .png, .jpg, .webp and .tiff, "
+            "in it and in the folders below it"
+        )
+    return found
+
+
+def read_image(path: str | Path, channels: int = 1) -> Image.Image:
+    """One file as an upright 8-bit image, L or RGB; transparent parts show white, of a film the first frame."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode == "F":
+            raise ValueError("floating-point pixels have no agreed range: save it with 8 or 16 bits")
+        if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it at 255
+            scaled = np.asarray(image).astype(np.float64) / 257
+            image = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB").convert("RGB" if channels == 3 else "L")
+
+
+def read_images(paths: Sequence[Path], size: Size, channels: int = 1) -> Tensor:
+    """Files -> (N, C, H, W) in [-1, 1], centre-cropped and resized; one that cannot be read is warned about."""
+    size, images = pair(size), []
+    for path in paths:
+        try:
+            images.append(_resize(read_image(path, channels), size))
+        # What Pillow raises on damaged files depends on the format.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            warnings.warn(f"left out {str(path)!r}, which cannot be read: {error}", stacklevel=2)
+    if not images:
+        raise ValueError(f"none of the {len(paths)} image files could be read, the first being {str(paths[0])!r}")
+    return _stack(images)
+
+
+def load_folder(path: str | Path, size: Size, channels: int = 1) -> Tensor:
+    """Every image below a folder, (N, C, H, W) in [-1, 1], in order of path."""
+    return read_images(image_files(path), size, channels)
+
+
+# --- spectrum -------------------------------------------------------------------------------------------------
+
+
+def spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each orthonormal DCT coefficient over the images, float64 (1, C, H, W) each.
+
+    The variance divides by N: it describes these images.
+    """
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"expected images of shape (N, C, H, W), N > 0, got {tuple(images.shape)}")
+
+    def dct(x: Tensor) -> np.ndarray:
+        return dctn(x.double().numpy(), axes=(2, 3), norm="ortho")
+
+    mean = dct(images.double().mean(0, keepdim=True))
+    # In chunks, since the coefficients of a large set in float64 may not fit in memory.
+    total = sum(((dct(chunk) - mean) ** 2).sum(0, keepdims=True) for chunk in images.split(4096))
+    return torch.from_numpy(mean), torch.from_numpy(total / len(images))

@@ -1,0 +1,51 @@
+"""What is installed, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+
+import torch
+
+NEEDED = {
+    "the library": ("torch", "numpy", "scipy", "matplotlib", "scikit-learn", "scikit-image", "safetensors", "tyro"),
+    "live sliders": ("ipywidgets", "anywidget", "jupyterlab"),
+    "building the book": ("jupyter-book", "papermill", "sphinx-proof", "sphinx-exercise", "sphinxcontrib-bibtex"),
+    "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright"),
+}
+
+
+def report() -> str:
+    """A readable account of this machine."""
+    lines = [f"bdbook {_version('bdbook')}, Python {platform.python_version()}, {platform.system()}"]
+    missing = []
+    for purpose, packages in NEEDED.items():
+        lines.append(f"{purpose}:")
+        for package in packages:
+            version = _version(package)
+            lines.append(f"  {package:22} {version or 'missing'}")
+            missing += [package] if version is None else []
+    lines.append(_devices())
+    chromium = shutil.which("chromium")
+    lines.append(f"Chromium (browser tests): {chromium or 'missing'}")
+    if missing:
+        lines.append(f"to get what is missing: pip install -r requirements.txt   ({', '.join(missing)})")
+    if not chromium:
+        lines.append("to get Chromium: apt-get install chromium (Debian), or your system's package")
+    lines.append("everything needed is here" if not missing and chromium else "")
+    return "\n".join(lines).rstrip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> str:
+    if not torch.cuda.is_available():
+        return f"device: CPU, {torch.get_num_threads()} threads (no CUDA: profile cpu; gpu recipes need one)"
+    free, total = torch.cuda.mem_get_info()
+    return f"device: {torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free (profile gpu)"

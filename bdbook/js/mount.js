@@ -1,0 +1,30 @@
+// Mounts every figure of a page that has no kernel. A figure names its program (a text/plain script that came with
+// one of the figures) and holds its state; the model is a plain object that answers as anywidget's does.
+function createModel(state) {
+  const events = new EventTarget();
+  return {
+    get: (key) => state[key],
+    set(key, value) {
+      if (state[key] === value) return;
+      state[key] = value;
+      events.dispatchEvent(new Event(`change:${key}`));
+    },
+    save_changes() {},
+    on(event, handler) {
+      events.addEventListener(event, handler);
+    },
+    off(event, handler) {
+      events.removeEventListener(event, handler);
+    },
+  };
+}
+
+const programs = (globalThis.bdbookPrograms ??= {}); // each is evaluated once per page
+for (const figure of document.querySelectorAll(".bdbook-figure:not([data-mounted])")) {
+  const source = document.getElementById(figure.dataset.source);
+  if (!source) continue;
+  figure.dataset.mounted = "";
+  programs[source.id] ??= import(URL.createObjectURL(new Blob([source.textContent], { type: "text/javascript" })));
+  programs[source.id].then((program) =>
+    program.default.render({ model: createModel(JSON.parse(figure.dataset.state)), el: figure }));
+}

@@ -1,0 +1,223 @@
+"""A run folder: what a training leaves on disk, and how it is taken up again.
+
+    record.json                 recipe, seed, data, device, versions, wall time
+    log.jsonl                   step and mean loss, a line each
+    checkpoints/step-*.safetensors   weights, averaged weights, optimiser, spectrum: the last two are kept
+    weights.safetensors         averaged weights and spectrum when training is done
+    samples-*.png
+
+Every file is written under another name and moved into place, so that it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from bdbook import __version__, data, samplers
+from bdbook.denoiser import Denoiser
+from bdbook.oracle import Gaussian
+from bdbook.recipes import Recipe, get
+from bdbook.train import State, generator_for, start
+
+FORMAT = "bdbook-1"
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model: its recipe, its record and the denoiser with averaged weights."""
+
+    recipe: Recipe
+    record: dict
+    denoiser: Denoiser
+    spectrum: Gaussian
+
+    def images(self) -> Tensor:
+        """The images it was trained on, loaded again."""
+        seed = self.record["identity"]["seed"]
+        return data.load(self.record["data"], self.recipe.size, self.recipe.channels, seed=seed)
+
+    def draw(
+        self, count: int, seed: int, rule: str | None = None, steps: int | None = None, progress: bool = False
+    ) -> Tensor:
+        """count images by the recipe's rule and steps, or by those given: (count, C, H, W)."""
+        random = generator_for(seed, "samples", device=self.spectrum.variance.device)
+        times = self.denoiser.process.times(self.recipe.sample_steps if steps is None else steps)
+        start = self.recipe.build_prior(self.spectrum, self.images)(count, random)
+        chosen = samplers.rule(self.recipe.rule if rule is None else rule)
+        trajectory = samplers.sample(self.denoiser, start, times, chosen, random)
+        return samplers.last(tqdm(trajectory, total=len(times) - 1, unit="step", disable=None if progress else True)).x
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a whole file or leave what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def identity(recipe: Recipe, seed: int, images: Tensor) -> dict:
+    """What must agree for a run to be resumed: the recipe, the seed and the very pixels."""
+    pixels = hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    return {"recipe": recipe.as_dict(), "seed": seed, "images": pixels, "count": len(images)}
+
+
+def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: str) -> dict:
+    """The record of a run that begins now."""
+    device = torch.cuda.get_device_name(images.device) if images.is_cuda else f"cpu, {torch.get_num_threads()} threads"
+    versions = {"bdbook": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {
+        "identity": json.loads(json.dumps(identity(recipe, seed, images))),
+        "data": source,
+        "profile": profile,
+        "device": device,
+        "versions": versions,
+        "date": date.today().isoformat(),
+        "wall_s": 0.0,
+    }
+
+
+def save_checkpoint(folder: Path, state: State, record: dict, log: list[dict]) -> Path:
+    """Write checkpoint, record and log; drop all but the last two checkpoints."""
+    tensors = {f"net.{k}": v for k, v in state.net.state_dict().items()}
+    tensors |= {f"ema.{k}": v for k, v in state.ema.state_dict().items()}
+    names = [name for name, _ in state.net.named_parameters()]
+    for index, moments in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{names[index]}.{k}": v for k, v in moments.items()}
+    tensors |= _spectrum_tensors(state.spectrum)
+    path = folder / "checkpoints" / f"step-{state.step:08d}.safetensors"
+    # The log goes first: lines past the last checkpoint are cut at resumption, missing ones could not be made up.
+    write_atomically(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
+    write_atomically(folder / "record.json", json.dumps(record, indent=1))
+    write_atomically(path, _encode(tensors, record, state.step))
+    for old in checkpoints(folder)[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def save_weights(path: Path, state: State, record: dict) -> None:
+    """The averaged weights and the spectrum: all that sampling needs."""
+    tensors = {f"ema.{k}": v for k, v in state.ema.state_dict().items()} | _spectrum_tensors(state.spectrum)
+    write_atomically(path, _encode(tensors, record, state.step))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted((Path(folder) / "checkpoints").glob("step-*.safetensors"))
+
+
+def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, autocast: torch.dtype | None = None):
+    """(state, record, log) of the last checkpoint in folder; the state is `start`'s where there is none."""
+    state = start(recipe, images, seed, autocast)
+    found = checkpoints(folder)
+    if not found:
+        return state, None, []
+    tensors, header = _decode(found[-1])
+    _require_same(found[-1], header["record"]["identity"], identity(recipe, seed, images))
+    state.net.load_state_dict(_part(tensors, "net."))
+    state.ema.load_state_dict(_part(tensors, "ema."))
+    names = [name for name, _ in state.net.named_parameters()]
+    moments = {k: {} for k in range(len(names))}
+    for index, name in enumerate(names):
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            moments[index][key] = tensors[f"adam.{name}.{key}"]
+    state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
+    state.step = header["step"]
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return state, header["record"], [line for line in log if line["step"] <= state.step]
+
+
+def load(path: Path | str, device: torch.device | str = "cpu") -> Run:
+    """A trained model from a run folder (its weights, else its last checkpoint) or from one safetensors file."""
+    path = Path(path)
+    file = path
+    if path.is_dir():
+        found = [*checkpoints(path), *path.glob("weights.safetensors")]
+        if not found:
+            raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
+        file = found[-1]
+    tensors, header = _decode(file)
+    stored = header["record"]["identity"]["recipe"]
+    recipe = get(stored["name"])
+    _require_same(file, {"recipe": stored}, {"recipe": recipe.as_dict()})
+    net = recipe.build_net().to(device).eval().requires_grad_(False)
+    net.load_state_dict(_part(tensors, "ema."))
+    process = recipe.build_process()
+    spectrum = Gaussian(process.basis, tensors["spectrum.variance"].to(device), tensors["spectrum.mean"].to(device))
+    denoiser = Denoiser(net, process, recipe.build_prediction(spectrum))
+    return Run(recipe, {**header["record"], "step": header["step"]}, denoiser, spectrum)
+
+
+class Clock:
+    """Wall time of a run over all its sittings, s."""
+
+    def __init__(self, record: dict):
+        self.before, self.began = record["wall_s"], time.monotonic()
+
+    def read(self) -> float:
+        return round(self.before + time.monotonic() - self.began, 1)
+
+
+def _spectrum_tensors(spectrum: Gaussian) -> dict[str, Tensor]:
+    return {"spectrum.mean": spectrum.mean, "spectrum.variance": spectrum.variance}
+
+
+def _encode(tensors: dict[str, Tensor], record: dict, step: int) -> bytes:
+    header = {"format": FORMAT, "header": json.dumps({"record": record, "step": step})}
+    return save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
+
+
+def _decode(path: Path) -> tuple[dict[str, Tensor], dict]:
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; expected a run folder or a .safetensors file of bdbook")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        others = [str(p) for p in sorted(path.parent.glob("*.safetensors")) if p != path]
+        advice = f"delete it to go on from {others[-1]}" if others else "delete it and train again"
+        raise ValueError(f"{path} is truncated or no safetensors file ({error}); {advice}") from error
+    if metadata.get("format") != FORMAT:
+        given = metadata.get("format", "none")
+        raise ValueError(f"{path} was not written by this version of bdbook: format {given!r}, expected {FORMAT!r}")
+    return tensors, json.loads(metadata["header"])
+
+
+def _require_same(path: Path, stored: dict, asked: dict) -> None:
+    asked = json.loads(json.dumps(asked))
+    stored, asked = _flatten(stored), _flatten(asked)
+    differ = [f"{k} (stored {stored.get(k)}, asked {asked.get(k)})" for k in asked if stored.get(k) != asked[k]]
+    if differ:
+        raise ValueError(
+            f"{path} is of another configuration: {'; '.join(differ)}. Ask for the stored one, or start a new run "
+            "in another folder"
+        )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

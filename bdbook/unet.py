@@ -1,0 +1,279 @@
+"""The network: a UNet of the DDPM and ADM family (Ho et al. 2020; Dhariwal and Nichol 2021).
+
+Residual blocks that know the time, self-attention at the coarse levels, a path down and a path up with skips.
+It maps an image and a time to an image; what the output *means* is `denoiser`'s affair.
+
+With the settings of Lee's appendix G (64x64, RGB, 128 channels, multipliers 1, 2, 3, 4, 3 blocks, 4 heads,
+attention at factors 4 and 8) it has 121,060,483 parameters: the appendix's "121M", and the 121.06 M of the
+ADM code that Lee used. The count settles what the appendix leaves open: the time enters by scale and shift
+(added instead, 115.94 M), convolutions resample (residual blocks, 129.38 M), queries, keys and values have
+biases (without, 121.04 M) and the middle has attention (without, 120.01 M). It cannot tell whether three more
+output channels learn the variance (121.06 M too).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The knobs that HS Table 5 and Lee's appendix G turn.
+
+    size         image side in pixels, or (height, width). The network takes any size that halves often enough;
+                 this one is checked at once, so that a mistake shows before training starts
+    channels     width of the first level; level k has channels * multipliers[k] and 1/2**k of the side
+    blocks       residual blocks a level on the way down; the way up has one more (HS app. A.2)
+    attention    *downsampling factors* (powers of 2) that get self-attention, as in Lee's app. G. HS Table 5
+                 lists resolutions instead: at size 32 its "8, 16" is the factors (2, 4)
+    heads        heads of each attention; None: as many as `head_dim` asks for
+    head_dim     channels a head (HS Table 5), when `heads` is None
+    dropout      probability, before the second convolution of each residual block
+    resblock_updown  residual blocks that resample (HS), or else a strided convolution down, and nearest
+                 neighbour and a convolution up (Lee's "BigGAN up/downsampling: False")
+    scale_shift  the time scales and shifts the normalised features; otherwise it is added before the norm
+    """
+
+    size: int | tuple[int, int] = 16
+    in_channels: int = 1
+    out_channels: int = 1
+    channels: int = 32
+    multipliers: tuple[int, ...] = (1, 2, 2)
+    blocks: int = 1
+    attention: tuple[int, ...] = (4,)
+    heads: int | None = None
+    head_dim: int = 32
+    dropout: float = 0.0
+    resblock_updown: bool = False
+    scale_shift: bool = True
+
+    def __post_init__(self) -> None:
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        if not self.multipliers or min(self.multipliers) < 1 or self.channels < 1 or self.blocks < 1:
+            raise ValueError(
+                f"channels ({self.channels}), blocks ({self.blocks}) and every one of multipliers "
+                f"({self.multipliers}) must be at least 1, and there must be at least one multiplier"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        check_size(height, width, self.factors[-1])
+        for factor in self.attention:
+            if factor not in self.factors:
+                raise ValueError(
+                    f"attention at downsampling factor {factor}, but {len(self.multipliers)} multipliers give "
+                    f"the factors {self.factors}. A resolution r is the factor size // r"
+                )
+            self.heads_of(self.widths[self.factors.index(factor)])
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Downsampling factor of each level: 1, 2, 4, ..."""
+        return tuple(2**level for level in range(len(self.multipliers)))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.channels * multiplier for multiplier in self.multipliers)
+
+    def heads_of(self, width: int) -> int:
+        """Attention heads at a level of `width` channels."""
+        heads = self.heads if self.heads is not None else width // self.head_dim
+        if heads < 1 or width % heads or (self.heads is None and width % self.head_dim):
+            asked = f"head_dim {self.head_dim}" if self.heads is None else f"{self.heads} heads"
+            raise ValueError(f"attention on {width} channels cannot be split by {asked}: it must divide them")
+        return heads
+
+
+def check_size(height: int, width: int, factor: int) -> None:
+    """Raise unless both sides halve down to the coarsest level without a remainder."""
+    if height % factor or width % factor or min(height, width) < factor:
+        near = [(max(side // factor, 1) * factor, -(-side // factor) * factor) for side in (height, width)]
+        would_do = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in zip(*near)))
+        raise ValueError(
+            f"an image of {height}x{width} cannot be halved {factor.bit_length() - 1} times: both sides must be "
+            f"multiples of {factor}. {would_do} would do, or fewer multipliers"
+        )
+
+
+def groups(channels: int) -> int:
+    """Groups for GroupNorm: at most 32 (ADM), of at least 4 channels where there are as many."""
+    return max(g for g in range(1, max(1, min(32, channels // 4)) + 1) if channels % g == 0)
+
+
+def zero(layer: nn.Module) -> nn.Module:
+    """The same layer with its parameters at zero, so that what it ends starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def time_features(t: Tensor, width: int) -> Tensor:
+    """Sines and cosines of 1000 t at `width` / 2 frequencies from 1 down to 1e-4: (B,) -> (B, width).
+
+    The 1000 makes t in [0, 1] look like the integer steps that these frequencies were made for.
+    """
+    half = width // 2
+    t = t.to(torch.promote_types(t.dtype, torch.float32))  # in half precision 1000 t would lose its phase
+    frequency = torch.exp(torch.arange(half, dtype=t.dtype, device=t.device) * (-math.log(1e4) / half))
+    angle = 1000 * t[:, None] * frequency
+    features = torch.cat([angle.cos(), angle.sin()], dim=1)
+    return F.pad(features, (0, width % 2))
+
+
+class Residual(nn.Module):
+    """Norm, convolution, time, norm, convolution, plus the input; optionally at half or twice the size."""
+
+    def __init__(self, c: UNetConfig, width_in: int, width: int, resample: nn.Module | None = None):
+        super().__init__()
+        self.scale_shift = c.scale_shift
+        self.resample = resample or nn.Identity()
+        self.norm1 = nn.GroupNorm(groups(width_in), width_in)
+        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
+        self.time = nn.Linear(4 * c.channels, 2 * width if c.scale_shift else width)
+        self.norm2 = nn.GroupNorm(groups(width), width)
+        self.dropout = nn.Dropout(c.dropout)
+        self.conv2 = zero(nn.Conv2d(width, width, 3, padding=1))
+        self.skip = nn.Identity() if width_in == width else nn.Conv2d(width_in, width, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv1(self.resample(F.silu(self.norm1(x))))
+        time = self.time(emb)[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = time.chunk(2, dim=1)
+            h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        else:
+            h = self.norm2(h + time)
+        return self.skip(self.resample(x)) + self.conv2(self.dropout(F.silu(h)))
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels: x + project(softmax(Q K' / sqrt d) V) on normalised features."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups(width), width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = zero(nn.Linear(width, width))
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        batch, width, height, breadth = x.shape
+        # With channels last in memory these are views: no copy on the way in or out.
+        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * breadth, width)
+        q, k, v = self.qkv(tokens).view(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, -1, width)
+        return x + self.project(mixed).view(batch, height, breadth, width).permute(0, 3, 1, 2)
+
+
+class Down(nn.Module):
+    """Half the size, by a strided convolution."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Up(nn.Module):
+    """Twice the size, by nearest neighbour and a convolution: both at once, for 4/9 of the work.
+
+    A 3x3 kernel sees only 2x2 different pixels of an image whose pixels have been doubled. So the pair is a
+    transposed convolution of stride 2, whose 4x4 kernel is the 3x3 one spread over 2x2 pixels.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(width, width, 3)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        spread = 4 * F.avg_pool2d(self.conv.weight, 2, stride=1, padding=1)
+        return F.conv_transpose2d(x, spread, self.conv.bias, stride=2, padding=1)
+
+
+class Chain(nn.ModuleList):
+    """Layers of (x, emb), one after the other."""
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x, emb)
+        return x
+
+
+class UNet(nn.Module):
+    """(x, t) -> (B, out_channels, H, W) for x (B, in_channels, H, W) and t (B,) or (1,) in [0, 1].
+
+    H and W must be multiples of 2**(levels - 1). The last layer starts at zero, and so does the output: a
+    preconditioned denoiser is then exactly its Wiener filter before the first step of training.
+    """
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = c = config
+        self.time = nn.Sequential(
+            nn.Linear(c.channels, 4 * c.channels), nn.SiLU(), nn.Linear(4 * c.channels, 4 * c.channels)
+        )
+
+        def block(width_in: int, width: int, factor: int) -> list[nn.Module]:
+            attention = [Attention(width, c.heads_of(width))] if factor in c.attention else []
+            return [Residual(c, width_in, width), *attention]
+
+        def down(width: int) -> nn.Module:
+            return Residual(c, width, width, nn.AvgPool2d(2)) if c.resblock_updown else Down(width)
+
+        def up(width: int) -> nn.Module:
+            return Residual(c, width, width, nn.Upsample(scale_factor=2.0)) if c.resblock_updown else Up(width)
+
+        width = c.widths[0]
+        self.stem = nn.Conv2d(c.in_channels, width, 3, padding=1)
+        self.down, skips = nn.ModuleList(), [width]
+        for factor, level_width in zip(c.factors, c.widths):
+            for _ in range(c.blocks):
+                self.down.append(Chain(block(width, level_width, factor)))
+                width = level_width
+                skips.append(width)
+            if factor != c.factors[-1]:
+                self.down.append(down(width))
+                skips.append(width)
+        self.middle = Chain([*block(width, width, factor), Residual(c, width, width)])
+        self.up = nn.ModuleList()
+        for factor, level_width in zip(reversed(c.factors), reversed(c.widths)):
+            for i in range(c.blocks + 1):
+                layers = block(width + skips.pop(), level_width, factor)
+                width = level_width
+                if i == c.blocks and factor > 1:
+                    layers.append(up(width))
+                self.up.append(Chain(layers))
+        self.norm = nn.GroupNorm(groups(width), width)
+        self.last = zero(nn.Conv2d(width, c.out_channels, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self._check(x, t)
+        emb = F.silu(self.time(time_features(t, self.config.channels).to(self.stem.weight.dtype)))
+        # Channels last is the layout in which convolutions, norms and attention all work without reordering.
+        h = self.stem(x.contiguous(memory_format=torch.channels_last))
+        skips = [h]
+        for layer in self.down:
+            h = layer(h, emb)
+            skips.append(h)
+        h = self.middle(h, emb)
+        for layer in self.up:
+            h = layer(torch.cat([h, skips.pop()], dim=1), emb)
+        return self.last(F.silu(self.norm(h)))
+
+    def _check(self, x: Tensor, t: Tensor) -> None:
+        channels = self.config.in_channels
+        if x.ndim != 4 or x.shape[1] != channels:
+            raise ValueError(f"expected images of shape (B, {channels}, H, W), got {tuple(x.shape)}")
+        check_size(x.shape[2], x.shape[3], self.config.factors[-1])
+        if t.shape not in ((1,), (x.shape[0],)) or not t.is_floating_point():
+            raise ValueError(
+                f"expected times t as floats in [0, 1] of shape ({x.shape[0]},) or (1,), got {t.dtype} of shape "
+                f"{tuple(t.shape)}"
+            )

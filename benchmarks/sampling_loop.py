@@ -1,0 +1,88 @@
+"""What does sampling cost beyond the network? The whole loop against the bare network, called as often.
+
+Run: python benchmarks/sampling_loop.py   (prints a Markdown table; the target is a ratio of at most 1.03)
+
+The loop is samplers.sample with the ancestral rule, blurring diffusion and a spectrally preconditioned UNet. Loop
+and network alternate step by step, so that whatever else the machine does disturbs both alike, and medians
+are compared. OMP_NUM_THREADS sets the threads. --profile lists where the loop's own time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from bdbook.denoiser import Denoiser
+from bdbook.oracle import Gaussian
+from bdbook.processes import blurring_diffusion
+from bdbook.samplers import sample
+from bdbook.unet import UNet, UNetConfig
+
+BATCH, STEPS, RUNS = 64, 50, 3
+SIZES = (16, 32)
+
+
+def seconds(call: Callable) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def setting(size: int) -> tuple[UNet, Denoiser, torch.Tensor, torch.Tensor]:
+    """(net, denoiser, x_T, times): grey images, a power-law spectrum for the preconditioning."""
+    torch.manual_seed(0)
+    net = UNet(UNetConfig(size=size, channels=32, multipliers=(1, 2, 2), blocks=1, attention=(4,))).eval()
+    process = blurring_diffusion(size, sigma_max=5.0)
+    data = Gaussian(process.basis, 1 / (0.1 + process.basis.freq2))
+    times = process.times(STEPS)
+    return net, Denoiser(net, process, data.prediction()), torch.randn(BATCH, 1, size, size), times
+
+
+@torch.no_grad()
+def compare(size: int) -> tuple[list[float], list[float]]:
+    """Seconds of each step of the loop, and of each bare call of the network right before or after it."""
+    net, denoiser, x, times = setting(size)
+    t = torch.full((BATCH,), 0.5)
+    whole, bare = [], []
+    for _ in range(RUNS):
+        walk = sample(denoiser, x, times, generator=torch.Generator().manual_seed(0))
+        for k in range(STEPS):
+            pair = [(whole, lambda walk=walk: next(walk)), (bare, lambda: net(x, t))]
+            for record, call in pair if k % 2 else reversed(pair):  # in turn first: the second finds warm caches
+                record.append(seconds(call))
+    return whole, bare
+
+
+def profile(size: int) -> None:
+    """Where the loop's own time goes: the same walk with a network that costs nothing."""
+    _, denoiser, x, times = setting(size)
+    free = Denoiser(lambda x, t: x, denoiser.process, denoiser.predicts)
+    with cProfile.Profile() as profiler:
+        for _ in sample(free, x, times):
+            pass
+    pstats.Stats(profiler).sort_stats("cumtime").print_stats("bdbook|randn|built-in", 25)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--profile", action="store_true", help="list where the loop's own time goes")
+    wants_profile = parser.parse_args().profile
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), batch {BATCH}, {RUNS} walks of {STEPS}\n")
+    print("| size | a step of the loop, ms | the network alone, ms | ratio |")
+    print("| --- | --- | --- | --- |")
+    for size in SIZES:
+        whole, bare = (1000 * statistics.median(times) for times in compare(size))
+        print(f"| {size}x{size} | {whole:.2f} | {bare:.2f} | {whole / bare:.3f} |", flush=True)
+    if wants_profile:
+        for size in SIZES:
+            profile(size)
+
+
+if __name__ == "__main__":
+    main()

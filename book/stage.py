@@ -1,0 +1,56 @@
+"""Keep two folders alike, touching only what changed.
+
+    python book/stage.py source STAGE OUTPUT NOTEBOOK...   what jupyter-book reads, into STAGE
+    python book/stage.py mirror FROM TO                    FROM into TO
+
+Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything
+that a page is made of, though: when the settings, the contents, the bibliography or an asset change, what
+it has built so far, OUTPUT, is dropped. Run from the repository root.
+"""
+
+import filecmp
+import shutil
+import sys
+from pathlib import Path
+
+PAGES = {".md", ".ipynb"}
+
+
+def sync(files: dict[Path, Path], target: Path) -> set[Path]:
+    """Make `target` hold just `files` (path inside it -> source); return the paths that changed or went."""
+    changed = set()
+    present = {path.relative_to(target) for path in target.rglob("*") if path.is_file()}
+    for path in present - files.keys():
+        (target / path).unlink()
+        changed.add(path)
+    for path, source in files.items():
+        copy = target / path
+        if path not in present or not filecmp.cmp(source, copy, shallow=False):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copy)
+            changed.add(path)
+    return changed
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below `folder`, bytecode aside."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+
+
+def stage_source(stage: Path, output: Path, notebooks: list[Path]) -> None:
+    """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
+    files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), *files_below(Path("book"))]}
+    files |= {Path("notebooks") / path.name: path for path in notebooks}
+    changed = sync(files, stage)
+    if any(path.suffix not in PAGES for path in changed):
+        shutil.rmtree(output, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["source", stage, output, *notebooks]:
+            stage_source(Path(stage), Path(output), [Path(path) for path in notebooks])
+        case ["mirror", source, target]:
+            sync({path.relative_to(source): path for path in files_below(Path(source))}, Path(target))
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,179 @@
+"""The sliders as Python objects: traits, errors, and the two mounts in one MIME bundle."""
+
+import base64
+import json
+import re
+from html import unescape
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+
+from bdbook import widgets
+from bdbook.widgets import BlurringSlider
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def fresh_page():
+    widgets.new_page()
+    yield
+    widgets.new_page()
+
+
+def pixels(slider: BlurringSlider) -> np.ndarray:
+    """What the page receives, (size, size, 3)."""
+    raw = np.frombuffer(base64.b64decode(slider.state()["_photo"]), np.uint8)
+    return raw.reshape(slider.size, slider.size, 3)
+
+
+def programs(html: str) -> list[str]:
+    return re.findall(r'<script type="text/plain" id="([^"]+)">', html)
+
+
+def test_python_sees_and_sets_the_state():
+    slider, seen = BlurringSlider(sigma_max=3), []
+    slider.observe(lambda change: seen.append(change.new), "sigma_max")
+    slider.sigma_max = 7.5
+    assert seen == [7.5]
+    assert slider.state() | {"_photo": ""} == {
+        "sigma_max": 7.5, "t": 0.5, "d_min": 1e-3, "schedule": "sin2", "size": 64, "link": "", "_photo": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sigma_max", -1.0, r"sigma_max is -1\.0; expected a blur of 0 px or more"),
+        ("sigma_max", float("nan"), "sigma_max is nan"),
+        ("sigma_max", float("inf"), "sigma_max is inf"),
+        ("t", 1.5, r"t is 1\.5; expected a time in \[0, 1\]"),
+        ("t", -0.1, r"t is -0\.1"),
+        ("d_min", 0.0, r"d_min is 0\.0; expected a value in \(0, 1\)"),
+        ("d_min", 1.0, r"d_min is 1\.0"),
+        ("schedule", "sine2", 'Did you mean "sin2"'),
+        ("schedule", "Sin", 'Did you mean "sin"'),
+    ],
+)
+def test_bad_values_are_refused_and_leave_the_old(name, value, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        BlurringSlider(**{name: value})
+    slider = BlurringSlider()
+    before = getattr(slider, name)
+    with pytest.raises(traitlets.TraitError, match=message):
+        setattr(slider, name, value)
+    assert getattr(slider, name) == before
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        (np.zeros((64, 64)), r"shape \(64, 64\); expected \(3, H, W\) or \(1, H, W\)"),
+        (np.zeros((64, 64, 3)), r"shape \(64, 64, 3\)"),
+        (np.zeros((1, 3, 64, 64)), r"shape \(1, 3, 64, 64\)"),
+        (np.zeros((3, 0, 64)), r"shape \(3, 0, 64\)"),
+        (np.full((3, 8, 8), 255.0), r"values from 255 to 255; expected \[-1, 1\]"),
+        (np.full((3, 8, 8), np.nan), "values from nan to nan"),
+    ],
+)
+def test_bad_photos_are_refused(photo, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        BlurringSlider(photo)
+
+
+@pytest.mark.parametrize("size", [7, 257])
+def test_bad_sizes_are_refused(size):
+    with pytest.raises(traitlets.TraitError, match=f"size is {size}; expected 8 to 256"):
+        BlurringSlider(size=size)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.tensor])
+def test_a_photo_of_the_right_size_arrives_unchanged(make):
+    expected = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    photo = make(expected.transpose(2, 0, 1) / 127.5 - 1)
+    np.testing.assert_array_equal(pixels(BlurringSlider(photo, size=16)), expected)
+
+
+def test_a_wide_grey_photo_is_cropped_to_its_centre_and_repeated_over_the_channels():
+    photo = np.full((1, 16, 40), -1.0)
+    photo[:, :, 12:28] = 1.0
+    np.testing.assert_array_equal(pixels(BlurringSlider(photo, size=8)), np.full((8, 8, 3), 255))
+
+
+def test_the_default_photo_is_a_picture():
+    shown = pixels(BlurringSlider())
+    assert shown.shape == (64, 64, 3)
+    assert shown.std() > 30
+
+
+def test_the_bundle_is_one_module():
+    for text in (BlurringSlider._esm, widgets.bundle("blurring.js")):
+        text = str(text)
+        assert not re.search(r"^import ", text, re.MULTILINE)
+        assert text.count("export default") == 1
+        assert text.count("export function cosine(") == 1
+        assert "</script" not in text  # either would end or derail the script element that holds it
+        assert "<!--" not in text
+
+
+def test_a_module_is_bundled_once_however_often_it_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "a.js").write_text("export const a = 1;\n")
+    (tmp_path / "b.js").write_text('import { a } from "./a.js";\nexport const b = a;\n')
+    (tmp_path / "c.js").write_text('import {\n  a,\n} from "./a.js";\nimport { b } from "./b.js";\na + b;\n')
+    monkeypatch.setattr(widgets, "JS", tmp_path)
+    lines = widgets.bundle("c.js").split("\n")
+    assert [line for line in lines if line] == ["export const a = 1;", "export const b = a;", "a + b;"]
+
+
+def test_the_mime_bundle_has_both_mounts():
+    slider = BlurringSlider(sigma_max=11.0)
+    data, _ = slider._repr_mimebundle_()
+    assert data[WIDGET_VIEW]["model_id"] == slider.model_id
+    state = re.search(r'data-state="([^"]*)"', data["text/html"])[1]
+    assert json.loads(unescape(state)) == slider.state()
+
+
+def test_the_page_needs_no_network():
+    html = BlurringSlider().static_html()
+    assert set(re.findall(r"https?://[^\"'\s)]+", html)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert not re.search(r"\b(src|href)\s*=|@import|url\(", html)
+
+
+def test_two_figures_share_one_program():
+    first, second = BlurringSlider().static_html(), BlurringSlider().static_html()
+    assert len(programs(first)) == 1
+    assert programs(second) == []
+    assert f'data-source="{programs(first)[0]}"' in second
+    widgets.new_page()
+    assert programs(BlurringSlider().static_html()) == programs(first)
+
+
+class Kernel:
+    """Stands for IPython's shell: says which cell is running, and in which run."""
+
+    def __init__(self):
+        self.cell, self.run = None, None
+
+    def get_parent(self):
+        return {"metadata": {"cellId": self.cell}, "header": {"msg_id": self.run}}
+
+
+def test_the_cell_that_carried_the_program_carries_it_again_when_it_is_run_again(monkeypatch):
+    kernel = Kernel()
+    monkeypatch.setattr(widgets, "get_ipython", lambda: kernel)
+    carried = []
+    for kernel.cell, kernel.run in [("a", "1"), ("a", "1"), ("b", "2"), ("b", "3"), ("a", "4"), ("b", "5")]:
+        carried.append(bool(programs(BlurringSlider().static_html())))
+    assert carried == [True, False, False, False, True, False]
+
+
+def test_without_cell_names_the_first_figure_carries_the_program(monkeypatch):
+    kernel = Kernel()
+    monkeypatch.setattr(widgets, "get_ipython", lambda: kernel)
+    carried = []
+    for kernel.run in "123":
+        carried.append(bool(programs(BlurringSlider().static_html())))
+    assert carried == [True, False, False]
