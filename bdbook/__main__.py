@@ -57,9 +57,11 @@ class Train:
         state, record, log = runs.resume(self.out, recipe, images, self.seed)
         if record is None:
             record = runs.new_record(recipe, self.seed, images, name, profile)
-        elif state.step >= steps:
+        if state.step < steps:
+            self._train(recipe, images, state, steps, record, log)
+        else:
             print(f"{self.out} already has {state.step} of {steps} steps; nothing to do")
-        self._train(recipe, images, state, steps, record, log)
+        runs.save_weights(self.out / "weights.safetensors", state, record)
         print(f"weights: {self.out / 'weights.safetensors'}\nsample:  python -m bdbook sample --run {self.out}")
 
     def _train(self, recipe, images, state: State, steps: int, record: dict, log: list[dict]) -> None:
@@ -74,14 +76,13 @@ class Train:
                 bar.update()
                 if state.step % self.checkpoint_every == 0 or state.step == steps:
                     mean = torch.stack(losses).mean().item()
-                    bar.set_postfix(loss=f"{mean:.4f}")
+                    bar.write(f"step {state.step}: loss {mean:.4f}, {clock.read():.0f} s")
                     log.append({"step": state.step, "loss": mean})
                     record["wall_s"], losses = clock.read(), []
                     runs.save_checkpoint(self.out, state, record, log)
                     run = Run(recipe, record, state.ema_denoiser(), state.spectrum)
                     pictures = run.draw(16, self.seed)
                     write_atomically(self.out / f"samples-{state.step:08d}.png", plots.png(pictures, 8))
-        runs.save_weights(self.out / "weights.safetensors", state, record)
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def photos(size: Size, channels: int = 1, count: int | None = None, split: str =
 @lru_cache(maxsize=8)
 def _leaf_radii(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Radii (px) and their cumulative probability among the leaves that can be seen."""
-    radii = np.geomspace(SMALLEST_LEAF, 2 * max(height, width), 1024)
+    radii = np.geomspace(SMALLEST_LEAF, 2 * max(height, width, SMALLEST_LEAF), 1024)
     seen = radii**-3.0 * (height + 2 * radii) * (width + 2 * radii)
     steps = np.diff(radii) * (seen[1:] + seen[:-1]) / 2
     cumulative = np.concatenate([[0.0], np.cumsum(steps)])

@@ -21,7 +21,7 @@ from bdbook.samplers import IHDM_DELTA
 from bdbook.transforms import DCT, pair
 from bdbook.unet import UNet, UNetConfig
 
-STEPS = MappingProxyType({"smoke": 20, "cpu": 2500, "gpu": 20000})
+STEPS = MappingProxyType({"smoke": 20, "cpu": 2000, "gpu": 20000})
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,14 @@ class Recipe:
             raise ValueError(f"image {bad[0].item()} has NaN or infinite pixels ({len(bad)} such images); remove them")
 
     def as_dict(self) -> dict:
-        """Plain data, for a run's record."""
+        """Plain data, for a run's record; from_dict reads it back, after JSON too."""
         return {**asdict(replace(self, settings={}, steps={})), "settings": dict(self.settings)}
+
+    @classmethod
+    def from_dict(cls, stored: dict) -> Recipe:
+        """The recipe that as_dict wrote."""
+        unet = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["unet"].items()}
+        return cls(**{**stored, "unet": UNetConfig(**unet)})
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ METHODS = {
     "heat": Method("heat_dissipation", {"sigma_max": 8.0, "steps": 100}, "less_blurred", "ancestral", "ihdm", None),
 }
 BOOK_DATA = ("digits", "photos", "leaves", "gaussian")
-BOOK_UNET = UNetConfig(size=16, channels=32, multipliers=(1, 2, 2), blocks=1, attention=(4,), head_dim=32)
+BOOK_UNET = UNetConfig(size=16, channels=16, multipliers=(1, 2, 4), blocks=1, attention=(4,), head_dim=16)
 
 
 def _book_recipe(data: str, name: str, method: Method, plain: bool) -> Recipe:

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from bdbook import __version__, data, samplers
 from bdbook.denoiser import Denoiser
 from bdbook.oracle import Gaussian
-from bdbook.recipes import Recipe, get
+from bdbook.recipes import Recipe
 from bdbook.train import State, generator_for, start
 
 FORMAT = "bdbook-1"
@@ -154,9 +154,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Run:
             raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
         file = found[-1]
     tensors, header = _decode(file)
-    stored = header["record"]["identity"]["recipe"]
-    recipe = get(stored["name"])
-    _require_same(file, {"recipe": stored}, {"recipe": recipe.as_dict()})
+    recipe = Recipe.from_dict(header["record"]["identity"]["recipe"])
     net = recipe.build_net().to(device).eval().requires_grad_(False)
     net.load_state_dict(_part(tensors, "ema."))
     process = recipe.build_process()
@@ -180,7 +178,8 @@ def _spectrum_tensors(spectrum: Gaussian) -> dict[str, Tensor]:
 
 
 def _encode(tensors: dict[str, Tensor], record: dict, step: int) -> bytes:
-    header = {"format": FORMAT, "header": json.dumps({"record": record, "step": step})}
+    # One key: safetensors writes several in any order, and the same run should be the same file.
+    header = {FORMAT: json.dumps({"record": record, "step": step})}
     return save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
 
 
@@ -195,10 +194,10 @@ def _decode(path: Path) -> tuple[dict[str, Tensor], dict]:
         others = [str(p) for p in sorted(path.parent.glob("*.safetensors")) if p != path]
         advice = f"delete it to go on from {others[-1]}" if others else "delete it and train again"
         raise ValueError(f"{path} is truncated or no safetensors file ({error}); {advice}") from error
-    if metadata.get("format") != FORMAT:
-        given = metadata.get("format", "none")
-        raise ValueError(f"{path} was not written by this version of bdbook: format {given!r}, expected {FORMAT!r}")
-    return tensors, json.loads(metadata["header"])
+    if FORMAT not in metadata:
+        found = ", ".join(metadata) or "nothing"
+        raise ValueError(f"{path} was not written by this version of bdbook: expected {FORMAT!r} in it, found {found}")
+    return tensors, json.loads(metadata[FORMAT])
 
 
 def _require_same(path: Path, stored: dict, asked: dict) -> None:

@@ -1,0 +1,113 @@
+"""The command line as a user meets it, in processes of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from bdbook.__main__ import main
+
+TRAIN = ("--profile", "smoke", "--batch", "4", "--steps", "9", "--checkpoint-every", "3")
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "bdbook", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """PNGs of mixed sizes and modes, in folders."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    (folder / "deeper").mkdir()
+    for index, (mode, size) in enumerate([("L", (30, 40)), ("RGB", (64, 20)), ("RGBA", (17, 23)), ("P", (40, 40))] * 3):
+        pixels = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(folder / ("deeper" if index % 2 else ".") / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize("source", ["photos", "folder"])
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, pictures, source, capsys):
+    data = ("--data", str(pictures)) if source == "folder" else ()
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert main(["train", "--out", str(whole), *TRAIN, *data]) == 0
+
+    process = start("train", "--out", broken, *TRAIN, *data)
+    deadline = time.monotonic() + 120
+    while not list(broken.glob("checkpoints/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (broken / "weights.safetensors").exists(), "the run ended before it could be killed"
+
+    assert main(["train", "--out", str(broken), *TRAIN, *data]) == 2
+    assert "already holds a run; add --resume" in capsys.readouterr().err
+    assert main(["train", "--out", str(broken), *TRAIN, *data, "--resume"]) == 0
+
+    expected, got = load_file(whole / "weights.safetensors"), load_file(broken / "weights.safetensors")
+    assert expected.keys() == got.keys()
+    assert all(expected[k].tobytes() == got[k].tobytes() for k in expected)
+    assert (whole / "log.jsonl").read_text() == (broken / "log.jsonl").read_text()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    assert main(["train", "--out", str(folder), "--profile", "smoke", "--steps", "2", "--batch", "2"]) == 0
+    return folder
+
+
+def test_sample_writes_a_grid(trained, capsys):
+    assert main(["sample", "--run", str(trained), "--count", "9", "--steps", "3", "--rule", "ddim"]) == 0
+    with Image.open(trained / "samples.png") as picture:
+        assert picture.size == ((8 * 17 - 1) * 4, (2 * 17 - 1) * 4)
+    assert "samples.png" in capsys.readouterr().out
+
+
+def test_doctor_names_versions_and_the_device(capsys):
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    for word in ("bdbook", "torch", "jupyter-book", "device:", "Chromium"):
+        assert word in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--recipe", "photo-ddpm", "--out", "x"], "did you mean 'photos-ddpm'"),
+        (["train", "--data", "fotos", "--out", "x"], "did you mean 'photos'"),
+        (["train", "--profile", "cup", "--out", "x"], "did you mean 'cpu'"),
+        (["train", "--steps", "0", "--out", "x"], "steps was 0"),
+        (["trian"], "unknown command 'trian': did you mean 'train'"),
+        (["sample", "--run", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_mistakes_end_with_one_clear_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_and_an_unknown_rule(trained, tmp_path, capsys):
+    assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert main(["sample", "--run", str(trained), "--rule", "dim"]) == 2
+    assert "unknown rule 'dim': did you mean 'ddim'" in capsys.readouterr().err
+
+
+def test_finishing_a_finished_run_changes_nothing(trained, capsys):
+    before = (trained / "weights.safetensors").read_bytes()
+    again = ["train", "--out", str(trained), "--profile", "smoke", "--steps", "2", "--batch", "2", "--resume"]
+    assert main(again) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert (trained / "weights.safetensors").read_bytes() == before
