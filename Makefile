@@ -50,7 +50,7 @@ help:
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
-	@echo "Installing into $(VENV) (once; some minutes)"
+	@echo "Installing into $(VENV) (some minutes the first time)"
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "No virtual environment could be made. On Debian: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -78,7 +78,8 @@ $(EXECUTED): $(BUILD)/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(BUILD)/in
 	@printf '%-32s' '$*'; log=$(BUILD)/running/$*.log; \
 	$(BIN)/papermill $< $(BUILD)/running/$*.ipynb --cwd notebooks --kernel python3 --no-progress-bar \
 	    > $$log 2>&1 \
-	  || { echo "failed after $$SECONDS s"; cat $$log; echo "The chapter as far as it got: $(BUILD)/running/$*.ipynb"; exit 1; }; \
+	  || { echo "failed after $$SECONDS s"; sed -n '/^Exception encountered/,$$p' $$log | grep . || cat $$log; \
+	       echo "The chapter as far as it got: $(BUILD)/running/$*.ipynb; all of the log: $$log"; exit 1; }; \
 	mv $(BUILD)/running/$*.ipynb $@; echo "$$SECONDS s"
 
 # --- the book --------------------------------------------------------------------------------------------
@@ -89,7 +90,8 @@ $(HTML)/.built: $(EXECUTED) $(PAGES) $(INSTALLED)
 	@$(BIN)/python book/stage.py source $(BUILD)/stage $(BUILD)/sphinx $(EXECUTED)
 	@$(BIN)/jupyter-book build $(BUILD)/stage --path-output $(BUILD)/sphinx -W -n --keep-going \
 	    > $(BUILD)/sphinx.log 2>&1 \
-	  || { cat $(BUILD)/sphinx.log; rm -rf $(BUILD)/sphinx; exit 1; }
+	  || { grep -E 'WARNING|ERROR|CRITICAL' $(BUILD)/sphinx.log || cat $(BUILD)/sphinx.log; \
+	       rm -rf $(BUILD)/sphinx; echo "The pages failed; all of it: $(BUILD)/sphinx.log"; exit 1; }
 	@$(BIN)/python book/stage.py mirror $(BUILD)/sphinx/_build/html $(HTML)
 	@touch $@
 
@@ -122,7 +124,7 @@ notebooks: $(INSTALLED)
 
 # Looks at the book that is in $(HTML), whatever its profile.
 browser: $(INSTALLED)
-	BDBOOK_HTML=$(HTML) $(BIN)/python -m pytest tests/browser -m browser -rs
+	BDBOOK_HTML=$(HTML) $(BIN)/python -m pytest tests/browser -m browser -n 2 -rs
 
 clean:
 	rm -rf -- $(BUILD)

@@ -35,7 +35,9 @@ COLOUR_PHOTOGRAPHS = (
     ("skimage.data", "rocket.jpg"),
 )
 GREY_PHOTOGRAPHS = (("skimage.data", "camera.png"),)  # used for one channel only
-LARGEST_REDUCTION = 4.0  # a patch of a photograph covers 1 to 4 times its own side
+# A patch covers 3 to 12 times its side. Cut at full resolution most patches would be flat sky or wall and a few
+# all texture: so unequal in contrast that a small network learns little else.
+REDUCTION = (3.0, 12.0)
 SMALLEST_LEAF = 2.0  # radius in pixels
 FIRST_TEST_LEAF = 10**9  # test images of the endless dead leaves start at this index
 SPLITS = {"train": 0, "test": 1}
@@ -134,16 +136,16 @@ def photograph(name: str, size: Size, channels: int = 3) -> Tensor:
 def photos(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
     """Patches of real photographs, whose spectra fall as 1/f^2.
 
-    Each is cut from a random photograph, at a random place, 1 to 4 times as large as `size` (log-uniform),
-    averaged over areas down to `size`, and flipped half of the time. Test patches come from the right-hand
-    fifth of each photograph, training patches from the rest.
+    Each is cut from a random photograph, at a random place, 3 to 12 times as large as `size` (log-uniform; less
+    where the photograph is too small), averaged over areas down to `size`, and flipped half of the time. Test
+    patches come from the right-hand fifth of each photograph, training patches from the rest.
     """
     height, width = pair(size)
     regions = []
     for image in _photographs(channels):
         border = round(0.8 * image.width)
         left, right = (0, border) if split == "train" else (border, image.width)
-        largest = min(LARGEST_REDUCTION, (right - left) / width, image.height / height)
+        largest = min(REDUCTION[1], (right - left) / width, image.height / height)
         if largest >= 1:
             regions.append((image, left, right, largest))
     if not regions:
@@ -151,7 +153,8 @@ def photos(size: Size, channels: int = 1, count: int | None = None, split: str =
     patches = []
     for u in np.random.default_rng([seed, SPLITS[split]]).random((count or 16384, 5)):
         image, left, right, largest = regions[int(u[0] * len(regions))]
-        scale = largest ** u[1]
+        smallest = min(REDUCTION[0], largest)
+        scale = smallest * (largest / smallest) ** u[1]
         x, y = left + u[2] * (right - left - scale * width), u[3] * (image.height - scale * height)
         # Whole pixels: a box filter at a fraction of a pixel would blur the patches that are not reduced.
         x, y, w, h = int(x), int(y), int(scale * width), int(scale * height)

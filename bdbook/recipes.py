@@ -21,7 +21,7 @@ from bdbook.samplers import IHDM_DELTA
 from bdbook.transforms import DCT, pair
 from bdbook.unet import UNet, UNetConfig
 
-STEPS = MappingProxyType({"smoke": 20, "cpu": 2000, "gpu": 20000})
+STEPS = MappingProxyType({"smoke": 20, "cpu": 1500, "gpu": 20000})
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Recipe:
     predicts: str
     unet: UNetConfig
     rule: str = "ancestral"
-    sample_steps: int | None = 100
+    sample_steps: int | None = 250
     loss: str = "plain"
     learning_rate: float = 1e-3
     warmup: int = 100
@@ -112,8 +112,8 @@ class Method:
     plain: str
     rule: str = "ancestral"
     plain_rule: str = "ancestral"
-    plain_sample_steps: int | None = 100
     plain_loss: str = "plain"
+    sample_steps: int | None = 250
 
 
 METHODS = {
@@ -121,25 +121,27 @@ METHODS = {
     "cosine": Method("cosine_diffusion", {}, "eps"),
     "blurring": Method("blurring_diffusion", {"sigma_max": 5.0}, "eps"),
     "blur": Method("blur_diffusion", {}, "eps"),
-    "soft": Method("soft_diffusion", {"sigma_max": 5.0}, "residual", "momentum", "momentum", 100, "soft"),
-    "heat": Method("heat_dissipation", {"sigma_max": 8.0, "steps": 100}, "less_blurred", "ancestral", "ihdm", None),
+    "soft": Method("soft_diffusion", {"sigma_max": 5.0}, "residual", "momentum", "momentum", "soft"),
+    "heat": Method(
+        "heat_dissipation", {"sigma_max": 8.0, "steps": 100}, "less_blurred", plain_rule="ihdm", sample_steps=None
+    ),
 }
 BOOK_DATA = ("digits", "photos", "leaves", "gaussian")
 BOOK_UNET = UNetConfig(size=16, channels=16, multipliers=(1, 2, 4), blocks=1, attention=(4,), head_dim=16)
 
 
 def _book_recipe(data: str, name: str, method: Method, plain: bool) -> Recipe:
-    common = {"data": data, "process": method.process, "settings": method.settings, "unet": BOOK_UNET}
+    common = {
+        "data": data,
+        "process": method.process,
+        "settings": method.settings,
+        "unet": BOOK_UNET,
+        "sample_steps": method.sample_steps,
+    }
     if not plain:
         return Recipe(f"{data}-{name}", predicts="spectral", rule=method.rule, **common)
-    return Recipe(
-        f"{data}-{name}-plain",
-        predicts=method.plain,
-        rule=method.plain_rule,
-        sample_steps=method.plain_sample_steps,
-        loss=method.plain_loss,
-        **common,
-    )
+    rule, loss = method.plain_rule, method.plain_loss
+    return Recipe(f"{data}-{name}-plain", predicts=method.plain, rule=rule, loss=loss, **common)
 
 
 RECIPES = {

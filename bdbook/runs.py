@@ -74,9 +74,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def identity(recipe: Recipe, seed: int, images: Tensor) -> dict:
-    """What must agree for a run to be resumed: the recipe, the seed and the very pixels."""
+    """What must agree for a run to be resumed: the recipe but for how it samples, the seed and the very pixels."""
     pixels = hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-    return {"recipe": recipe.as_dict(), "seed": seed, "images": pixels, "count": len(images)}
+    trained = {k: v for k, v in recipe.as_dict().items() if k not in ("rule", "sample_steps")}
+    return json.loads(json.dumps({"recipe": trained, "seed": seed, "images": pixels, "count": len(images)}))
 
 
 def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: str) -> dict:
@@ -84,7 +85,8 @@ def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: 
     device = torch.cuda.get_device_name(images.device) if images.is_cuda else f"cpu, {torch.get_num_threads()} threads"
     versions = {"bdbook": __version__, "torch": torch.__version__, "python": platform.python_version()}
     return {
-        "identity": json.loads(json.dumps(identity(recipe, seed, images))),
+        "identity": identity(recipe, seed, images),
+        "recipe": recipe.as_dict(),
         "data": source,
         "profile": profile,
         "device": device,
@@ -154,7 +156,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Run:
             raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
         file = found[-1]
     tensors, header = _decode(file)
-    recipe = Recipe.from_dict(header["record"]["identity"]["recipe"])
+    recipe = Recipe.from_dict(header["record"]["recipe"])
     net = recipe.build_net().to(device).eval().requires_grad_(False)
     net.load_state_dict(_part(tensors, "ema."))
     process = recipe.build_process()
@@ -201,7 +203,6 @@ def _decode(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def _require_same(path: Path, stored: dict, asked: dict) -> None:
-    asked = json.loads(json.dumps(asked))
     stored, asked = _flatten(stored), _flatten(asked)
     differ = [f"{k} (stored {stored.get(k)}, asked {asked.get(k)})" for k in asked if stored.get(k) != asked[k]]
     if differ:

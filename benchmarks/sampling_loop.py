@@ -3,8 +3,10 @@
 Run: python benchmarks/sampling_loop.py   (prints a Markdown table; the target is a ratio of at most 1.03)
 
 The loop is samplers.sample with the ancestral rule, blurring diffusion and a spectrally preconditioned UNet. Loop
-and network alternate step by step, so that whatever else the machine does disturbs both alike, and medians
-are compared. OMP_NUM_THREADS sets the threads. --profile lists where the loop's own time goes.
+and network alternate step by step, so that whatever else the machine does disturbs both alike; the ratio is the
+median over these pairs. "Around it" is a step of the same loop with a network that costs nothing: on a busy machine
+the steadier number, since the ratio should be 1 + around it / network. OMP_NUM_THREADS sets the threads. --profile
+lists where the loop's own time goes.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ import cProfile
 import pstats
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
 from bdbook.denoiser import Denoiser
 from bdbook.oracle import Gaussian
 from bdbook.processes import blurring_diffusion
-from bdbook.samplers import sample
+from bdbook.samplers import Step, last, sample
 from bdbook.unet import UNet, UNetConfig
 
 BATCH, STEPS, RUNS = 64, 50, 3
@@ -46,7 +48,7 @@ def setting(size: int) -> tuple[UNet, Denoiser, torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def compare(size: int) -> tuple[list[float], list[float]]:
-    """Seconds of each step of the loop, and of each bare call of the network right before or after it."""
+    """Seconds of each step of the loop, and of the bare call of the network right before or after it."""
     net, denoiser, x, times = setting(size)
     t = torch.full((BATCH,), 0.5)
     whole, bare = [], []
@@ -59,13 +61,23 @@ def compare(size: int) -> tuple[list[float], list[float]]:
     return whole, bare
 
 
-def profile(size: int) -> None:
-    """Where the loop's own time goes: the same walk with a network that costs nothing."""
+def free_walk(size: int) -> Iterator[Step]:
+    """The same walk with a network that costs nothing."""
     _, denoiser, x, times = setting(size)
-    free = Denoiser(lambda x, t: x, denoiser.process, denoiser.predicts)
+    return sample(Denoiser(lambda x, t: x, denoiser.process, denoiser.predicts), x, times)
+
+
+def overhead(size: int) -> list[float]:
+    """Seconds of each step of the loop, the network left out."""
+    walks = [free_walk(size) for _ in range(RUNS)]
+    return [seconds(lambda walk=walk: next(walk)) for walk in walks for _ in range(STEPS)]
+
+
+def profile(size: int) -> None:
+    """Where the loop's own time goes."""
+    walk = free_walk(size)
     with cProfile.Profile() as profiler:
-        for _ in sample(free, x, times):
-            pass
+        last(walk)
     pstats.Stats(profiler).sort_stats("cumtime").print_stats("bdbook|randn|built-in", 25)
 
 
@@ -74,11 +86,16 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="list where the loop's own time goes")
     wants_profile = parser.parse_args().profile
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), batch {BATCH}, {RUNS} walks of {STEPS}\n")
-    print("| size | a step of the loop, ms | the network alone, ms | ratio |")
-    print("| --- | --- | --- | --- |")
+    print("| size | a step of the loop, ms | the network alone, ms | ratio | around it, ms | 1 + around it / network |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for size in SIZES:
-        whole, bare = (1000 * statistics.median(times) for times in compare(size))
-        print(f"| {size}x{size} | {whole:.2f} | {bare:.2f} | {whole / bare:.3f} |", flush=True)
+        whole, bare = compare(size)
+        ratio = statistics.median(w / b for w, b in zip(whole, bare))
+        loop, net, around = (1000 * statistics.median(times) for times in (whole, bare, overhead(size)))
+        print(
+            f"| {size}x{size} | {loop:.2f} | {net:.2f} | {ratio:.3f} | {around:.2f} | {1 + around / net:.3f} |",
+            flush=True,
+        )
     if wants_profile:
         for size in SIZES:
             profile(size)

@@ -22,7 +22,7 @@ CHAPTER_13 = tuple(
     for name in ("blurring", "ddpm", "blurring-plain", "ddpm-plain")
 )
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm")
-WALKS = (("ancestral", 100), ("ancestral", 20), ("ddim", 20))
+WALKS = (("ancestral", 250), ("ancestral", 20), ("ddim", 20))
 COUNT = 512
 
 

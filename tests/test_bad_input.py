@@ -10,8 +10,15 @@ import torch
 from bdbook import denoiser, priors, processes, samplers, transforms
 from bdbook.denoiser import EPS, LESS_BLURRED, X0, Denoiser
 from bdbook.oracle import Gaussian
-from bdbook.processes import Process, blur_diffusion, blurring_diffusion, cosine_diffusion, ddpm, heat_dissipation
-from bdbook.processes import soft_diffusion
+from bdbook.processes import (
+    Process,
+    blur_diffusion,
+    blurring_diffusion,
+    cosine_diffusion,
+    ddpm,
+    heat_dissipation,
+    soft_diffusion,
+)
 from bdbook.samplers import ancestral, ddim, ihdm, lee_euler, momentum, pairs, rule, sample, step, tacos
 from bdbook.schedules import blur_exponent
 from bdbook.transforms import DCT, Colour, Haar, Pixel, Separable, gaussian_kernel
@@ -185,7 +192,9 @@ def test_network_of_the_wrong_shape():
             Denoiser(lambda x, t: x[:, :1], cosine_diffusion(), predicts)(x, 0.5)
 
 
-@pytest.mark.parametrize("kernel", [gaussian_kernel(2.0), (0.5, 0.0, 0.5), (0.0, 0.0, 0.0), (1 / 3, 1 / 3, 1 / 3)])
+@pytest.mark.parametrize(
+    "kernel", [gaussian_kernel(1.0, radius=1), (0.5, 0.0, 0.5), (0.0, 0.0, 0.0), (1 / 3, 1 / 3, 1 / 3)]
+)
 @pytest.mark.parametrize("boundary", ["zero", "symmetric"])
 def test_kernel_without_fractional_powers(kernel, boundary):
     with says("eigenvalue", "size 8", "fractional power", "narrower kernel"):

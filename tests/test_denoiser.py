@@ -6,9 +6,15 @@ import scipy.fft
 import torch
 
 from bdbook import denoiser as dn
-from bdbook.denoiser import EPS, LESS_BLURRED, RESIDUAL, V, X0, Denoiser, Spectral, loss, soft_loss
-from bdbook.processes import blur_diffusion, blurring_diffusion, cosine_diffusion, ddpm, heat_dissipation
-from bdbook.processes import soft_diffusion
+from bdbook.denoiser import EPS, LESS_BLURRED, RESIDUAL, X0, Denoiser, Spectral, V, loss, soft_loss
+from bdbook.processes import (
+    blur_diffusion,
+    blurring_diffusion,
+    cosine_diffusion,
+    ddpm,
+    heat_dissipation,
+    soft_diffusion,
+)
 from bdbook.transforms import DCT, Pixel
 
 SIZE = (6, 5)
@@ -112,9 +118,7 @@ def test_less_blurred_loss_is_ihdms():
     z = idct(blur[0] * dct(X)) + 0.02 * NOISE
     t = k / steps
     expected = mean_square(z + numpy_net(z, t) - idct(blur[1] * dct(X)))
-    ours = loss(
-        Denoiser(net, process, LESS_BLURRED), torch.from_numpy(X), torch.from_numpy(t), torch.from_numpy(NOISE)
-    )
+    ours = loss(Denoiser(net, process, LESS_BLURRED), torch.from_numpy(X), torch.from_numpy(t), torch.from_numpy(NOISE))
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-10)
 
 
@@ -123,7 +127,7 @@ def test_soft_loss_is_the_blurred_error(name):
     process = soft_diffusion(SIZE, sigma_max=2.0)
     t = T.reshape(-1, 1, 1, 1)
     blur = np.exp(-lam() * (2 * np.sin(np.pi * t / 2) ** 2) ** 2 / 2)
-    z = idct(blur * dct(X)) + 0.01**(1 - t) * NOISE
+    z = idct(blur * dct(X)) + 0.01 ** (1 - t) * NOISE
     x0_hat = numpy_net(z, T) + (z if name == "residual" else 0)
     ours = soft_loss(Denoiser(net, process, dn.prediction(name)), *tensors())
     np.testing.assert_allclose(ours.numpy(), mean_square(idct(blur * dct(x0_hat - X))), rtol=1e-10)
@@ -313,7 +317,9 @@ def test_gradients_reach_the_network():
         denoiser = Denoiser(lambda x, t: scale * x, BLURRING, predicts)
         (grad,) = torch.autograd.grad(loss(denoiser, *tensors()).sum(), scale)
         h = 1e-6
-        either = [loss(Denoiser(lambda x, t, k=k: k * x, BLURRING, predicts), *tensors()).sum() for k in (0.3 + h, 0.3 - h)]
+        either = [
+            loss(Denoiser(lambda x, t, k=k: k * x, BLURRING, predicts), *tensors()).sum() for k in (0.3 + h, 0.3 - h)
+        ]
         np.testing.assert_allclose(grad.item(), ((either[0] - either[1]) / (2 * h)).item(), rtol=1e-4)
 
 

@@ -1,5 +1,7 @@
 """The exact laboratory against Monte Carlo through the samplers, and against dense covariance matrices."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -7,8 +9,14 @@ import torch
 from scipy import stats
 
 from bdbook import oracle
-from bdbook.processes import blur_diffusion, blurring_diffusion, cosine_diffusion, ddpm, heat_dissipation
-from bdbook.processes import soft_diffusion
+from bdbook.processes import (
+    blur_diffusion,
+    blurring_diffusion,
+    cosine_diffusion,
+    ddpm,
+    heat_dissipation,
+    soft_diffusion,
+)
 from bdbook.samplers import ancestral, ddim, ihdm, last, momentum, naive, pairs, sample, step, tacos
 from bdbook.transforms import DCT, Pixel, Separable, gaussian_kernel
 
@@ -145,8 +153,8 @@ def test_error_falls_as_the_steps_grow(rule, kind):
     process = kind(SIZE)
     errors = [gaussian(process).sampler_error(process, process.times(n), rule) for n in (10, 20, 40, 80, 160)]
     kl, w2 = ([getattr(e, k).sum().item() for e in errors] for k in ("kl", "w2"))
-    assert all(late < early for early, late in zip(kl, kl[1:]))
-    assert all(late < early for early, late in zip(w2, w2[1:]))
+    assert all(late < early for early, late in itertools.pairwise(kl))
+    assert all(late < early for early, late in itertools.pairwise(w2))
 
 
 @pytest.mark.parametrize("rule", [ancestral, ddim, lambda *a: ddim(*a, eta=0.5)])

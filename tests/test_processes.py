@@ -13,8 +13,15 @@ from scipy import ndimage
 from scipy.special import expit
 
 from bdbook import processes
-from bdbook.processes import Process, blur_diffusion, blurring_diffusion, cosine_diffusion, ddpm
-from bdbook.processes import heat_dissipation, soft_diffusion
+from bdbook.processes import (
+    Process,
+    blur_diffusion,
+    blurring_diffusion,
+    cosine_diffusion,
+    ddpm,
+    heat_dissipation,
+    soft_diffusion,
+)
 from bdbook.schedules import blur_exponent
 from bdbook.transforms import DCT, Colour, Haar, Pixel
 
@@ -132,7 +139,7 @@ def test_soft_diffusion_is_its_formula(t):
     process = soft_diffusion((4, 6), sigma_max=3.0, noise_min=0.01, noise_max=2.0)
     tau = (3 * np.sin(np.pi * t / 2) ** 2) ** 2 / 2
     np.testing.assert_allclose(process.alpha(t)[0, 0].numpy(), np.exp(-lam((4, 6)) * tau), rtol=1e-12)
-    np.testing.assert_allclose(process.sigma(t).item(), 0.01**(1 - t) * 2.0**t, rtol=1e-12)
+    np.testing.assert_allclose(process.sigma(t).item(), 0.01 ** (1 - t) * 2.0**t, rtol=1e-12)
 
 
 # --- Lee's process against dense matrices on flattened images ------------------------------------------------

@@ -15,8 +15,15 @@ from scipy.special import expit
 
 from bdbook import samplers
 from bdbook.denoiser import EPS, LESS_BLURRED, X0, Denoiser
-from bdbook.processes import Process, blur_diffusion, blurring_diffusion, cosine_diffusion, ddpm, heat_dissipation
-from bdbook.processes import soft_diffusion
+from bdbook.processes import (
+    Process,
+    blur_diffusion,
+    blurring_diffusion,
+    cosine_diffusion,
+    ddpm,
+    heat_dissipation,
+    soft_diffusion,
+)
 from bdbook.samplers import ancestral, ddim, ihdm, last, lee_euler, momentum, naive, sample, step, tacos
 from bdbook.transforms import DCT
 

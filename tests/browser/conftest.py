@@ -21,7 +21,7 @@ LOCAL_SCHEMES = {"file", "data", "blob", "about"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # sphinx-thebe, where a theme loads it, declares this constant twice on each page; nothing depends on it.
 HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
-HOW_TO_INSTALL = "no Chromium: apt-get install chromium, or .venv/bin/playwright install chromium"
+NO_CHROMIUM = "not run, no Chromium here: apt-get install chromium, or .venv/bin/playwright install chromium"
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def chromium() -> Iterator[Browser]:
         names = ("chromium", "chromium-browser", "google-chrome")
         found = next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
         if not Path(found).exists():
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(HOW_TO_INSTALL)
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_CHROMIUM)
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
         browser.close()

@@ -37,6 +37,8 @@ BAD_IMAGES = """async () => {
   }
   return found;
 }"""
+WARNINGS = """() => [...document.querySelectorAll(".output.stderr")]
+  .map(node => node.textContent).filter(text => /Warning|Traceback/.test(text))"""
 THEME = "() => document.documentElement.dataset.theme"
 BACKGROUND = "() => getComputedStyle(document.body).backgroundColor"
 
@@ -56,6 +58,7 @@ def test_page_is_whole_and_needs_nothing_from_outside(name, base, open_page):
     assert page.errors == []
     assert page.evaluate(UNRENDERED) == []
     assert page.evaluate(BAD_IMAGES) == []
+    assert page.evaluate(WARNINGS) == []
     assert page.locator("article h1").count() == 1
 
 

@@ -1,0 +1,384 @@
+"""The network: shapes, parameter counts of the papers, attention against softmax by hand, initialisation."""
+
+import math
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdbook.unet import Attention, Residual, UNet, UNetConfig, Up, groups, time_features
+
+SMALL = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
+
+
+def small(**changes):
+    return UNetConfig(**{**SMALL.__dict__, **changes})
+
+
+def build(config, seed=0):
+    torch.manual_seed(seed)
+    return UNet(config)
+
+
+def awake(config, seed=0):
+    """A network in general position: no parameter is zero, so that nothing is hidden by the initialisation."""
+    net = build(config, seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net
+
+
+def parameters(config):
+    with torch.device("meta"):
+        return sum(p.numel() for p in UNet(config).parameters())
+
+
+LEE = UNetConfig(
+    size=64, in_channels=3, out_channels=3, channels=128, multipliers=(1, 2, 3, 4), blocks=3, attention=(4, 8), heads=4
+)
+HS = {"in_channels": 3, "out_channels": 3, "blocks": 3, "resblock_updown": True}
+HS_CIFAR10 = UNetConfig(size=32, channels=256, multipliers=(1, 1, 1), attention=(2, 4), head_dim=256, dropout=0.2, **HS)
+HS_LSUN64 = UNetConfig(
+    size=64, channels=128, multipliers=(1, 2, 3, 4), attention=(2, 4, 8), head_dim=64, dropout=0.2, **HS
+)
+HS_LSUN128 = UNetConfig(
+    size=128, channels=64, multipliers=(1, 2, 4, 6, 8), attention=(4, 8, 16), head_dim=64, dropout=0.1, **HS
+)
+
+
+def adm_count(channels, widths, blocks, attended, image):
+    """Parameters of the ADM layout, summed from its description layer by layer (no learnt variance)."""
+
+    def conv(a, b, side):
+        return a * b * side * side + b
+
+    def residual(a, b):
+        skip = conv(a, b, 1) if a != b else 0
+        return 2 * a + conv(a, b, 3) + conv(4 * channels, 2 * b, 1) + 2 * b + conv(b, b, 3) + skip
+
+    def attention(a):
+        return 2 * a + conv(a, 3 * a, 1) + conv(a, a, 1)
+
+    total = conv(channels, 4 * channels, 1) + conv(4 * channels, 4 * channels, 1) + conv(image, widths[0], 3)
+    now, skips = widths[0], [widths[0]]
+    for level, width in enumerate(widths):
+        for _ in range(blocks):
+            total += residual(now, width) + (attention(width) if level in attended else 0)
+            now = width
+            skips.append(now)
+        if level < len(widths) - 1:
+            total += conv(now, now, 3)
+            skips.append(now)
+    total += 2 * residual(now, now) + attention(now)
+    for level, width in reversed(list(enumerate(widths))):
+        for _ in range(blocks + 1):
+            total += residual(now + skips.pop(), width) + (attention(width) if level in attended else 0)
+            now = width
+        total += conv(now, now, 3) if level > 0 else 0
+    return total + 2 * now + conv(now, image, 3)
+
+
+def test_lee_has_as_many_parameters_as_published():
+    count = parameters(LEE)
+    assert f"{count / 1e6:.2f}" == "121.06"
+    assert count == adm_count(128, [128, 256, 384, 512], 3, {2, 3}, 3)
+
+
+@pytest.mark.parametrize(("change", "millions"), [("scale_shift", "115.94"), ("resblock_updown", "129.38")])
+def test_the_count_tells_the_layouts_apart(change, millions):
+    other = UNetConfig(**{**LEE.__dict__, change: not getattr(LEE, change)})
+    assert f"{parameters(other) / 1e6:.2f}" == millions
+
+
+@pytest.mark.parametrize("config", [HS_CIFAR10, HS_LSUN64, HS_LSUN128])
+def test_table_5_of_hs_builds(config):
+    """On the meta device: shapes are checked, nothing is computed."""
+    with torch.device("meta"):
+        net = UNet(config)
+        out = net(torch.empty(2, 3, config.size, config.size), torch.empty(2))
+    assert out.shape == (2, 3, config.size, config.size)
+    # 7 residual blocks a level, one more for each change of size (down and up), two in the middle (HS app. A.2).
+    levels = len(config.multipliers)
+    found = [type(module).__name__ for module in net.modules()]
+    assert found.count("Residual") == 7 * levels + 2 * (levels - 1) + 2
+    # Attention after each of those 7 where Table 5 has it, and once in the middle.
+    assert found.count("Attention") == 7 * len(config.attention) + 1
+
+
+@given(
+    st.integers(1, 3),
+    st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_shapes(channels, multipliers, blocks, rows, columns, updown, scale_shift, attended):
+    factor = 2 ** (len(multipliers) - 1)
+    config = UNetConfig(
+        size=(rows * factor, columns * factor),
+        in_channels=channels,
+        out_channels=channels + 1,
+        channels=6,
+        multipliers=tuple(multipliers),
+        blocks=blocks,
+        attention=tuple(2**k for k in range(min(attended, len(multipliers)))),
+        heads=2,
+        resblock_updown=updown,
+        scale_shift=scale_shift,
+    )
+    x = torch.randn(2, channels, *config.size)
+    net = awake(config)
+    out = net(x, torch.rand(2))
+    assert out.shape == (2, channels + 1, *config.size)
+    assert out.isfinite().all()
+    assert out.abs().max() > 0
+
+
+def test_one_time_serves_the_batch():
+    net, x = awake(SMALL), torch.randn(3, 1, 8, 8)
+    torch.testing.assert_close(net(x, torch.tensor([0.3])), net(x, torch.full((3,), 0.3)))
+
+
+def test_images_of_a_batch_do_not_mix():
+    net, x, t = awake(SMALL).eval(), torch.randn(3, 1, 8, 8), torch.rand(3)
+    alone = torch.cat([net(x[i : i + 1], t[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(net(x, t), alone, atol=1e-5, rtol=1e-4)
+
+
+def test_memory_layout_of_the_input_does_not_matter():
+    net, x, t = awake(small(in_channels=3)), torch.randn(2, 3, 8, 8), torch.rand(2)
+    torch.testing.assert_close(net(x, t), net(x.to(memory_format=torch.channels_last), t))
+
+
+@pytest.mark.parametrize("updown", [False, True])
+def test_output_is_exactly_zero_before_training(updown):
+    net = build(small(resblock_updown=updown))
+    assert net(torch.randn(4, 1, 8, 8), torch.rand(4)).abs().max() == 0
+
+
+@pytest.mark.parametrize("updown", [False, True])
+def test_residual_blocks_and_attention_start_as_the_identity(updown):
+    net = build(small(resblock_updown=updown, multipliers=(1, 1)))
+    x, emb = torch.randn(2, 8, 8, 8), torch.randn(2, 32)
+    torch.testing.assert_close(net.down[0](x, emb), x, rtol=0, atol=0)
+    torch.testing.assert_close(net.middle(x, emb), x, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("updown", [False, True])
+@pytest.mark.parametrize("scale_shift", [False, True])
+def test_every_parameter_learns(updown, scale_shift):
+    """The zero layers wake up one after the other: the last first, then those that end blocks, then the rest."""
+    net = build(small(resblock_updown=updown, scale_shift=scale_shift))
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    x, t, target = torch.randn(8, 1, 8, 8), torch.rand(8), torch.randn(8, 1, 8, 8)
+    for step in range(3):
+        optimiser.zero_grad()
+        F.mse_loss(net(x, t), target).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+        alive = {name for name, p in net.named_parameters() if p.grad.abs().max() > 0}
+        if step == 0:
+            assert alive == {"last.weight", "last.bias"}
+        optimiser.step()
+    assert alive == {name for name, _ in net.named_parameters()}
+
+
+def test_it_can_learn():
+    """A target that depends on the image and on the time, which no constant fits."""
+    net = build(SMALL)
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    x, t = torch.randn(32, 1, 8, 8), torch.rand(32)
+    target = torch.where(t > 0.5, 1.0, -1.0)[:, None, None, None] * x
+    losses = []
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = F.mse_loss(net(x, t), target)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("scale_shift", [False, True])
+@pytest.mark.parametrize("resample", [None, "down", "up"])
+def test_residual_block_by_its_formula(scale_shift, resample):
+    """Norm, SiLU, (resample,) convolution, time, norm, SiLU, convolution, plus the (resampled) input."""
+    torch.manual_seed(0)
+    layers = {None: None, "down": torch.nn.AvgPool2d(2), "up": torch.nn.Upsample(scale_factor=2.0)}
+    block = Residual(small(scale_shift=scale_shift), 8, 12, layers[resample]).double()
+    w = {name: p.data.normal_() for name, p in block.named_parameters()}
+    x, emb = torch.randn(2, 8, 4, 6, dtype=torch.float64), torch.randn(2, 32, dtype=torch.float64)
+
+    def normalise(x, n):
+        split = x.reshape(len(x), x.shape[1] // 4, -1)  # groups of four channels
+        split = (split - split.mean(2, keepdim=True)) / (split.var(2, keepdim=True, correction=0) + 1e-5).sqrt()
+        return split.view(x.shape) * w[f"norm{n}.weight"][:, None, None] + w[f"norm{n}.bias"][:, None, None]
+
+    def resized(x):
+        if resample == "down":
+            return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3) if resample == "up" else x
+
+    def silu(x):
+        return x / (1 + torch.exp(-x))
+
+    def conv(x, name, padding):
+        return F.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], padding=padding)
+
+    h = conv(resized(silu(normalise(x, 1))), "conv1", 1)
+    time = (emb @ w["time.weight"].T + w["time.bias"])[:, :, None, None]
+    h = normalise(h, 2) * (1 + time[:, :12]) + time[:, 12:] if scale_shift else normalise(h + time, 2)
+    expected = conv(resized(x), "skip", 0) + conv(silu(h), "conv2", 1)
+    torch.testing.assert_close(block(x, emb), expected, atol=1e-10, rtol=1e-10)
+
+
+def test_attention_is_softmax_of_query_times_key():
+    torch.manual_seed(0)
+    heads, width, d = 3, 12, 4
+    layer = Attention(width, heads).double()
+    torch.nn.init.normal_(layer.project.weight)
+    torch.nn.init.normal_(layer.project.bias)
+    x = torch.randn(2, width, 3, 5, dtype=torch.float64)
+    expected = torch.empty_like(x)
+    w, b = layer.qkv.weight.detach(), layer.qkv.bias.detach()
+    for i in range(2):
+        tokens = F.group_norm(x[i : i + 1], groups(width))[0].flatten(1).T  # (15, width); affine is 1, 0
+        mixed = []
+        for head in range(heads):
+            q, k, v = (
+                tokens @ w[part * width + head * d : part * width + (head + 1) * d].T
+                + b[part * width + head * d : part * width + (head + 1) * d]
+                for part in range(3)
+            )
+            scores = torch.exp(q @ k.T / math.sqrt(d))
+            mixed.append(scores / scores.sum(1, keepdim=True) @ v)
+        out = torch.cat(mixed, 1) @ layer.project.weight.detach().T + layer.project.bias.detach()
+        expected[i] = x[i] + out.T.reshape(width, 3, 5)
+    torch.testing.assert_close(layer(x, None), expected, atol=1e-12, rtol=1e-12)
+
+
+def test_up_is_nearest_neighbour_then_convolution():
+    torch.manual_seed(0)
+    up, x = Up(5).double(), torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    kernel = up.conv.weight.transpose(0, 1).flip(2, 3)  # the same weights, as a plain convolution's
+    plain = F.conv2d(x.repeat_interleave(2, 2).repeat_interleave(2, 3), kernel, up.conv.bias, padding=1)
+    torch.testing.assert_close(up(x, None), plain, atol=1e-12, rtol=1e-12)
+
+
+def test_time_features():
+    t = torch.tensor([0.0, 0.25, 1.0])
+    features = time_features(t, 7)
+    assert features.shape == (3, 7)
+    for i, time in enumerate(t.tolist()):
+        for j in range(3):
+            angle = 1000 * time * 10000 ** (-j / 3)
+            assert features[i, j].item() == pytest.approx(math.cos(angle), abs=1e-4)
+            assert features[i, 3 + j].item() == pytest.approx(math.sin(angle), abs=1e-4)
+    assert (features[:, 6] == 0).all()
+
+
+def test_time_keeps_its_phase_in_half_precision():
+    """bfloat16 has 8 bits: 1000 t formed in it would be off by several radians."""
+    t = torch.tensor([0.7109375])  # exact in bfloat16
+    torch.testing.assert_close(time_features(t.bfloat16(), 8), time_features(t, 8))
+
+
+@pytest.mark.parametrize("scale_shift", [False, True])
+def test_time_matters(scale_shift):
+    net, x = awake(small(scale_shift=scale_shift)), torch.randn(2, 1, 8, 8)
+    a, b = net(x, torch.tensor([0.2])), net(x, torch.tensor([0.21]))
+    assert (a - b).abs().max() > 1e-3
+
+
+def test_same_seed_same_network():
+    x, t = torch.randn(2, 1, 8, 8), torch.rand(2)
+    a, b, c = awake(SMALL, 1)(x, t), awake(SMALL, 1)(x, t), awake(SMALL, 2)(x, t)
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_dropout_only_in_training():
+    net, x, t = awake(small(dropout=0.5)), torch.randn(2, 1, 8, 8), torch.rand(2)
+    assert not torch.equal(net(x, t), net(x, t))
+    net.eval()
+    assert torch.equal(net(x, t), net(x, t))
+    # Without it, the same weights in training are those of evaluation.
+    twin = UNet(SMALL)
+    twin.load_state_dict(net.state_dict())
+    assert torch.equal(net(x, t), twin(x, t))
+
+
+@pytest.mark.parametrize("size", [(8, 16), (4, 2), (24, 6)])
+def test_other_sizes_than_the_one_it_was_made_for(size):
+    assert awake(SMALL)(torch.randn(1, 1, *size), torch.rand(1)).shape == (1, 1, *size)
+
+
+def test_bf16_autocast_stays_close():
+    net, x, t = awake(small(in_channels=3)), torch.randn(4, 3, 8, 8), torch.rand(4)
+    exact = net(x, t)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = net(x, t)
+    out.float().square().mean().backward()
+    assert (out - exact).abs().max() < 0.1 * exact.abs().max()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_float64():
+    net, x, t = awake(SMALL), torch.randn(2, 1, 8, 8), torch.rand(2)
+    single = net(x, t)
+    double = net.double()(x.double(), t.double())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(single.double(), double, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6, 20, 33, 48, 64, 96, 128, 384])
+def test_groups_divide_the_channels(channels):
+    found = groups(channels)
+    assert channels % found == 0
+    assert found == 1 or channels // found >= 4
+    assert found <= 32
+    if channels % 128 == 0:
+        assert found == 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"size": 30, "multipliers": (1, 2, 2), "attention": ()}, ["30x30", "halved 2 times", "28x28 or 32x32"]),
+        ({"size": (8, 9)}, ["8x9", "8x8 or 8x10"]),
+        ({"size": 2, "multipliers": (1, 1, 1), "attention": ()}, ["2x2", "4x4 would do"]),
+        ({"attention": (8,)}, ["factor 8", "(1, 2)", "size // r"]),
+        ({"head_dim": 5}, ["16 channels", "head_dim 5"]),
+        ({"heads": 3}, ["16 channels", "3 heads"]),
+        ({"heads": 0}, ["16 channels", "0 heads"]),
+        ({"dropout": 1.0}, ["dropout", "[0, 1)", "1.0"]),
+        ({"multipliers": ()}, ["at least one multiplier"]),
+        ({"blocks": 0}, ["blocks (0)", "at least 1"]),
+    ],
+)
+def test_config_errors(changes, words):
+    with pytest.raises(ValueError, match=".*".join(re.escape(word) for word in words)):
+        small(**changes)
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "words"),
+    [
+        ((2, 3, 8, 8), torch.rand(2), ["(B, 1, H, W)", "(2, 3, 8, 8)"]),
+        ((1, 8, 8), torch.rand(2), ["(B, 1, H, W)", "(1, 8, 8)"]),
+        ((2, 1, 7, 8), torch.rand(2), ["7x8", "6x8 or 8x8"]),
+        ((2, 1, 8, 8), torch.rand(3), ["(2,) or (1,)", "(3,)"]),
+        ((2, 1, 8, 8), torch.rand(()), ["(2,) or (1,)", "()"]),
+        ((2, 1, 8, 8), torch.rand(2, 1), ["(2,) or (1,)", "(2, 1)"]),
+        ((2, 1, 8, 8), torch.tensor([1, 2]), ["floats in [0, 1]", "int64"]),
+    ],
+)
+def test_input_errors(x, t, words):
+    with pytest.raises(ValueError, match=".*".join(re.escape(word) for word in words)):
+        build(SMALL)(torch.randn(x), t)
