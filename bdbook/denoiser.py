@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bdbook.errors import unknown
-from bdbook.processes import Process, Time, expand, ratio
+from bdbook.processes import Process, Time, expand, ratio, show
 from bdbook.transforms import at_least_float32
 
 
@@ -63,14 +63,24 @@ class PredictEps:
     """The noise, in pixels: the papers' choice. Source: Ho et al. 2020; HS Eq. 6, 21; Lee Eq. 10."""
 
     def mean(self, seen, out, r):
+        self._require_signal(seen)
         step = ratio(seen.process.alpha(r), seen.process.alpha(seen.t))
         return step.to(out) * (seen.u_t - seen.sigma * out)
 
     def x0(self, seen, out):
+        self._require_signal(seen)
         return (seen.u_t - seen.sigma * out) / seen.alpha
 
     def target(self, seen, x0, noise):
         return noise
+
+    def _require_signal(self, seen: Observed) -> None:
+        if (seen.alpha < torch.finfo(seen.alpha.dtype).tiny).any():
+            raise ValueError(
+                f"eps gives no image at t = {show(seen.t)}: {seen.process.name}'s blur has underflowed "
+                "there, alpha_t = 0. Predict x0, less_blurred or spectral, or use blurring_diffusion, whose d_min "
+                "prevents it"
+            )
 
 
 @dataclass(frozen=True)
@@ -226,7 +236,7 @@ class Denoiser:
     """A network, the process it was trained for, and what it predicts.
 
     net: (x_t (B, C, H, W), t (B,) in x_t's dtype) -> (B, C, H, W). autocast: a dtype (torch.bfloat16) to run
-    the network alone in; transforms stay in float32.
+    the network alone in, None for x_t's own precision; transforms stay in float32 whatever the caller's autocast is.
     """
 
     net: Callable[[Tensor, Tensor], Tensor]
@@ -237,9 +247,14 @@ class Denoiser:
     def estimate(self, x_t: Tensor, t: Time) -> Estimate:
         """Ask the network once."""
         x_t = at_least_float32(x_t)
-        times = expand(t).flatten().to(x_t).expand(len(x_t))
+        times = self.process.check(t).flatten().to(x_t)
+        if len(times) not in (1, len(x_t)):
+            raise ValueError(f"got {len(times)} times for {len(x_t)} images; expected one time per image, or one")
+        times = times.expand(len(x_t))
         with torch.autocast(x_t.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             out = self.net(x_t, times)
+        if out.shape != x_t.shape:
+            raise ValueError(f"the network gave {tuple(out.shape)} for images {tuple(x_t.shape)}; expected that shape")
         seen = Observed(self.process, x_t, self.process.basis.forward(x_t), t)
         return Estimate(seen, out.to(x_t.dtype), self.predicts)
 

@@ -27,8 +27,9 @@ class Gaussian:
     mean: Tensor | None = None
 
     def __post_init__(self):
-        if (self.variance < 0).any():
-            raise ValueError(f"variance had a negative entry, {self.variance.min():.3g}; expected v >= 0 per frequency")
+        if not (self.variance >= 0).all():
+            worst = self.variance.min().item()
+            raise ValueError(f"variance had a negative or NaN entry, {worst:.3g}; expected v >= 0 per frequency")
         mean = torch.zeros_like(self.variance) if self.mean is None else self.mean
         object.__setattr__(self, "variance", self.variance.double())
         object.__setattr__(self, "mean", mean.double())
@@ -40,8 +41,8 @@ class Gaussian:
         return cls(basis, u.var(0, correction=0, keepdim=True), u.mean(0, keepdim=True))
 
     def sample(self, count: int, generator: torch.Generator, channels: int = 1) -> Tensor:
-        """count images, (count, channels, H, W) float64."""
-        shape = (count, channels, *self.variance.shape[-2:])
+        """count images, (count, channels, H, W) float64; as many channels as the variance has, if more than one."""
+        shape = torch.broadcast_shapes((count, channels, 1, 1), self.variance.shape)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         return self.basis.inverse(self.mean + self.variance.sqrt() * noise)
 
@@ -111,14 +112,15 @@ class SamplerError:
 
     @property
     def ratio(self) -> Tensor:
-        """Sampled variance over true variance."""
-        return self.variance / self.target_variance
+        """Sampled variance over true variance; 1 where neither varies."""
+        return torch.where(self.variance == self.target_variance, 1.0, self.variance / self.target_variance)
 
     @property
     def kl(self) -> Tensor:
         """KL(sampled || true) per frequency, nats; their sum is the KL of the images."""
         r = self.ratio
-        return 0.5 * (r - 1 - torch.log(r) + (self.mean - self.target_mean) ** 2 / self.target_variance)
+        shift = (self.mean - self.target_mean) ** 2
+        return 0.5 * (r - 1 - torch.log(r) + torch.where(shift == 0, 0.0, shift / self.target_variance))
 
     @property
     def w2(self) -> Tensor:

@@ -28,10 +28,13 @@ def blurred_data(process: Process, images: Tensor, delta: float, t: Time = 1.0) 
     Training images, blurred away: what remains of them at t = 1 is close to their mean grey.
     """
 
+    if len(images) == 0:
+        raise ValueError("images were empty; expected at least one, (N, C, H, W)")
+
     def draw(count: int, generator: torch.Generator) -> Tensor:
         device = generator.device
         chosen = torch.randint(len(images), (count,), generator=generator, device=device)
-        x = images.to(device)[chosen]
+        x = images.to(device)[chosen].float()
         return process.mean(x, t) + delta * torch.randn(x.shape, generator=generator, device=device)
 
     return draw
@@ -43,7 +46,7 @@ def marginal(gaussian: Gaussian, process: Process, channels: int = 1, t: Time = 
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
         device = generator.device
-        shape = (count, channels, *variance.shape[-2:])
+        shape = torch.broadcast_shapes((count, channels, 1, 1), variance.shape)
         noise = torch.randn(shape, generator=generator, device=device)
         return process.basis.inverse(mean.to(device) + variance.sqrt().to(device) * noise)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class Process:
     def coefficients(self, t: Time, s: Time) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(alpha_t, sigma_t, alpha_s, sigma_s) for s < t; raises where s >= t."""
         if (torch.as_tensor(s, dtype=torch.float64) >= torch.as_tensor(t, dtype=torch.float64)).any():
-            raise ValueError(f"s was {_show(s)} and t was {_show(t)}; expected s < t (time runs from data at 0)")
+            raise ValueError(f"s was {show(s)} and t was {show(t)}; expected s < t (time runs from data at 0)")
         return self.alpha(t), self.sigma(t), self.alpha(s), self.sigma(s)
 
     def transition(self, t: Time, s: Time) -> tuple[Tensor, Tensor]:
@@ -70,6 +70,10 @@ class Process:
         alpha_t, sigma_t, alpha_s, sigma_s = self.coefficients(t, s)
         a = ratio(alpha_t, alpha_s)
         return a, sigma_t**2 - a**2 * sigma_s**2
+
+    def check(self, t: Time) -> Tensor:
+        """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table."""
+        return _check_times(t, self.steps, self.name)
 
     def times(self, steps: int | None = None) -> Tensor:
         """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; for a tabulated process a subset of its table."""
@@ -103,7 +107,11 @@ def expand(t: Time) -> Tensor:
 
 
 def ddpm(steps: int = 1000, basis: Basis | None = None) -> Process:
-    """DDPM: variance preserving, linear beta from 1e-4 to 0.02. Source: Ho et al. 2020; Lee Eq. 13."""
+    """DDPM: variance preserving, linear beta from 1e-4 to 0.02. Source: Ho et al. 2020; Lee Eq. 13.
+
+    The betas are those of N = 1000 whatever `steps` is: with fewer the process ends before the signal is gone.
+    """
+    _check_steps(steps)
     log_a = torch.cat([torch.zeros(1, dtype=torch.float64), _half_log_one_minus(schedules.linear_beta(steps))])
     log_a = log_a.cumsum(0)
 
@@ -119,6 +127,7 @@ def ddpm(steps: int = 1000, basis: Basis | None = None) -> Process:
 def cosine_diffusion(basis: Basis | None = None, logsnr_min: float = -10.0, logsnr_max: float = 10.0) -> Process:
     """Variance-preserving cosine diffusion, HS's baseline (their sigma_B,max = 0). Source: HS sec. 4, app. A.1."""
     noise = partial(schedules.cosine, logsnr_min=logsnr_min, logsnr_max=logsnr_max)
+    noise(torch.zeros(1))  # complains now, not at the first use
     return Process(basis or Pixel(), lambda t: noise(t)[0], lambda t: noise(t)[1], name="cosine_diffusion")
 
 
@@ -136,6 +145,9 @@ def heat_dissipation(
     _check_sigma_max(sigma_max)
     if not 0 < sigma_min <= sigma_max:
         raise ValueError(f"sigma_min was {sigma_min}; expected 0 < sigma_min <= sigma_max = {sigma_max}")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise was {noise}; expected a standard deviation of 0 or more")
+    _check_steps(steps)
     basis = DCT(size)
     tau = schedules.dissipation_time(schedules.log_spaced_blur(steps, sigma_min, sigma_max))
 
@@ -186,6 +198,7 @@ def blur_diffusion(
     A_i = (1 - beta_i) D^{2 f(i)}; alpha_i^2 = product of A_1 .. A_i, so the total blur is the sum of f. W is a
     Gaussian of kernel_sigma px, or the taps given as kernel.
     """
+    _check_steps(steps)
     basis = Separable(size, gaussian_kernel(kernel_sigma) if kernel is None else kernel, boundary)
     eigenvalues = basis.eigenvalues
     if eigenvalues.min() <= 0:
@@ -193,7 +206,12 @@ def blur_diffusion(
             f"the kernel has an eigenvalue {eigenvalues.min():.3g} on images of size {size}: a fractional power "
             "of it is not real. Use a narrower kernel (all eigenvalues positive), e.g. kernel_sigma=0.4"
         )
-    if f_max < 0:
+    if eigenvalues.max() > 1 + 1e-9:
+        raise ValueError(
+            f"the kernel has an eigenvalue {eigenvalues.max():.3g} > 1 on images of size {size}: it amplifies, and "
+            "noise of negative variance would have to be added. Use taps that blur (not negative, with sum 1)"
+        )
+    if not 0 <= f_max < math.inf:
         raise ValueError(f"f_max was {f_max}; expected f(N) >= 0 (0 gives DDPM)")
     i = torch.arange(1, steps + 1)
     zero = torch.zeros(1, dtype=torch.float64)
@@ -255,18 +273,28 @@ def process(name: str, *args, **settings) -> Process:
 
 
 def _on_checked_times(schedule: Schedule, steps: int | None, name: str) -> Schedule:
+    @lru_cache(maxsize=8)
+    def at(t: float) -> Tensor:
+        with torch.inference_mode(False):
+            return schedule(_check_times(t, steps, name))
+
     def checked(t: Time) -> Tensor:
-        t = expand(t)
-        if not ((t >= 0) & (t <= 1)).all():
-            raise ValueError(f"t was {_show(t)}; expected times in [0, 1], 0 = data")
-        if steps is not None and ((t * steps - torch.round(t * steps)).abs() > 1e-6 * steps).any():
-            raise ValueError(
-                f"t was {_show(t)}; {name} is tabulated and exists only at t = i / {steps}, i = 0..{steps} "
-                "(process.times(n) gives a grid of n steps)"
-            )
-        return schedule(t)
+        # One step of a sampler asks for its two times a dozen times over.
+        return at(t) if isinstance(t, float) else schedule(_check_times(t, steps, name))
 
     return checked
+
+
+def _check_times(t: Time, steps: int | None, name: str) -> Tensor:
+    t = expand(t)
+    if not ((t >= 0) & (t <= 1)).all():
+        raise ValueError(f"t was {show(t)}; expected times in [0, 1], 0 = data")
+    if steps is not None and ((t * steps - torch.round(t * steps)).abs() > 1e-6 * steps).any():
+        raise ValueError(
+            f"t was {show(t)}; {name} is tabulated and exists only at t = i / {steps}, i = 0..{steps} "
+            "(process.times(n) gives a grid of n steps)"
+        )
+    return t
 
 
 def _lookup(table: Tensor, t: Tensor) -> Tensor:
@@ -282,11 +310,17 @@ def _is_scalar(coefficient: Tensor) -> bool:
     return math.prod(coefficient.shape[1:]) == 1
 
 
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"steps was {steps}; expected at least 1")
+
+
 def _check_sigma_max(sigma_max: float) -> None:
-    if not sigma_max >= 0:
+    if not 0 <= sigma_max < math.inf:
         raise ValueError(f"sigma_max was {sigma_max}; expected a blur of 0 px or more")
 
 
-def _show(t: Time) -> str:
+def show(t: Time) -> str:
+    """Times in words, for an error."""
     values = torch.as_tensor(t).reshape(-1).tolist()
     return ", ".join(f"{v:g}" for v in values[:4]) + (", ..." if len(values) > 4 else "")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bdbook.denoiser import Denoiser, Estimate
 from bdbook.errors import unknown
-from bdbook.processes import Process, Time, ratio
+from bdbook.processes import Process, Time, expand, ratio
 
 Rule = Callable[[Process, Time, Time], tuple[Tensor, Tensor]]
 
@@ -36,12 +36,14 @@ def ancestral(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
 
 def ddim(process: Process, t: Time, s: Time, eta: float = 0.0) -> tuple[Tensor, Tensor]:
     """DDIM: eta = 0 carries all of the estimated noise, eta = 1 is `ancestral`. Source: Song et al. 2020."""
-    alpha_t, sigma_t, _, sigma_s = process.coefficients(t, s)
+    alpha_t, sigma_t, alpha_s, sigma_s = process.coefficients(t, s)
     _needs_noise(process, sigma_t, "ddim")
     if not 0 <= eta <= 1:
         raise ValueError(f"eta was {eta}; expected 0 (deterministic) to 1 (ancestral)")
-    tau = eta * ancestral(process, t, s)[1]
-    return (torch.sqrt((sigma_s**2 - tau**2).clamp_min(0)) / sigma_t).expand_as(alpha_t), tau
+    a, shrink = ratio(alpha_t, alpha_s), (sigma_s / sigma_t) ** 2
+    # sqrt(sigma_s^2 - tau^2) / sigma_t, without the difference, which cancels where the carry is small.
+    carry = torch.sqrt(shrink * (1 - eta**2 + eta**2 * a**2 * shrink))
+    return carry, eta * sigma_s * torch.sqrt((1 - a**2 * shrink).clamp_min(0))
 
 
 def naive(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
@@ -62,11 +64,11 @@ def momentum(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     It refreshes with the forward process's noise and not the posterior's, so it keeps the marginal only as
     s -> t. It needs a sigma that does not fall with t.
     """
-    alpha_t, sigma_t, _, sigma_s = process.coefficients(t, s)
+    _, sigma_t, _, sigma_s = process.coefficients(t, s)
     _needs_noise(process, sigma_t, "momentum")
     if (sigma_s > sigma_t).any():
         raise ValueError(f"momentum needs noise that grows with t, but {process.name}'s falls from s to t")
-    return ((sigma_s / sigma_t) ** 2).expand_as(alpha_t), torch.sqrt(sigma_t**2 - sigma_s**2)
+    return (sigma_s / sigma_t) ** 2, torch.sqrt(sigma_t**2 - sigma_s**2)
 
 
 # The authors' 0.0125, 1.25 times their sigma, is for data in [0, 1]; ours are in [-1, 1].
@@ -109,6 +111,7 @@ def step(estimate: Estimate, t: Time, s: Time, rule: Rule, noise: Tensor | None 
     rule refreshes nothing.
     """
     process = estimate.seen.process
+    _require_time(estimate, t)
     carry, refresh = rule(process, t, s)
     u_s = estimate.mean(s)
     if carry.any():  # LESS_BLURRED knows no mean_t, and IHDM's rule carries nothing
@@ -189,6 +192,7 @@ def lee_euler(estimate: Estimate, i: int, noise: Tensor | None = None) -> Tensor
     if process.steps is None:
         raise ValueError(f"lee_euler needs a tabulated process, but {process.name} is continuous in t")
     t, s = i / process.steps, (i - 1) / process.steps
+    _require_time(estimate, t)
     alpha_t, sigma_t, alpha_s, _ = process.coefficients(t, s)
     a = ratio(alpha_t, alpha_s)  # A_i^(1/2)
     eps_hat = (u - estimate.mean(t)) / sigma_t.to(u)
@@ -198,6 +202,15 @@ def lee_euler(estimate: Estimate, i: int, noise: Tensor | None = None) -> Tensor
     if noise is not None:
         u = u + torch.sqrt(beta).to(u) * process.basis.forward(noise.to(u))
     return process.basis.inverse(u)
+
+
+def _require_time(estimate: Estimate, t: Time) -> None:
+    asked, known = expand(t), expand(estimate.seen.t)
+    if not torch.allclose(asked, known.to(asked), rtol=0, atol=1e-6):
+        raise ValueError(
+            f"the denoiser was asked at t = {known.flatten().tolist()[:2]}, but the step begins at "
+            f"{asked.flatten().tolist()[:2]}; estimate again at the time where you are"
+        )
 
 
 def _needs_noise(process: Process, sigma_t: Tensor, rule: str) -> None:

@@ -19,6 +19,8 @@ def cosine(t: Tensor, logsnr_min: float = -10.0, logsnr_max: float = 10.0) -> tu
     The angle runs from atan(e^(-logsnr_max / 2)) to atan(e^(-logsnr_min / 2)) instead of from 0 to pi / 2, so
     the log-SNR is confined by rescaling, not by clipping. Source: HS app. A.1, get_noise_scaling_cosine.
     """
+    if not logsnr_min < logsnr_max:
+        raise ValueError(f"logsnr was {logsnr_min}..{logsnr_max}; expected logsnr_min < logsnr_max")
     low = math.atan(math.exp(-0.5 * logsnr_max))
     high = math.atan(math.exp(-0.5 * logsnr_min))
     angle = low + t.double() * (high - low)
@@ -59,7 +61,8 @@ def log_spaced_blur(steps: int, low: float, high: float) -> Tensor:
 
     Source: Rissanen et al. 2022, their K.
     """
-    spaced = torch.linspace(math.log(low), math.log(high), steps, dtype=torch.float64).exp()
+    # From the far end, so that a single step goes all the way.
+    spaced = torch.linspace(math.log(high), math.log(low), steps, dtype=torch.float64).exp().flip(0)
     return torch.cat([torch.zeros(1, dtype=torch.float64), spaced])
 
 
@@ -74,6 +77,8 @@ def blur_exponent(i: Tensor, steps: int, f_max: float, f_type: str = "quartic") 
     """
     if f_type not in F_TYPES:
         raise unknown("f_type", f_type, F_TYPES)
+    if f_type == "log" and steps < 2:
+        raise ValueError(f"steps was {steps}; the log form divides by log N and needs at least 2")
     i = torch.as_tensor(i, dtype=torch.float64)
     if (i < 1).any() or (i > steps).any():
         raise ValueError(f"step i was {i.min():g}..{i.max():g}; f(i) is defined for 1..{steps}")

@@ -14,6 +14,7 @@ import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -24,10 +25,10 @@ from bdbook.errors import unknown
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """(H, W) of a size given as one side or as both."""
-    height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
+    sides = (size, size) if isinstance(size, Integral) else tuple(size)
+    if len(sides) != 2 or min(sides) < 1:
         raise ValueError(f"image size was {size}; expected positive sides, e.g. 32 or (32, 48)")
-    return int(height), int(width)
+    return int(sides[0]), int(sides[1])
 
 
 class Basis:
@@ -56,10 +57,10 @@ class Pixel(Basis):
         return torch.zeros(1, 1, 1, 1, dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x
+        return at_least_float32(x)
 
     def inverse(self, u: Tensor) -> Tensor:
-        return u
+        return at_least_float32(u)
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,12 @@ class Rotation2D(Basis):
 
     size: int | tuple[int, int]
 
+    def __post_init__(self):
+        object.__setattr__(self, "size", pair(self.size))  # 8 and (8, 8) are the same basis
+
     def matrices(self) -> tuple[Tensor, Tensor]:
         """(R, C), float64."""
-        return tuple(_as_tensor(self._axis(n)) for n in pair(self.size))
+        return tuple(_as_tensor(self._axis(n)) for n in self.size)
 
     def _axis(self, n: int) -> np.ndarray:
         raise NotImplementedError
@@ -80,7 +84,7 @@ class Rotation2D(Basis):
 
     @property
     def freq2(self) -> Tensor:
-        rows, cols = (_as_tensor(self._axis_frequency(n) ** 2) for n in pair(self.size))
+        rows, cols = (_as_tensor(self._axis_frequency(n) ** 2) for n in self.size)
         return (rows[:, None] + cols[None, :])[None, None]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,9 +94,9 @@ class Rotation2D(Basis):
         return self._apply(u, inverse=True)
 
     def _apply(self, x: Tensor, inverse: bool) -> Tensor:
-        if tuple(x.shape[-2:]) != pair(self.size):
+        if tuple(x.shape[-2:]) != self.size:
             raise ValueError(
-                f"{type(self).__name__} was made for images of size {pair(self.size)}, but got {tuple(x.shape)}; "
+                f"{type(self).__name__} was made for images of size {self.size}, but got {tuple(x.shape)}; "
                 f"make it with size={tuple(x.shape[-2:])}"
             )
         with exact_arithmetic(x.device.type):
@@ -147,11 +151,13 @@ class Separable(Rotation2D):
     boundary: str = "zero"
 
     def __post_init__(self):
+        super().__post_init__()
         taps = np.asarray(self.kernel, dtype=float)
         if taps.ndim != 1 or len(taps) % 2 == 0 or not np.allclose(taps, taps[::-1], atol=1e-12):
             raise ValueError(f"kernel was {self.kernel}; expected an odd number of taps, the same read from either end")
         if self.boundary not in ("zero", "symmetric"):
             raise unknown("boundary", self.boundary, ("zero", "symmetric"))
+        object.__setattr__(self, "kernel", tuple(taps.tolist()))
 
     def _axis(self, n: int) -> np.ndarray:
         return _eigen(n, self.kernel, self.boundary)[1]
@@ -162,7 +168,7 @@ class Separable(Rotation2D):
     @property
     def eigenvalues(self) -> Tensor:
         """D: eigenvalues of W on an image, (1, 1, H, W) float64."""
-        rows, cols = (_as_tensor(_eigen(n, self.kernel, self.boundary)[0]) for n in pair(self.size))
+        rows, cols = (_as_tensor(_eigen(n, self.kernel, self.boundary)[0]) for n in self.size)
         return (rows[:, None] * cols[None, :])[None, None]
 
 
@@ -239,28 +245,37 @@ def at_least_float32(x: Tensor) -> Tensor:
 @contextmanager
 def exact_arithmetic(device_type: str):
     """Full float32 matrix products: no autocast, no TF32."""
-    allowed = torch.backends.cuda.matmul.allow_tf32
     with torch.autocast(device_type, enabled=False):
-        if not allowed:
+        if device_type != "cuda":
             yield
             return
-        torch.backends.cuda.matmul.allow_tf32 = False
+        matmul = torch.backends.cuda.matmul
+        try:
+            switch, before, exact = "allow_tf32", matmul.allow_tf32, False
+        except RuntimeError:  # torch refuses the old switch to those who have used the new one
+            switch, before, exact = "fp32_precision", matmul.fp32_precision, "ieee"
+        if before == exact:
+            yield
+            return
+        setattr(matmul, switch, exact)
         try:
             yield
         finally:
-            torch.backends.cuda.matmul.allow_tf32 = True
+            setattr(matmul, switch, before)
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.tensor(np.ascontiguousarray(array))  # a copy: the arrays are cached
 
 
 @lru_cache(maxsize=64)
 def _operators(basis: Rotation2D, inverse: bool, dtype, device) -> tuple[Tensor, Tensor]:
-    # Cached: building and moving the matrices costs more than multiplying by them.
-    rows, cols = basis.matrices()
-    left, right = (rows.T, cols) if inverse else (rows, cols.T)
-    return left.contiguous().to(device, dtype), right.contiguous().to(device, dtype)
+    # Cached: building and moving the matrices costs more than multiplying by them. Not as inference tensors, which
+    # training could not use later.
+    with torch.inference_mode(False):
+        rows, cols = basis.matrices()
+        left, right = (rows.T, cols) if inverse else (rows, cols.T)
+        return left.contiguous().to(device, dtype), right.contiguous().to(device, dtype)
 
 
 @lru_cache(maxsize=64)
@@ -272,7 +287,9 @@ def _eigen(n: int, kernel: tuple[float, ...], boundary: str) -> tuple[np.ndarray
         return np.einsum("kj,ji,ki->k", vectors, matrix, vectors), vectors
     values, vectors = np.linalg.eigh(matrix)
     values, vectors = values[::-1], vectors[:, ::-1].T
-    return values.copy(), vectors * np.where(vectors.sum(1, keepdims=True) < 0, -1.0, 1.0)
+    # A fixed sign, since stored spectra have a mean: the largest entry of the first half is positive.
+    largest = np.abs(vectors[:, : -(-n // 2)]).argmax(1)
+    return values.copy(), vectors * np.sign(vectors[np.arange(n), largest])[:, None]
 
 
 @lru_cache(maxsize=64)
