@@ -115,7 +115,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 # One core a worker.
-unit: export OMP_NUM_THREADS := 1
+unit notebooks: export OMP_NUM_THREADS := 1
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4
 

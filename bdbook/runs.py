@@ -82,7 +82,7 @@ def identity(recipe: Recipe, seed: int, images: Tensor) -> dict:
 
 def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: str) -> dict:
     """The record of a run that begins now."""
-    device = torch.cuda.get_device_name(images.device) if images.is_cuda else f"cpu, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name(images.device) if images.is_cuda else f"CPU, threads: {torch.get_num_threads()}"
     versions = {"bdbook": __version__, "torch": torch.__version__, "python": platform.python_version()}
     return {
         "identity": identity(recipe, seed, images),
