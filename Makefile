@@ -33,13 +33,14 @@ PAGES := _config.yml _toc.yml $(shell find book -type f -not -path '*/__pycache_
 RESULTS := $(sort $(shell find results -type f))
 SHOWS_RESULTS := $(filter 13_% 14_% 15_% 16_%,$(CHAPTERS))
 
-.PHONY: help book serve test lint unit notebooks browser clean FORCE
+.PHONY: help book results serve test lint unit notebooks browser clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
 	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
+	@echo "make results  record the runs that chapter 13 shows, where they are missing (an hour on a CPU)"
 	@echo "make clean    remove $(BUILD) (the virtual environment stays in $(VENV))"
 	@echo
 	@echo "PROFILE=smoke|cpu|gpu  how much a chapter computes; unset: gpu where CUDA is, else cpu"
@@ -98,6 +99,10 @@ $(HTML)/.built: $(EXECUTED) $(PAGES) $(INSTALLED)
 book: $(HTML)/.built
 	@echo "The book: file://$(abspath $(HTML))/index.html"
 	@echo "Or, with search: make serve$(if $(filter-out _build,$(BUILD)), BUILD=$(BUILD)) (http://127.0.0.1:$(PORT)/)"
+
+# Runs that are missing are trained, interrupted ones go on; on a GPU: make results PROFILE=gpu
+results: | $(INSTALLED)
+	$(BIN)/python results/record.py
 
 serve: | $(INSTALLED)
 	@test -f $(HTML)/index.html || { echo "There is no book in $(HTML) yet: make book"; exit 1; }

@@ -80,7 +80,7 @@ class Train:
                     log.append({"step": state.step, "loss": mean})
                     record["wall_s"], losses = clock.read(), []
                     runs.save_checkpoint(self.out, state, record, log)
-                    run = Run(recipe, record, state.ema_denoiser(), state.spectrum)
+                    run = Run(recipe, record, state.ema_denoiser(), state.spectrum, images.device)
                     pictures = run.draw(16, self.seed)
                     write_atomically(self.out / f"samples-{state.step:08d}.png", plots.png(pictures, 8))
 

@@ -36,9 +36,9 @@ class Gaussian:
 
     @classmethod
     def fit(cls, basis: Basis, images: Tensor) -> Gaussian:
-        """Mean and variance of the coefficients of images (N, C, H, W), per channel and frequency."""
+        """Mean and variance of the coefficients of images (N, C, H, W), per channel and frequency, on the CPU."""
         u = basis.forward(images.double())
-        return cls(basis, u.var(0, correction=0, keepdim=True), u.mean(0, keepdim=True))
+        return cls(basis, u.var(0, correction=0, keepdim=True).cpu(), u.mean(0, keepdim=True).cpu())
 
     def sample(self, count: int, generator: torch.Generator, channels: int = 1) -> Tensor:
         """count images, (count, channels, H, W) float64; as many channels as the variance has, if more than one."""

@@ -44,6 +44,7 @@ class Run:
     record: dict
     denoiser: Denoiser
     spectrum: Gaussian
+    device: torch.device | str = "cpu"
 
     def images(self) -> Tensor:
         """The images it was trained on, loaded again."""
@@ -54,7 +55,7 @@ class Run:
         self, count: int, seed: int, rule: str | None = None, steps: int | None = None, progress: bool = False
     ) -> Tensor:
         """count images by the recipe's rule and steps, or by those given: (count, C, H, W)."""
-        random = generator_for(seed, "samples", device=self.spectrum.variance.device)
+        random = generator_for(seed, "samples", device=self.device)
         times = self.denoiser.process.times(self.recipe.sample_steps if steps is None else steps)
         start = self.recipe.build_prior(self.spectrum, self.images)(count, random)
         chosen = samplers.rule(self.recipe.rule if rule is None else rule)
@@ -160,9 +161,9 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Run:
     net = recipe.build_net().to(device).eval().requires_grad_(False)
     net.load_state_dict(_part(tensors, "ema."))
     process = recipe.build_process()
-    spectrum = Gaussian(process.basis, tensors["spectrum.variance"].to(device), tensors["spectrum.mean"].to(device))
+    spectrum = Gaussian(process.basis, tensors["spectrum.variance"], tensors["spectrum.mean"])
     denoiser = Denoiser(net, process, recipe.build_prediction(spectrum))
-    return Run(recipe, {**header["record"], "step": header["step"]}, denoiser, spectrum)
+    return Run(recipe, {**header["record"], "step": header["step"]}, denoiser, spectrum, device)
 
 
 class Clock:
