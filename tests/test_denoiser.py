@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import scipy.fft
 import torch
+from reference import dct, idct, lam
 
 from bdbook import denoiser as dn
 from bdbook.denoiser import EPS, LESS_BLURRED, RESIDUAL, X0, Denoiser, Spectral, V, loss, soft_loss
@@ -39,25 +39,12 @@ def net(x, t):
     return torch.tanh(mixed).reshape(x.shape)
 
 
-def dct(x):
-    return scipy.fft.dctn(x, type=2, norm="ortho", axes=(-2, -1))
-
-
-def idct(u):
-    return scipy.fft.idctn(u, type=2, norm="ortho", axes=(-2, -1))
-
-
-def lam():
-    h, w = SIZE
-    return (np.pi * np.arange(h) / h)[:, None] ** 2 + (np.pi * np.arange(w) / w)[None, :] ** 2
-
-
 def alpha_sigma(t, sigma_max=2.0):
     """Blurring diffusion, HS app. A.1, written out again. t (B,) -> (B, 1, H, W) and (B, 1, 1, 1)."""
     t = t.reshape(-1, 1, 1, 1)
     low, high = np.arctan(np.exp(-5)), np.arctan(np.exp(5))
     angle = low + t * (high - low)
-    d = 0.999 * np.exp(-lam() * (sigma_max * np.sin(t * np.pi / 2) ** 2) ** 2 / 2) + 0.001
+    d = 0.999 * np.exp(-lam(SIZE) * (sigma_max * np.sin(t * np.pi / 2) ** 2) ** 2 / 2) + 0.001
     return np.cos(angle) * d, np.sin(angle)
 
 
@@ -114,7 +101,7 @@ def test_less_blurred_loss_is_ihdms():
     process = heat_dissipation(SIZE, sigma_max=4.0, steps=steps)
     widths = np.array([0, *np.exp(np.linspace(np.log(0.5), np.log(4), steps))])
     k = np.array([1, 7, 20])
-    blur = [np.exp(-lam() * widths[k - back].reshape(-1, 1, 1, 1) ** 2 / 2) for back in (0, 1)]
+    blur = [np.exp(-lam(SIZE) * widths[k - back].reshape(-1, 1, 1, 1) ** 2 / 2) for back in (0, 1)]
     z = idct(blur[0] * dct(X)) + 0.02 * NOISE
     t = k / steps
     expected = mean_square(z + numpy_net(z, t) - idct(blur[1] * dct(X)))
@@ -126,7 +113,7 @@ def test_less_blurred_loss_is_ihdms():
 def test_soft_loss_is_the_blurred_error(name):
     process = soft_diffusion(SIZE, sigma_max=2.0)
     t = T.reshape(-1, 1, 1, 1)
-    blur = np.exp(-lam() * (2 * np.sin(np.pi * t / 2) ** 2) ** 2 / 2)
+    blur = np.exp(-lam(SIZE) * (2 * np.sin(np.pi * t / 2) ** 2) ** 2 / 2)
     z = idct(blur * dct(X)) + 0.01 ** (1 - t) * NOISE
     x0_hat = numpy_net(z, T) + (z if name == "residual" else 0)
     ours = soft_loss(Denoiser(net, process, dn.prediction(name)), *tensors())

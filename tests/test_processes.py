@@ -5,10 +5,10 @@ import itertools
 
 import numpy as np
 import pytest
-import scipy.fft
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import dct, idct, lam
 from scipy import ndimage
 from scipy.special import expit
 
@@ -53,20 +53,6 @@ def on_grid(process, t):
 
 def image(size=(6, 5), seed=0, count=2, channels=2):
     return torch.from_numpy(np.random.default_rng(seed).standard_normal((count, channels, *size)))
-
-
-def dct(x):
-    return scipy.fft.dctn(x, type=2, norm="ortho", axes=(-2, -1))
-
-
-def idct(u):
-    return scipy.fft.idctn(u, type=2, norm="ortho", axes=(-2, -1))
-
-
-def lam(size):
-    """Squared frequencies of HS app. A.1, written out again."""
-    h, w = size
-    return (np.pi * np.arange(h) / h)[:, None] ** 2 + (np.pi * np.arange(w) / w)[None, :] ** 2
 
 
 # --- each system against its formula -------------------------------------------------------------------------

@@ -6,10 +6,10 @@ import math
 import mpmath
 import numpy as np
 import pytest
-import scipy.fft
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import dct, idct, lam
 from scipy import ndimage
 from scipy.special import expit
 
@@ -45,19 +45,6 @@ def answer(process, t, x0_hat=None, eps_hat=None, dtype=torch.float64):
 def stepped(process, t, s, rule, noise=FRESH, dtype=torch.float64, **given):
     noise = None if noise is None else torch.from_numpy(noise).to(dtype)
     return step(answer(process, t, dtype=dtype, **given), t, s, rule, noise).numpy()
-
-
-def dct(x):
-    return scipy.fft.dctn(x, type=2, norm="ortho", axes=(-2, -1))
-
-
-def idct(u):
-    return scipy.fft.idctn(u, type=2, norm="ortho", axes=(-2, -1))
-
-
-def lam(size):
-    h, w = size
-    return (np.pi * np.arange(h) / h)[:, None] ** 2 + (np.pi * np.arange(w) / w)[None, :] ** 2
 
 
 def hs_alpha_sigma(t, sigma_max, size=SIZE, d_min=1e-3):
