@@ -35,6 +35,7 @@ class Train:
     checkpoint_every: int = 500
     """Steps between checkpoints (and sample grids)."""
     seed: int = 0
+    """Decides everything that is random."""
     resume: bool = False
     """Go on from the last checkpoint in --out."""
 
@@ -96,7 +97,9 @@ class Sample:
     steps: int | None = None
     """Sampling steps; default: the recipe's."""
     count: int = 64
+    """Images to draw."""
     seed: int = 0
+    """Decides the noise."""
     profile: str | None = None
     """cpu or gpu: where to run."""
     out: Path | None = None
