@@ -134,7 +134,7 @@ def photograph(name: str, size: Size, channels: int = 3) -> Tensor:
 
 
 def photos(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
-    """Patches of real photographs, whose spectra fall as 1/f^2.
+    """Patches of real photographs, whose spectra fall roughly as 1/f^2.
 
     Each is cut from a random photograph, at a random place, 3 to 12 times as large as `size` (log-uniform; less
     where the photograph is too small), averaged over areas down to `size`, and flipped half of the time. Test
@@ -181,7 +181,7 @@ def leaves_image(index: int, size: Size, channels: int = 1, seed: int = 0) -> Te
 
     Opaque discs of random place and uniform grey level or colour hide one another. Their radii have density
     r^-3 from 2 px to twice the longer side, which makes the pictures look alike at all scales in between, with
-    the hard edges and the power-law spectrum of photographs (about 1/f^2.6 for both at 16 and 32 px). Edges
+    the hard edges and the power-law spectrum of photographs (1/f^2.5 to 1/f^2.7 for both at 16 and 32 px). Edges
     are smoothed by drawing at twice the size.
     """
     height, width = pair(size)
