@@ -95,8 +95,3 @@ def row(pictures: list[Tensor | np.ndarray], titles: list[str], height: float = 
         show(ax, picture, title)
     figure.tight_layout(pad=0.4)
     return figure
-
-
-def band_labels(bands: int) -> list[str]:
-    """Names of frequency bands, lowest first."""
-    return ["lowest", *([""] * (bands - 2)), "highest"]
