@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from bdbook.denoiser import Denoiser, Spectral, wiener
+from bdbook.guesses import extrapolation
 from bdbook.processes import Process, Time
-from bdbook.samplers import Rule, pairs
+from bdbook.samplers import Rule, check_order, pairs
 from bdbook.transforms import Basis, Pixel
+
+# Steps whose schedules are computed at once: fast for many small steps, and 64 planes of memory a term.
+BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -65,28 +69,67 @@ class Gaussian:
         return Denoiser(lambda x_t, t: torch.zeros_like(x_t), process, self.prediction())
 
     def sampler_error(
-        self, process: Process, times: Tensor, rule: Rule, start: tuple[Tensor, Tensor] | None = None
+        self,
+        process: Process,
+        times: Tensor,
+        rule: Rule,
+        start: tuple[Tensor, Tensor] | None = None,
+        order: int = 1,
     ) -> SamplerError:
         """The law of u at times[-1] when `rule` walks down `times` with the exact denoiser.
 
         start: (mean, variance) of u at times[0], per frequency; None for the exact marginal there, a pair of
         zeros and ones for a standard normal prior. The target is the exact marginal at times[-1], so that the
-        error is the sampler's alone.
+        error is the sampler's alone. order: as in `samplers.sample`.
         """
+        grid = torch.tensor([*(t for t, _ in pairs(times)), float(times[-1])], dtype=torch.float64)
+        return self.walk(process, grid, rule, start, order)
+
+    def walk(
+        self,
+        process: Process,
+        grid: Tensor,
+        rule: Rule,
+        start: tuple[Tensor, Tensor] | None = None,
+        order: int = 1,
+    ) -> SamplerError:
+        """`sampler_error` for a grid that is a tensor to be differentiated by (`grids.tuned`)."""
         self._require_same_basis(process)
-        grid = list(pairs(times))
-        mean, variance = self.marginal(process, grid[0][0]) if start is None else start
-        for t, s in grid:
-            carry, refresh = rule(process, t, s)
-            alpha_t, alpha_s = process.alpha(t), process.alpha(s)
-            gain, _ = wiener(alpha_t, process.sigma(t), self.variance)
-            # u_s = alpha_s x0_hat + c (u_t - alpha_t x0_hat) + tau n with x0_hat = m + gain (u_t - alpha_t m)
-            transfer = carry + (alpha_s - carry * alpha_t) * gain
-            mean = alpha_s * self.mean + transfer * (mean - alpha_t * self.mean)
-            variance = transfer**2 * variance + refresh**2
-        target_mean, target_variance = self.marginal(process, grid[-1][1])
+        check_order(order)
+        mean, variance = self.marginal(process, grid[0]) if start is None else start
+        # The walk is linear, so go up it from the end: what arrives of u_t, `weight`, and of the guess before it, and
+        # of all the noise that was refreshed on the way.
+        weight = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        guess_weight, refreshed = torch.zeros_like(weight), torch.zeros_like(weight)
+        for begin in reversed(range(0, len(grid) - 1, BLOCK)):
+            for g, a, b, tau in zip(*(term.flip(0) for term in self._transfers(process, grid, begin, rule, order))):
+                refreshed = refreshed + (weight * tau) ** 2
+                weight, guess_weight = weight * a + guess_weight * g, weight * b
+            # What is as good as nothing becomes nothing: denormal numbers would make the rest a hundred times slower.
+            weight, guess_weight = (torch.where(w.abs() < 1e-100, 0.0, w) for w in (weight, guess_weight))
+        variance = weight**2 * variance + refreshed
+        mean = process.alpha(grid[-1]) * self.mean + weight * (mean - process.alpha(grid[0]) * self.mean)
+        target_mean, target_variance = self.marginal(process, grid[-1])
         shape = torch.broadcast_shapes(variance.shape, target_variance.shape)
         return SamplerError(*(m.expand(shape) for m in (mean, variance, target_mean, target_variance)))
+
+    def _transfers(self, process: Process, grid: Tensor, begin: int, rule: Rule, order: int) -> tuple[Tensor, ...]:
+        """(g, a, b, tau) of up to BLOCK steps from grid[begin], each (steps, 1, C|1, H|1, W|1).
+
+        With e_t = u_t - alpha_t m and p = x0_hat_r - m of the step before, x0_hat_t - m = g e_t and the rule is
+        e_s = a e_t + b p + tau n.
+        """
+        t, s = grid[:-1][begin : begin + BLOCK], grid[1:][begin : begin + BLOCK]
+        carry, refresh = rule(process, t, s)
+        alpha_t, alpha_s = process.alpha(t), process.alpha(s)
+        gain, _ = wiener(alpha_t, process.sigma(t), self.variance)
+        guess = alpha_s - carry * alpha_t  # what the step takes of x0_hat
+        k = torch.zeros_like(guess)
+        if order == 2:
+            known = slice(1 if begin == 0 else 0, None)  # the first step has no answer before it
+            k[known] = extrapolation(process, grid[max(begin - 1, 0) :][: len(t[known])], t[known], s[known])
+        terms = gain, carry + guess * (1 + k) * gain, -guess * k, refresh
+        return tuple(term.unsqueeze(1) for term in terms)
 
     def _require_same_basis(self, process: Process) -> None:
         if process.basis != self.basis and not isinstance(process.basis, Pixel):

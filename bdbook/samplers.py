@@ -2,7 +2,8 @@
 
     u_s = mean_s + c (u_t - mean_t) + tau n,     mean_r = V' D(x0_hat, r),  n standard normal.
 
-A rule says what to carry and how much to refresh: (process, t, s) -> (c, tau), float64, per frequency.
+A rule says what to carry and how much to refresh: (process, t, s) -> (c, tau), float64, per frequency. Any rule
+may be given a better guess than the denoiser's last answer: see `guesses`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from bdbook.denoiser import Denoiser, Estimate
+from bdbook.denoiser import Denoiser, Estimate, wiener
 from bdbook.errors import unknown
+from bdbook.guesses import Clipped, Extrapolated, Guess, extrapolation
 from bdbook.processes import Process, Time, expand, ratio
 
 Rule = Callable[[Process, Time, Time], tuple[Tensor, Tensor]]
@@ -71,6 +73,24 @@ def momentum(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     return (sigma_s / sigma_t) ** 2, torch.sqrt(sigma_t**2 - sigma_s**2)
 
 
+def analytic(variance: Tensor) -> Rule:
+    """`ancestral` with the variance that a point estimate lacks put back: tau^2 + (alpha_s - c alpha_t)^2 P.
+
+    P = v sigma_t^2 / (alpha_t^2 v + sigma_t^2) is the variance of u_x given u_t for Gaussian data of variance v
+    per coefficient, (1, C|1, H, W); for these the rule is exact at any number of steps. Source: Bao et al. 2022,
+    here one variance per frequency.
+    """
+    variance = variance.double()
+
+    def rule(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+        carry, refresh = ancestral(process, t, s)
+        alpha_t, sigma_t, alpha_s, _ = process.coefficients(t, s)
+        _, deviation = wiener(alpha_t, sigma_t, variance.to(alpha_t.device))
+        return carry, torch.hypot(refresh, (alpha_s - carry * alpha_t) * deviation)
+
+    return rule
+
+
 # The authors' 0.0125, 1.25 times their sigma, is for data in [0, 1]; ours are in [-1, 1].
 IHDM_DELTA = 0.025
 
@@ -104,10 +124,10 @@ def rule(name: str) -> Rule:
     return RULES[name]
 
 
-def step(estimate: Estimate, t: Time, s: Time, rule: Rule, noise: Tensor | None = None) -> Tensor:
+def step(estimate: Guess, t: Time, s: Time, rule: Rule, noise: Tensor | None = None) -> Tensor:
     """One reverse step t -> s: u_s = mean_s + c (u_t - mean_t) + tau n. Returns x_s, (B, C, H, W).
 
-    estimate: the denoiser's answer at (x_t, t). noise: white, in pixels, (B, C, H, W); may be None where the
+    estimate: the denoiser's answer at (x_t, t), or what `guesses` makes of it. noise: white, in pixels, (B, C, H, W); may be None where the
     rule refreshes nothing.
     """
     process = estimate.seen.process
@@ -144,17 +164,34 @@ def sample(
     times: Tensor,
     rule: Rule = ancestral,
     generator: torch.Generator | None = None,
+    order: int = 1,
+    clip: bool = False,
 ) -> Iterator[Step]:
     """Walk from x_T at times[0] to times[-1], yielding a Step after each step.
 
     x_T: (B, C, H, W). times: decreasing, in [0, 1], e.g. process.times(250). generator: source of the noise;
-    the same generator state gives the same images.
+    the same generator state gives the same images. order: 1, or 2 to extrapolate the guess from the last two
+    answers (`Extrapolated`), at no further call of the network. clip: clamp the guess, degraded to s, to the range
+    that images in [-1, 1] leave it (`Clipped`).
     """
+    check_order(order)
+    before = None
     for t, s in pairs(times):
-        estimate = denoiser.estimate(x_T, t)
+        estimate = guess = denoiser.estimate(x_T, t)
+        if order == 2 and before is not None:
+            guess = Extrapolated(estimate, before, extrapolation(denoiser.process, before.seen.t, t, s))
+        if clip:
+            guess = Clipped(guess, s)
         noise = torch.randn(x_T.shape, generator=generator, device=x_T.device, dtype=x_T.dtype)
-        x_T = step(estimate, t, s, rule, noise)
+        x_T = step(guess, t, s, rule, noise)
+        before = estimate
         yield Step(s, x_T, estimate)
+
+
+def check_order(order: int) -> None:
+    """Raise unless order is 1 or 2."""
+    if order not in (1, 2):
+        raise ValueError(f"order was {order}; expected 1, or 2 to extrapolate from the last two answers")
 
 
 def pairs(times: Tensor) -> Iterator[tuple[float, float]]:

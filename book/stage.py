@@ -5,7 +5,8 @@
 
 Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything
 that a page is made of, though: when the settings, the contents, the bibliography or an asset change, what
-it has built so far, OUTPUT, is dropped. Run from the repository root.
+it has built so far, OUTPUT, is dropped. Run from the repository root. The ledgers (book/*.yml) become pages on
+the way: they are made beside STAGE, and copied into it only where they say something new.
 """
 
 import filecmp
@@ -13,7 +14,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import ledgers
+
 PAGES = {".md", ".ipynb"}
+MAKERS = {".py", ".yml"}  # below book/: what pages are made from, and no page
 
 
 def sync(files: dict[Path, Path], target: Path) -> set[Path]:
@@ -39,8 +43,10 @@ def files_below(folder: Path) -> list[Path]:
 
 def stage_source(stage: Path, output: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
-    files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), *files_below(Path("book"))]}
+    prose = [path for path in files_below(Path("book")) if path.suffix not in MAKERS]
+    files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), *prose]}
     files |= {Path("notebooks") / path.name: path for path in notebooks}
+    files |= {Path("book") / path.name: path for path in ledgers.write(stage.with_name("ledgers")).values()}
     changed = sync(files, stage)
     if any(path.suffix not in PAGES for path in changed):
         shutil.rmtree(output, ignore_errors=True)

@@ -45,7 +45,9 @@ def test_each_notebook_is_in_the_contents_once_and_the_reverse():
 
 def test_each_page_of_the_contents_exists_once_and_each_page_is_listed():
     listed = sorted(file for file in toc_files() if file.startswith("book/"))
-    assert listed == sorted(f"book/{path.stem}" for path in (ROOT / "book").glob("*.md"))
+    pages = [path.stem for path in (ROOT / "book").glob("*.md")]
+    made = ["claims", "equations", "errata"]  # by book/ledgers.py, while staging
+    assert listed == sorted(f"book/{page}" for page in pages + made)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

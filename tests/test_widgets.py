@@ -10,10 +10,13 @@ import pytest
 import torch
 import traitlets
 
-from bdbook import widgets
-from bdbook.widgets import BlurringSlider
+from bdbook import samplers, schedules, widgets
+from bdbook.data import power_law_variance
+from bdbook.widgets import BlurDiffusionSlider, BlurringSlider, CarrySlider, LaboratorySlider, base, one_step
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+FIGURES = [BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider]
+WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider]
 RNG = np.random.default_rng(0)
 
 
@@ -44,28 +47,61 @@ def test_python_sees_and_sets_the_state():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("sigma_max", -1.0, r"sigma_max is -1\.0; expected a blur of 0 px or more"),
-        ("sigma_max", float("nan"), "sigma_max is nan"),
-        ("sigma_max", float("inf"), "sigma_max is inf"),
-        ("t", 1.5, r"t is 1\.5; expected a time in \[0, 1\]"),
-        ("t", -0.1, r"t is -0\.1"),
-        ("d_min", 0.0, r"d_min is 0\.0; expected a value in \(0, 1\)"),
-        ("d_min", 1.0, r"d_min is 1\.0"),
-        ("schedule", "sine2", 'Did you mean "sin2"'),
-        ("schedule", "Sin", 'Did you mean "sin"'),
-    ],
-)
-def test_bad_values_are_refused_and_leave_the_old(name, value, message):
+LIMITS = {  # of every figure that has the trait
+    "sigma_max": [(-1.0, r"-1\.0; expected a blur of 0 px or more"), (float("nan"), "nan"), (float("inf"), "inf")],
+    "t": [(1.5, r"1\.5; expected a time in [\[(]0, 1\]"), (-0.1, r"-0\.1")],
+    "d_min": [(0.0, r"0\.0; expected a value in \(0, 1\)"), (1.0, r"1\.0")],
+    "schedule": [("sine2", '.*Did you mean "sin2"'), ("Sin", '.*Did you mean "sin"')],
+    "f_type": [("quartik", '.*Did you mean "quartic"')],
+    "f_max": [(-0.1, r"-0\.1; expected f\(N\) of 0 or more"), (float("inf"), "inf")],
+    "kernel_sigma": [(0.0, r"0\.0; expected a width in \(0, 8\]"), (9.0, r"9\.0")],
+    "boundary": [("zeros", '.*Did you mean "zero"')],
+    "process": [("blurring", '.*"cosine", "blurring_sin2" or "blurring_sin"')],
+    "rule": [("ddpm", '.*Did you mean "ddim"')],
+    "order": [(3, "3; expected order 1 or 2"), (0, "0")],
+    "steps": [(1, "1; expected"), (2000, "2000")],
+    "rho": [(-0.1, r"-0\.1; expected a part in \[0, 1\]"), (1.01, r"1\.01")],
+    "mode": [(0, "0; expected k from 1 to 63"), (64, "64")],
+    "kept": [({"rule": "ddim"}, "rule; expected all of process, sigma_max, d_min, steps, rule, order")],
+}
+BAD = [(f, n, v, m) for f in FIGURES for n, cases in LIMITS.items() if f.class_traits().get(n) for v, m in cases]
+
+
+@pytest.mark.parametrize(("figure", "name", "value", "message"), BAD)
+def test_bad_values_are_refused_and_leave_the_old(figure, name, value, message):
+    message = f'{name} (is|has) "?{message}'
     with pytest.raises(traitlets.TraitError, match=message):
-        BlurringSlider(**{name: value})
-    slider = BlurringSlider()
+        figure(**{name: value})
+    slider = figure()
     before = getattr(slider, name)
     with pytest.raises(traitlets.TraitError, match=message):
         setattr(slider, name, value)
     assert getattr(slider, name) == before
+
+
+def test_a_kept_setting_is_checked_value_by_value():
+    good = {"process": "cosine", "sigma_max": 0.0, "d_min": 1e-3, "steps": 5, "rule": "ddim", "order": 2}
+    assert LaboratorySlider(kept=good).state()["kept"] == good
+    with pytest.raises(traitlets.TraitError, match="order is 7"):
+        LaboratorySlider(kept=good | {"order": 7})
+
+
+def test_names_are_the_librarys():
+    assert set(one_step.RULES) == set(samplers.RULES)
+    for f_type in schedules.F_TYPES:
+        assert BlurDiffusionSlider(f_type=f_type).f_type == f_type
+
+
+@pytest.mark.parametrize("figure", [LaboratorySlider, CarrySlider])
+def test_the_spectrum_is_the_power_law_or_the_readers_own(figure):
+    np.testing.assert_array_equal(figure(size=8).state()["_variance"], power_law_variance(8).ravel())
+    own = RNG.uniform(1, 2, (1, 1, 8, 8))
+    np.testing.assert_array_equal(figure(size=8, variance=own).state()["_variance"], own.ravel())
+    for wrong, message in [(own[0], r"shape \(1, 8, 8\); expected \(1, 1, 8, 8\)"), (0 * own, "lowest value of 0")]:
+        with pytest.raises(traitlets.TraitError, match=message):
+            figure(size=8, variance=wrong)
+    with pytest.raises(traitlets.TraitError, match="size is 65"):
+        figure(size=65)
 
 
 @pytest.mark.parametrize(
@@ -79,15 +115,17 @@ def test_bad_values_are_refused_and_leave_the_old(name, value, message):
         (np.full((3, 8, 8), np.nan), "values from nan to nan"),
     ],
 )
-def test_bad_photos_are_refused(photo, message):
+@pytest.mark.parametrize("figure", WITH_PHOTO)
+def test_bad_photos_are_refused(figure, photo, message):
     with pytest.raises(traitlets.TraitError, match=message):
-        BlurringSlider(photo)
+        figure(photo)
 
 
+@pytest.mark.parametrize("figure", WITH_PHOTO)
 @pytest.mark.parametrize("size", [7, 257])
-def test_bad_sizes_are_refused(size):
-    with pytest.raises(traitlets.TraitError, match=f"size is {size}; expected 8 to 256"):
-        BlurringSlider(size=size)
+def test_bad_sizes_are_refused(figure, size):
+    with pytest.raises(traitlets.TraitError, match=f"size is {size}; expected 8 to "):
+        figure(size=size)
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.tensor])
@@ -103,15 +141,16 @@ def test_a_wide_grey_photo_is_cropped_to_its_centre_and_repeated_over_the_channe
     np.testing.assert_array_equal(pixels(BlurringSlider(photo, size=8)), np.full((8, 8, 3), 255))
 
 
-def test_the_default_photo_is_a_picture():
-    shown = pixels(BlurringSlider())
+@pytest.mark.parametrize("figure", WITH_PHOTO)
+def test_the_default_photo_is_a_picture(figure):
+    shown = pixels(figure())
     assert shown.shape == (64, 64, 3)
     assert shown.std() > 30
 
 
-def test_the_bundle_is_one_module():
-    for text in (BlurringSlider._esm, widgets.bundle("blurring.js")):
-        text = str(text)
+@pytest.mark.parametrize("figure", FIGURES)
+def test_the_bundle_is_one_module(figure):
+    for text in map(str, (figure._esm, widgets.bundle("blurring.js"))):
         assert not re.search(r"^import ", text, re.MULTILINE)
         assert text.count("export default") == 1
         assert text.count("export function cosine(") == 1
@@ -123,23 +162,25 @@ def test_a_module_is_bundled_once_however_often_it_is_imported(tmp_path, monkeyp
     (tmp_path / "a.js").write_text("export const a = 1;\n")
     (tmp_path / "b.js").write_text('import { a } from "./a.js";\nexport const b = a;\n')
     (tmp_path / "c.js").write_text('import {\n  a,\n} from "./a.js";\nimport { b } from "./b.js";\na + b;\n')
-    monkeypatch.setattr(widgets, "JS", tmp_path)
+    monkeypatch.setattr(base, "JS", tmp_path)
     lines = widgets.bundle("c.js").split("\n")
     assert [line for line in lines if line] == ["export const a = 1;", "export const b = a;", "a + b;"]
 
 
-def test_the_mime_bundle_has_both_mounts():
-    slider = BlurringSlider(sigma_max=11.0)
+@pytest.mark.parametrize("figure", FIGURES)
+def test_the_mime_bundle_has_both_mounts(figure):
+    slider = figure(link="a")
     data, _ = slider._repr_mimebundle_()
     assert data[WIDGET_VIEW]["model_id"] == slider.model_id
     state = re.search(r'data-state="([^"]*)"', data["text/html"])[1]
     assert json.loads(unescape(state)) == slider.state()
 
 
-def test_the_page_needs_no_network():
-    html = BlurringSlider().static_html()
+@pytest.mark.parametrize("figure", FIGURES)
+def test_the_page_needs_no_network(figure):
+    html = figure().static_html()
     assert set(re.findall(r"https?://[^\"'\s)]+", html)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
-    assert not re.search(r"\b(src|href)\s*=|@import|url\(", html)
+    assert not re.search(r"\b(src|href)\s*=|@import|url\([^#]", html)
 
 
 def test_two_figures_share_one_program():
@@ -149,6 +190,12 @@ def test_two_figures_share_one_program():
     assert f'data-source="{programs(first)[0]}"' in second
     widgets.new_page()
     assert programs(BlurringSlider().static_html()) == programs(first)
+
+
+def test_each_kind_of_figure_carries_its_own_program():
+    carried = [programs(figure().static_html()) for figure in FIGURES * 2]
+    assert len({name for names in carried for name in names}) == len(FIGURES)
+    assert not any(carried[len(FIGURES) :])
 
 
 class Kernel:
@@ -163,7 +210,7 @@ class Kernel:
 
 def test_the_cell_that_carried_the_program_carries_it_again_when_it_is_run_again(monkeypatch):
     kernel = Kernel()
-    monkeypatch.setattr(widgets, "get_ipython", lambda: kernel)
+    monkeypatch.setattr(base, "get_ipython", lambda: kernel)
     carried = []
     for kernel.cell, kernel.run in [("a", "1"), ("a", "1"), ("b", "2"), ("b", "3"), ("a", "4"), ("b", "5")]:
         carried.append(bool(programs(BlurringSlider().static_html())))
@@ -172,7 +219,7 @@ def test_the_cell_that_carried_the_program_carries_it_again_when_it_is_run_again
 
 def test_without_cell_names_the_first_figure_carries_the_program(monkeypatch):
     kernel = Kernel()
-    monkeypatch.setattr(widgets, "get_ipython", lambda: kernel)
+    monkeypatch.setattr(base, "get_ipython", lambda: kernel)
     carried = []
     for kernel.run in "123":
         carried.append(bool(programs(BlurringSlider().static_html())))

@@ -10,6 +10,10 @@ export function html(tag, properties = {}, ...children) {
   return node;
 }
 
+/** What the figures call the processes and the rules of Gaussian data. */
+export const PROCESS_NAMES = { cosine: "cosine, no blur", blurring_sin2: "blurring, sin²", blurring_sin: "blurring, sin" };
+export const RULE_NAMES = { ancestral: "ancestral", ddim: "DDIM", naive: "naive", tacos: "TACoS", momentum: "momentum", ihdm: "IHDM" };
+
 let count = 0;
 const uniqueId = (name) => `bd-${name}-${++count}-${Math.random().toString(36).slice(2, 7)}`;
 
@@ -46,6 +50,48 @@ export function select({ name, symbol, hint, spoken, options, onInput }) {
   const root = html("div", { className: "bd-control" }, html("div", { className: "bd-label" }, label), row);
   input.addEventListener("input", () => onInput(input.value));
   return { root, row, input, set: (v) => { input.value = v; } };
+}
+
+/** A box to tick, beside another control. */
+export function checkbox({ name, text, spoken, onInput }) {
+  const input = html("input", { type: "checkbox", id: uniqueId(name), name, "aria-label": spoken });
+  input.addEventListener("input", () => onInput(input.checked));
+  return { root: html("label", { className: "bd-check", htmlFor: input.id }, input, text), input,
+           set: (v) => { input.checked = v; } };
+}
+
+/** A push button. */
+export function button(name, text, onClick) {
+  const root = html("button", { type: "button", className: `bd-button bd-${name}` }, text);
+  root.addEventListener("click", onClick);
+  return root;
+}
+
+/** A heading with a note at its right, above a plot. */
+export function panel(heading, note, ...children) {
+  const title = html("div", { className: "bd-title" }, html("span", { innerHTML: heading }), note);
+  return html("div", { className: "bd-panel" }, title, ...children);
+}
+
+/** A canvas with a caption: a symbol and a note. */
+export function picture(name, symbol, note) {
+  const canvas = html("canvas", { width: 1, height: 1, role: "img", "data-name": name });
+  const caption = html("div", { className: "bd-caption" },
+    html("span", { className: "bd-symbol", innerHTML: symbol }), html("span", { className: "bd-hint", innerHTML: note }));
+  return { canvas, caption, root: html("div", { className: "bd-picture" }, canvas, caption) };
+}
+
+/** The key of some lines: [class, html] pairs. */
+export const legend = (entries) => html("div", { className: "bd-legend" },
+  ...entries.map(([name, text]) => html("span", { className: `bd-key ${name}`, innerHTML: text })));
+
+/** Dragging across a plot calls `onMove` with the pointer's x in px from the plot's left edge. */
+export function dragAcross(plot, onMove) {
+  const drag = (event) => {
+    if (event.buttons & 1) onMove(event.clientX - plot.getBoundingClientRect().left);
+  };
+  plot.addEventListener("pointerdown", (event) => { plot.setPointerCapture(event.pointerId); drag(event); });
+  plot.addEventListener("pointermove", drag);
 }
 
 /**
@@ -87,26 +133,46 @@ export function playButton({ symbol, get, set, seconds = 6 }) {
  */
 export function joinGroup(name, model, keys) {
   const groups = (globalThis.bdbookGroups ??= new Map());
-  if (!groups.has(name)) groups.set(name, { values: {}, members: new Set() });
-  const { values, members } = groups.get(name);
+  if (!groups.has(name)) groups.set(name, { values: {}, members: new Map() });
+  const { values, members } = groups.get(name); // members: model -> the keys it shares
   const give = (member, key) => {
-    if (member.get(key) === values[key]) return; // ends the exchange
+    if (!members.get(member).includes(key) || member.get(key) === values[key]) return; // ends the exchange
     member.set(key, values[key]);
     member.save_changes();
   };
   const tell = Object.fromEntries(keys.map((key) => [key, () => {
     values[key] = model.get(key);
-    for (const member of members) give(member, key);
+    for (const member of members.keys()) give(member, key);
   }]));
+  members.set(model, keys);
   for (const key of keys) {
     if (key in values) give(model, key);
     else values[key] = model.get(key);
     model.on(`change:${key}`, tell[key]);
   }
-  members.add(model);
   return () => {
     for (const key of keys) model.off(`change:${key}`, tell[key]);
     members.delete(model);
     if (!members.size) groups.delete(name);
+  };
+}
+
+/**
+ * Puts `root` into `el` and keeps it true: `update` runs when one of the model's `keys` changes, `layout` before it when
+ * the width does, `stop` at the end. `shared` are the keys that a group of figures has in common. Returns the function
+ * that takes everything off the model again. The size of `root.firstChild` must not depend on what layout() does.
+ */
+export function keepDrawn({ model, el, root, keys, shared, layout, update, stop = () => {} }) {
+  for (const key of keys) model.on(`change:${key}`, update);
+  const leave = model.get("link") ? joinGroup(model.get("link"), model, shared) : () => {};
+  const observer = new ResizeObserver(() => { if (root.firstChild.clientWidth) { layout(); update(); } });
+  observer.observe(root.firstChild);
+  el.replaceChildren(root);
+  update();
+  return () => {
+    stop();
+    observer.disconnect();
+    leave();
+    for (const key of keys) model.off(`change:${key}`, update);
   };
 }

@@ -14,7 +14,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from figures import HEAD
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from bdbook import widgets
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LOCAL_SCHEMES = {"file", "data", "blob", "about"}
@@ -98,6 +101,24 @@ def serve() -> Iterator[Callable[[Path], str]]:
     for server in servers.values():
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def figure_page(tmp_path: Path, open_page: Callable[..., Page], serve: Callable[[Path], str]) -> Iterator[Callable]:
+    """`figure_page(sliders, scheme="file", head=HEAD, **options)` -> a Page with their static mounts, drawn."""
+
+    def open_(sliders, scheme: str = "file", head: str = HEAD, **options) -> Page:
+        widgets.new_page()
+        body = "<hr>".join(slider.static_html() for slider in sliders)
+        (tmp_path / "index.html").write_text(head + body, encoding="utf-8")
+        base = tmp_path.as_uri() if scheme == "file" else serve(tmp_path)
+        page = open_page(f"{base}/index.html", **options)
+        for i in range(len(sliders)):
+            page.locator(".bdbook-widget").nth(i).locator("svg path.bd-line[d]").last.wait_for(state="attached")
+        return page
+
+    yield open_
+    widgets.new_page()
 
 
 @pytest.fixture(scope="session")

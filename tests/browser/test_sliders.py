@@ -3,12 +3,22 @@
 Every number is computed a second time here with numpy and scipy, from the paper's formulas.
 """
 
-import base64
-import re
-import statistics
-
 import numpy as np
 import pytest
+from figures import (
+    HEAD,
+    IMPORT,
+    LIVE,
+    SIZE,
+    blur,
+    control,
+    drag_to,
+    freq2,
+    photo_planes,
+    process,
+    shown_curve,
+    shown_picture,
+)
 from scipy import stats
 from scipy.fft import dctn, idctn
 
@@ -16,57 +26,6 @@ from bdbook import widgets
 from bdbook.widgets import BlurringSlider
 
 pytestmark = pytest.mark.browser
-
-SIZE = 64
-HEAD = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>x</title>'
-IMPORT = """(source) => import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))"""
-
-
-def freq2(h: int, w: int) -> np.ndarray:
-    return (np.pi * np.arange(h)[:, None] / h) ** 2 + (np.pi * np.arange(w)[None] / w) ** 2
-
-
-def process(lam, t, sigma_max, d_min, schedule):
-    """alpha and sigma as in the pseudo-code of HS app. A.1, through the log SNR."""
-    top = np.arctan(np.exp(-5.0))
-    logsnr = -2 * np.log(np.tan((np.arctan(np.exp(5.0)) - top) * t + top))
-    a, sigma = 1 / np.sqrt(1 + np.exp(-logsnr)), 1 / np.sqrt(1 + np.exp(logsnr))
-    blur = sigma_max * np.sin(np.pi * t / 2) ** {"sin2": 2, "sin": 1}[schedule]
-    return a * ((1 - d_min) * np.exp(-lam * blur**2 / 2) + d_min), sigma, a
-
-
-def photo_planes(slider: BlurringSlider) -> np.ndarray:
-    """(3, size, size) in [-1, 1], as the page decodes it."""
-    raw = np.frombuffer(base64.b64decode(slider.state()["_photo"]), np.uint8)
-    return raw.reshape(slider.size, slider.size, 3).transpose(2, 0, 1) / 127.5 - 1
-
-
-def blur(planes, scaling):
-    return idctn(scaling * dctn(planes, axes=(1, 2), norm="ortho"), axes=(1, 2), norm="ortho")
-
-
-def shown_picture(page, name, nth=0) -> np.ndarray:
-    """(3, size, size) bytes of a canvas."""
-    data = page.locator(f'canvas[data-name="{name}"]').nth(nth).evaluate(
-        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
-    )  # fmt: skip
-    return np.array(data).reshape(SIZE, SIZE, 4)[..., :3].transpose(2, 0, 1)
-
-
-def shown_curve(page, line: str, nth=0) -> tuple[np.ndarray, np.ndarray]:
-    """(t, log10 SNR) read back from the drawn path and the grid lines: t = 0 ... 1, SNR = 1e5 ... 1e-15."""
-    path, across, down = (
-        page.locator(f".bd-curves path.{line}")
-        .nth(nth)
-        .evaluate(
-            """path => { const lines = [...path.ownerSVGElement.querySelectorAll(".bd-grid")];
-        const of = (a, b) => lines.filter(l => l.getAttribute(a) === l.getAttribute(b)).map(l => +l.getAttribute(a));
-        return [path.getAttribute("d"), of("x1", "x2"), of("y1", "y2")]; }"""
-        )
-    )
-    points = np.array([p.split() for p in re.split("[ML]", path)[1:]], dtype=float)
-    t = (points[:, 0] - min(across)) / (max(across) - min(across))
-    return t, 5 - 20 * (points[:, 1] - min(down)) / (max(down) - min(down))
 
 
 def check_page(page, slider, nth=0, **changed):
@@ -90,37 +49,6 @@ def check_page(page, slider, nth=0, **changed):
     )
     noisy = blur(photo, alpha) + sigma * np.reshape(noise, photo.shape)
     assert np.abs(shown_picture(page, "noisy", nth) - np.clip((noisy + 1) * 127.5, 0, 255)).max() <= 0.51
-
-
-@pytest.fixture
-def figure_page(tmp_path, open_page, serve):
-    """`figure_page(sliders, scheme, **options)`: their static mounts in one page, drawn."""
-
-    def open_(sliders, scheme="file", head=HEAD, **options):
-        widgets.new_page()
-        body = "<hr>".join(slider.static_html() for slider in sliders)
-        (tmp_path / "index.html").write_text(head + body, encoding="utf-8")
-        base = tmp_path.as_uri() if scheme == "file" else serve(tmp_path)
-        page = open_page(f"{base}/index.html", **options)
-        page.locator(".bd-curves path.bd-f5[d]").nth(len(sliders) - 1).wait_for()
-        return page
-
-    yield open_
-    widgets.new_page()
-
-
-def control(page, name, nth=0):
-    return page.locator(f'[name="{name}"]').nth(nth)
-
-
-def drag_to(page, name, fraction):
-    """Presses the mouse on the range input's middle and lets go at a fraction of its width."""
-    box = control(page, name).bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * fraction, y, steps=4)
-    page.mouse.up()
 
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
@@ -208,15 +136,6 @@ def test_values_beyond_the_slider_are_shown(figure_page):
     assert page.locator("output").first.inner_text() == "50.0 px"
     assert control(page, "sigma_max").input_value() == "50"
     check_page(page, slider)
-
-
-def test_an_update_takes_less_than_a_frame(figure_page):
-    page = figure_page([BlurringSlider()])
-    times = control(page, "sigma_max").evaluate(
-        """input => Array.from({ length: 61 }, (_, i) => { input.value = i / 2; const start = performance.now();
-        input.dispatchEvent(new Event("input")); return performance.now() - start; })"""
-    )
-    assert statistics.median(times) < 16, f"median {statistics.median(times):.1f} ms"
 
 
 def test_exported_functions_agree_with_numpy_and_scipy(chromium):
@@ -311,46 +230,6 @@ def test_less_motion_means_steps(figure_page):
     assert seen == [0.3, 0.4, 0.5]
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_overflows_or_shifts(figure_page, width):
-    page = figure_page([BlurringSlider()], width=width)
-    root = page.locator(".bdbook-widget")
-    before = root.bounding_box()
-    places = "els => els.map(e => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"
-    parts = page.locator(".bdbook-widget :is(input, select, button, canvas, svg, label, .bd-title)")
-    at = parts.evaluate_all(places)
-    for name in ("sigma_max", "d_min", "t"):
-        for key in ("Home", "End"):
-            control(page, name).press(key)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            assert root.bounding_box() == before
-            assert parts.evaluate_all(places) == at
-    cut = page.locator(".bdbook-widget :is(.bd-label, .bd-title, .bd-legend, .bd-key, .bd-caption, button)")
-    assert cut.evaluate_all("els => els.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.outerHTML)") == []
-    edge = before["x"] + before["width"]
-    texts = page.locator(".bdbook-widget svg text")
-    assert max(texts.evaluate_all("els => els.map(e => e.getBoundingClientRect().right)")) <= edge
-
-
-@pytest.mark.parametrize(
-    ("markup", "dark", "expected"),
-    [
-        ("", False, "light"),
-        ("", True, "dark"),
-        ('<script>document.documentElement.dataset.theme = "dark"</script>', False, "dark"),
-        ('<script>document.documentElement.dataset.theme = "light"</script>', True, "light"),
-        ('<body data-jp-theme-light="false">', False, "dark"),
-        ('<body data-jp-theme-light="true">', True, "light"),
-    ],
-)
-def test_the_page_decides_between_light_and_dark(figure_page, markup, dark, expected):
-    page = figure_page([BlurringSlider()], head=HEAD + markup, dark=dark)
-    text, ground = page.locator(".bdbook-widget").evaluate(
-        "e => ['color', 'backgroundColor'].map(k => getComputedStyle(e)[k].match(/\\d+/g).slice(0, 3).map(Number))"
-    )
-    assert (sum(text) > 600, sum(ground) < 150) == ((True, True) if expected == "dark" else (False, False))
-
-
 def test_readers_who_listen_are_told_the_values(figure_page):
     page = figure_page([BlurringSlider()])
     sigma = page.get_by_role("slider", name="sigma B max")
@@ -382,31 +261,6 @@ def test_without_its_program_a_figure_says_so(tmp_path, open_page):
     page = open_page(f"{tmp_path.as_uri()}/index.html")
     assert "run all cells again" in page.locator(".bdbook-figure").inner_text()
     widgets.new_page()
-
-
-# A stand-in for the model that anywidget passes: Backbone's rules for `set`, and a record of what is sent.
-LIVE = """async ([source, states]) => {
-  const load = LOAD;
-  window.models = [];
-  for (const state of states) {
-    const handlers = {}, dirty = new Set();
-    const model = { sent: [], get: (key) => state[key],
-      set(key, value) {
-        if (Object.is(state[key], value)) return;
-        state[key] = value; dirty.add(key);
-        for (const handler of [...(handlers[`change:${key}`] ?? [])]) handler(model, value);
-      },
-      save_changes() { for (const key of dirty) this.sent.push([key, state[key]]); dirty.clear(); },
-      on(event, handler) { (handlers[event] ??= []).push(handler); },
-      off(event, handler) { handlers[event] = (handlers[event] ?? []).filter((h) => h !== handler); },
-      listeners: () => Object.values(handlers).flat().length };
-    const widget = (await load(source)).default; // anywidget evaluates the module for each model
-    const el = document.createElement("div");
-    document.body.append(el);
-    model.leave = await widget.render({ model, el });
-    models.push(model);
-  }
-}""".replace("LOAD", IMPORT)
 
 
 def test_the_same_module_lives_under_a_kernel(tmp_path, open_page):

@@ -1,0 +1,16 @@
+"""Interactive figures of the book, each in a page with a kernel and in one without (see :mod:`.base`)."""
+
+from bdbook.widgets.base import JS, Slider, bundle, new_page
+from bdbook.widgets.blur import BlurDiffusionSlider, BlurringSlider
+from bdbook.widgets.one_step import CarrySlider, LaboratorySlider
+
+__all__ = [
+    "JS",
+    "BlurDiffusionSlider",
+    "BlurringSlider",
+    "CarrySlider",
+    "LaboratorySlider",
+    "Slider",
+    "bundle",
+    "new_page",
+]

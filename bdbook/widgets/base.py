@@ -1,0 +1,156 @@
+"""Interactive figures: one ES module, two mounts.
+
+Under a kernel a figure is an anywidget: the module bundled from ``js/`` is its ``_esm`` and its traits are
+shared with Python. In a built page there is no kernel, so the same module travels in ``text/html`` and runs on a
+plain object in place of the model; no network is needed, and ``file://`` will do.
+
+The program is some 30 kB, so a page holds each once. The first figure of its kind carries it; later ones hold
+only their state and find it by a digest of its text. Re-running a cell replaces its output, so the cell that
+carried the program carries it again whenever it runs. Front ends name their cells in each request; where none
+does (a whole notebook executed from the top) every cell runs once and the rule is simply "the first". Only
+deleting that cell and then saving leaves the other figures without a program, and they say so. Call
+:func:`new_page` where one session writes several pages.
+"""
+
+import difflib
+import hashlib
+import html
+import json
+import re
+from pathlib import Path
+
+import anywidget
+import traitlets
+from IPython import get_ipython
+
+JS = Path(__file__).parents[1] / "js"
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
+
+_carriers: dict[str, tuple[str | None, str | None]] = {}  # digest -> (cell, run) that carries the program
+
+
+def bundle(name: str) -> str:
+    """One module's text: the file ``js/<name>`` after everything it imports, each file once.
+
+    Imports must be relative and without renaming, as ``import { a, b } from "./core.js";``; the files then share
+    one scope, so their top-level names must differ. All named exports stay exported.
+    """
+    texts: dict[str, str] = {}
+
+    def visit(file: str) -> None:
+        text = (JS / file).read_text(encoding="utf-8")
+        for imported in _IMPORT.findall(text):
+            if imported not in texts:
+                visit(imported)
+        texts[file] = _IMPORT.sub("", text)
+
+    visit(name)
+    return "\n".join(texts.values())
+
+
+def new_page() -> None:
+    """Forget what was shown: the next figure carries its program again."""
+    _carriers.clear()
+
+
+def _current_run() -> tuple[str | None, str | None]:
+    """Names of the executing cell and of this run of it; None for what is not known."""
+    try:
+        parent = get_ipython().get_parent()
+    except AttributeError:  # no IPython, or one without a kernel
+        return None, None
+    return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
+
+
+def _is_carrier(digest: str) -> bool:
+    """Whether the output being made must carry the program; remembers that it does."""
+    cell, run = _current_run()
+    if digest in _carriers:
+        carrier, carrier_run = _carriers[digest]
+        if cell is None or cell != carrier or run == carrier_run:
+            return False
+    _carriers[digest] = cell, run
+    return True
+
+
+class Slider(anywidget.AnyWidget):
+    """Base of the figures. A subclass sets ``_esm = bundle("<file>.js")`` and declares its state as synced traits.
+
+    ``link`` names a group: figures of a page with the same group name share what their module puts in common.
+    """
+
+    _css = (JS / "bdbook.css").read_text(encoding="utf-8")
+    _heights = (720, 1150)  # room kept for the figure until it is drawn, px: wide, narrow
+    link = traitlets.Unicode("").tag(sync=True)
+
+    def state(self) -> dict:
+        """The synced traits that are the figure's own, for a page without a kernel."""
+        inherited = {*anywidget.AnyWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
+        return {name: getattr(self, name) for name in self.trait_names(sync=True) if name not in inherited}
+
+    def static_html(self) -> str:
+        """Self-contained HTML; includes the program if no earlier figure of the page does."""
+        digest = hashlib.sha256((self._esm + self._css).encode()).hexdigest()[:12]
+        state = html.escape(json.dumps(self.state()))
+        figure = (
+            f'<div class="bdbook-figure" data-source="bdbook-{digest}" data-state="{state}" '
+            f'style="--wide: {self._heights[0]}px; --narrow: {self._heights[1]}px">'
+            "An interactive figure. It needs JavaScript, and the program that came with the first figure of this "
+            "notebook: if that was deleted, run all cells again.</div>"
+        )
+        if not _is_carrier(digest):
+            return figure
+        return (
+            f"<style>{self._css}</style>{figure}"
+            f'<script type="text/plain" id="bdbook-{digest}">\n{self._esm}</script>'
+            f'<script type="module">\n{(JS / "mount.js").read_text(encoding="utf-8")}</script>'
+        )
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict] | None:
+        bundled = super()._repr_mimebundle_(**kwargs)
+        if bundled is None:
+            return None
+        data, metadata = bundled
+        return data | {"text/html": self.static_html()}, metadata
+
+
+def number(name: str, default: float, low: float, high: float, expected: str, open_at: str = "") -> tuple:
+    """A synced Float and its validator, for ``name, _check_name = number("name", ...)`` in a class body.
+
+    open_at: "low", "high" or both words, for ends that do not belong to the range.
+    """
+
+    def check(self, proposal):
+        value = proposal.value
+        above = value > low if "low" in open_at else value >= low
+        below = value < high if "high" in open_at else value <= high
+        if above and below:  # a NaN is neither
+            return value
+        raise traitlets.TraitError(f"{name} is {value}; expected {expected}")
+
+    return traitlets.Float(default).tag(sync=True), traitlets.validate(name)(check)
+
+
+def whole(name: str, default: int, low: int, high: int, expected: str) -> tuple:
+    """A synced Int between two ends, and its validator."""
+
+    def check(self, proposal):
+        if low <= proposal.value <= high:
+            return proposal.value
+        raise traitlets.TraitError(f"{name} is {proposal.value}; expected {expected}")
+
+    return traitlets.Int(default).tag(sync=True), traitlets.validate(name)(check)
+
+
+def choice(name: str, default: str, options: tuple[str, ...]) -> tuple:
+    """A synced Unicode out of a few words, and its validator."""
+
+    def check(self, proposal):
+        if proposal.value in options:
+            return proposal.value
+        nearest = difflib.get_close_matches(proposal.value, options, n=1, cutoff=0)[0]
+        words = [f'"{option}"' for option in options]
+        expected = ", ".join(words[:-1]) + " or " + words[-1]
+        raise traitlets.TraitError(f'{name} is "{proposal.value}"; expected {expected}. Did you mean "{nearest}"?')
+
+    return traitlets.Unicode(default).tag(sync=True), traitlets.validate(name)(check)

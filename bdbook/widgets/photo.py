@@ -1,0 +1,46 @@
+"""The photograph that a figure shows, as bytes in its state."""
+
+import base64
+import functools
+
+import numpy as np
+import traitlets
+from PIL import Image
+
+
+def encode_photo(photo, size: int) -> str:
+    """(3 or 1, H, W) in [-1, 1], or None for a flower -> base64 of size x size x 3 bytes."""
+    if not 8 <= size <= 256:
+        raise traitlets.TraitError(f"size is {size}; expected 8 to 256 pixels")
+    pixels = _default_photo() if photo is None else _to_pixels(photo)
+    return base64.b64encode(_fit(pixels, size).tobytes()).decode()
+
+
+@functools.cache
+def _default_photo() -> np.ndarray:
+    """A dahlia from scikit-learn's sample photographs, (330, 330, 3) uint8: round, bright, with fine petals."""
+    from sklearn.datasets import load_sample_image  # slow to import, and not needed for a reader's own photograph
+
+    return load_sample_image("flower.jpg")[50:380, 146:476]
+
+
+def _to_pixels(photo) -> np.ndarray:
+    """(3 or 1, H, W) in [-1, 1] -> (H, W, 3) uint8."""
+    image = np.asarray(photo, dtype=np.float64)
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
+        raise traitlets.TraitError(f"photo has shape {image.shape}; expected (3, H, W) or (1, H, W)")
+    if not (np.isfinite(image).all() and np.abs(image).max() <= 1):
+        raise traitlets.TraitError(
+            f"photo has values from {image.min():g} to {image.max():g}; expected [-1, 1] (x / 127.5 - 1 for bytes)"
+        )
+    image = np.broadcast_to(image, (3, *image.shape[1:]))
+    return np.round((image.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+
+
+def _fit(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The central square of (H, W, 3) uint8, resized to (size, size, 3)."""
+    height, width, _ = pixels.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(np.ascontiguousarray(pixels[top : top + side, left : left + side]))
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))

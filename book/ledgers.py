@@ -1,0 +1,268 @@
+"""The three ledgers, equations.yml, claims.yml and errata.yml, read strictly and turned into pages.
+
+    python book/ledgers.py FOLDER      write equations.md, claims.md and errata.md into FOLDER
+
+An equation says where the book derives it, which function it is and which test would notice if it broke; a
+claim has a verdict and its evidence; an erratum has the printed form, the right one and who shows it. The
+pages are made while staging (book/stage.py) and never committed.
+"""
+
+import html
+import os
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+PAGES = ("equations", "claims", "errata")
+SOURCES = {
+    "Lee": "Lee et al. 2022: progressive deblurring",
+    "HS": "Hoogeboom & Salimans 2022: blurring diffusion models",
+    "Bansal": "Bansal et al. 2022: cold diffusion",
+}
+# Signs beside the words, so that no colour is needed to tell them apart.
+VERDICTS = {"holds": "✓", "corrected": "≈", "refuted": "✗", "open": "…", "not testable here": "–"}
+STATUSES = {"done": "✓", "open": "…"}
+SLIPS = {"formula": "∑", "editorial": "¶"}
+POINTER = re.compile(r"(?P<name>(?P<number>\d\d)_\w+)(?:#(?P<fragment>[a-z0-9][\w-]*))?")
+TEST = re.compile(r"tests/[\w/]+\.py::test_\w+")
+DOTTED = re.compile(r"[a-zA-Z_]\w*(\.\w+)+")
+ID = re.compile(r"[a-z0-9]+(-[a-z0-9_]+)*")
+UNESCAPED = re.compile(r"(\$[^$]*\$|`[^`]*`)")
+
+# field -> what it must be: a tuple of words, a pattern for a string, a list of patterns, or str for prose.
+COMMON = {"id": ID, "source": tuple(SOURCES)}
+FIELDS = {
+    "equations": COMMON
+    | {"label": str, "says": str, "chapter": [POINTER], "code": [DOTTED], "test": [TEST], "status": tuple(STATUSES)},
+    "claims": COMMON
+    | {"where": str, "claim": str, "kind": ("mathematical", "empirical", "editorial"), "verdict": tuple(VERDICTS)}
+    | {"evidence": [POINTER, TEST], "note": str},
+    "errata": COMMON
+    | {"where": str, "kind": tuple(SLIPS), "printed": str, "right": str, "why": str}
+    | {"shown_by": [POINTER, TEST]},
+}
+OPTIONAL = {
+    "equations": {"check": str, "erratum": ID, "waits_for": str},
+    "claims": {"waits_for": str},
+    "errata": {"waits_for": str},
+}
+
+
+def read(folder: Path = HERE) -> dict[str, list[dict]]:
+    """The three ledgers in `folder`, checked: name -> entries in the order of the file."""
+    ledgers = {name: _entries(folder / f"{name}.yml", name) for name in PAGES}
+    errata = {entry["id"] for entry in ledgers["errata"]}
+    for entry in ledgers["equations"]:
+        if "erratum" in entry and entry["erratum"] not in errata:
+            _fail("equations.yml", entry["id"], f"erratum {entry['erratum']!r} is not in errata.yml")
+    return ledgers
+
+
+def write(folder: Path, ledgers: dict[str, list[dict]] | None = None) -> dict[str, Path]:
+    """Write the pages into `folder`, each at once; name -> path. The same ledgers give the same bytes."""
+    ledgers = read() if ledgers is None else ledgers
+    render = {"equations": _equations, "claims": _claims, "errata": _errata}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for name in PAGES:
+        unfinished, paths[name] = folder / f"{name}.md.part", folder / f"{name}.md"
+        unfinished.write_text(render[name](ledgers), encoding="utf-8")
+        os.replace(unfinished, paths[name])
+    return paths
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+def _entries(path: Path, name: str) -> list[dict]:
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name}: not YAML: {error}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{path.name}: expected a list of entries, each a mapping that begins with '- id: ...'")
+    seen = set()
+    for number, entry in enumerate(entries, 1):
+        label = str(entry.get("id", f"entry {number}"))
+        _check_fields(path.name, label, entry, FIELDS[name], OPTIONAL[name])
+        if label in seen:
+            _fail(path.name, label, "this id appears twice; expected each id once")
+        seen.add(label)
+        _check_sense(path.name, label, entry)
+    return entries
+
+
+def _check_fields(file: str, label: str, entry: dict, required: dict, optional: dict) -> None:
+    known = required | optional
+    for field in entry.keys() - known.keys():
+        _fail(file, label, f"unknown field {field!r}; expected {', '.join(known)}")
+    for field in required.keys() - entry.keys():
+        _fail(file, label, f"field {field!r} is missing; expected {', '.join(required)}")
+    for field, value in entry.items():
+        _check_value(file, label, field, value, known[field])
+
+
+def _check_value(file: str, label: str, field: str, value, kind) -> None:
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            _fail(file, label, f"{field} was {value!r}; expected a list")
+        for item in value:
+            if not any(isinstance(item, str) and pattern.fullmatch(item) for pattern in kind):
+                _fail(file, label, f"{field} has {item!r}; expected {' or '.join(_example(k) for k in kind)}")
+        if len(set(value)) < len(value):
+            _fail(file, label, f"{field} names something twice: {value}")
+    elif isinstance(kind, tuple):
+        if value not in kind:
+            _fail(file, label, f"{field} was {value!r}; expected one of {', '.join(kind)}")
+    elif not isinstance(value, str) or not value.strip():
+        _fail(file, label, f"{field} was {value!r}; expected text")
+    elif kind is not str and not kind.fullmatch(value):
+        _fail(file, label, f"{field} was {value!r}; expected {_example(kind)}")
+    elif kind is str and (value.count("$") % 2 or value.count("`") % 2):
+        _fail(file, label, f"{field} has a formula or code that is not closed: {value!r}")
+
+
+def _example(pattern: re.Pattern) -> str:
+    return {
+        POINTER: "a pointer like 05_blurring_diffusion#markov-transitions",
+        TEST: "a test like tests/test_samplers.py::test_marginal_is_kept",
+        DOTTED: "a dotted name like bdbook.samplers.ancestral",
+        ID: "an id like lee-eq-7",
+    }[pattern]
+
+
+def _check_sense(file: str, label: str, entry: dict) -> None:
+    """What the fields must say together."""
+    waits = "waits_for" in entry
+    if (entry.get("status") == "open" or entry.get("verdict") == "open") and not waits:
+        _fail(file, label, "it is open; expected waits_for to say what it waits for")
+    if (entry.get("status") == "done" or entry.get("verdict", "open") != "open") and waits:
+        _fail(file, label, "it is not open, so it waits for nothing; expected no waits_for")
+    if entry.get("status") == "done" and not entry["chapter"]:
+        _fail(file, label, "it is done; expected at least one chapter")
+    if entry.get("status") == "done" and not entry["code"] and "check" not in entry:
+        _fail(file, label, "it names no code; expected check to say why")
+    if entry.get("verdict") in ("holds", "corrected", "refuted") and not entry["evidence"]:
+        _fail(file, label, f"the verdict is {entry['verdict']}; expected evidence")
+    if "shown_by" in entry and entry["kind"] == "formula" and not entry["shown_by"] and not waits:
+        _fail(file, label, "nobody shows it; expected shown_by, or waits_for")
+
+
+def _fail(file: str, label: str, what: str) -> None:
+    raise ValueError(f"{file}, {label}: {what}")
+
+
+# --- the pages -----------------------------------------------------------------------------------------------
+
+
+def _equations(ledgers: dict[str, list[dict]]) -> str:
+    entries = ledgers["equations"]
+    intro = (
+        "Every numbered equation, algorithm, listing and table of the three sources, in this book's symbols "
+        "([](notation.md)): where it is derived, which function of the library it is, and which test fails if that "
+        "function stops being it. *Done* means all of these exist; *open* names what it waits for. A misprint leads "
+        "to its [correction](errata.md)."
+    )
+    return _page("Equations", intro, entries, "status", STATUSES, _equation)
+
+
+def _equation(entry: dict) -> list[str]:
+    rows = [_text(entry["says"])]
+    if "check" in entry:
+        rows.append(_text(entry["check"]))
+    if "erratum" in entry:
+        rows.append(f'Printed otherwise: <a href="errata.html#{entry["erratum"]}">erratum</a>.')
+    rows.append(_evidence(entry["chapter"] + entry["code"] + entry["test"]))
+    return [_head(entry["label"], STATUSES, entry["status"], entry), *rows]
+
+
+def _claims(ledgers: dict[str, list[dict]]) -> str:
+    intro = (
+        "What the three papers claim, in our words, and what this book can say to it. *Holds*: shown here. "
+        "*Corrected*: right after a change, which is named. *Refuted*: the opposite was seen. *Open*: a later chapter "
+        "will tell. *Not testable here*: it speaks of trainings at the papers' scale, of readers' eyes, or of runs "
+        "that nobody else can repeat. A verdict is about the claim as it is worded, in the setting that the note names."
+    )
+    return _page("Claims", intro, ledgers["claims"], "verdict", VERDICTS, _claim)
+
+
+def _claim(entry: dict) -> list[str]:
+    head = _head(f"{entry['where']}, {entry['kind']}", VERDICTS, entry["verdict"], entry)
+    rows = [f"Claim: {_text(entry['claim'])}", f"Here: {_text(entry['note'])}"]
+    return [head, *rows, *([_evidence(entry["evidence"])] if entry["evidence"] else [])]
+
+
+def _errata(ledgers: dict[str, list[dict]]) -> str:
+    intro = (
+        "Slips in print, found while deriving and computing everything again: most are of the kind that every long "
+        "paper has, some touch an argument. A *formula* is shown to fail, and its correction to hold, by a chapter or "
+        "a test; an *editorial* slip is shown by quoting it. We read the papers as text taken from their pages, so "
+        "where a symbol alone is at stake it may have been right in print."
+    )
+    return _page("Errata", intro, ledgers["errata"], "kind", SLIPS, _erratum)
+
+
+def _erratum(entry: dict) -> list[str]:
+    rows = [f"Printed: {_text(entry['printed'])}", f"Right: {_text(entry['right'])}", _text(entry["why"])]
+    rows += [_evidence(entry["shown_by"])] if entry["shown_by"] else []
+    return [_head(entry["where"], SLIPS, entry["kind"], entry), *rows]
+
+
+def _page(title: str, intro: str, entries: list[dict], field: str, words: dict[str, str], render) -> str:
+    """A page: the counts, then a section a paper and a block an entry."""
+    present = [word for word in words if any(entry[field] == word for entry in entries)]
+    rows = [f"| | {' | '.join(SOURCES)} | all |", "|---|" + "--:|" * (len(SOURCES) + 1)]
+    for word in present:
+        counts = [sum(e[field] == word and e["source"] == source for e in entries) for source in SOURCES]
+        rows.append(f"| {words[word]} {word} | {' | '.join(map(str, counts))} | {sum(counts)} |")
+    totals = [sum(e["source"] == source for e in entries) for source in SOURCES]
+    rows.append(f"| together | {' | '.join(map(str, totals))} | {len(entries)} |")
+    parts = [f"# {title}", intro, "\n".join(rows)]
+    for source, name in SOURCES.items():
+        parts.append(f"## {name}")
+        for entry in entries:
+            if entry["source"] == source:
+                # A formula wider than a phone scrolls inside its own entry.
+                block = "\n\n".join(render(entry))
+                parts.append(f":::{{div}} bd-wide\n:style: max-width: 44rem; margin-bottom: 1.6rem;\n\n{block}\n:::")
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(label: str, words: dict[str, str], word: str, entry: dict) -> str:
+    waits = f", waits for {_text(entry['waits_for'])}" if "waits_for" in entry else ""
+    return f'<span id="{entry["id"]}"></span>**{_text(label)}** · {words[word]} {word}{waits}'
+
+
+def _evidence(items: list[str]) -> str:
+    return " · ".join(_pointer(item) for item in items)
+
+
+def _pointer(item: str) -> str:
+    """A chapter as a link, a test or a function as code that a narrow page can break."""
+    if "::" in item or not item[0].isdigit():
+        return f'<code style="overflow-wrap: anywhere">{html.escape(item)}</code>'
+    found = POINTER.fullmatch(item)
+    fragment = found["fragment"]
+    kinds = {"equation-": "equation", "prop-": "proposition", "fig-": "figure", "ex-": "exercise"}
+    what = next((word for start, word in kinds.items() if fragment and fragment.startswith(start)), "section")
+    address = f"../notebooks/{found['name']}.html" + (f"#{fragment}" if fragment else "")
+    return f'<a href="{address}">chapter {int(found["number"])}{f", {what}" if fragment else ""}</a>'
+
+
+def _text(prose: str) -> str:
+    """Prose with $formulas$ and `code` as MyST that says just that: no markup but these two, no raw HTML."""
+    parts = UNESCAPED.split(" ".join(prose.split()))
+    return "".join(part if k % 2 else html.escape(_escape(part), quote=False) for k, part in enumerate(parts))
+
+
+def _escape(plain: str) -> str:
+    return re.sub(r"([\\*_\[\]{}|~#])", r"\\\1", plain)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    write(Path(sys.argv[1]))

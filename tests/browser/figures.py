@@ -1,0 +1,113 @@
+"""What the tests of the figures share: a page to put them in, hands to move them, eyes to read them back."""
+
+import base64
+import re
+
+import numpy as np
+from scipy.fft import dctn, idctn
+
+SIZE = 64
+HEAD = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>x</title>'
+IMPORT = """(source) => import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))"""
+
+
+def freq2(h: int, w: int) -> np.ndarray:
+    return (np.pi * np.arange(h)[:, None] / h) ** 2 + (np.pi * np.arange(w)[None] / w) ** 2
+
+
+def process(lam, t, sigma_max, d_min, schedule):
+    """alpha and sigma as in the pseudo-code of HS app. A.1, through the log SNR."""
+    top = np.arctan(np.exp(-5.0))
+    logsnr = -2 * np.log(np.tan((np.arctan(np.exp(5.0)) - top) * t + top))
+    a, sigma = 1 / np.sqrt(1 + np.exp(-logsnr)), 1 / np.sqrt(1 + np.exp(logsnr))
+    blur = sigma_max * np.sin(np.pi * t / 2) ** {"sin2": 2, "sin": 1}[schedule]
+    return a * ((1 - d_min) * np.exp(-lam * blur**2 / 2) + d_min), sigma, a
+
+
+def photo_planes(slider) -> np.ndarray:
+    """(3, size, size) in [-1, 1], as the page decodes it."""
+    raw = np.frombuffer(base64.b64decode(slider.state()["_photo"]), np.uint8)
+    return raw.reshape(slider.size, slider.size, 3).transpose(2, 0, 1) / 127.5 - 1
+
+
+def blur(planes, scaling):
+    return idctn(scaling * dctn(planes, axes=(1, 2), norm="ortho"), axes=(1, 2), norm="ortho")
+
+
+def shown_picture(page, name, nth=0) -> np.ndarray:
+    """(3, size, size) bytes of a canvas."""
+    data = page.locator(f'canvas[data-name="{name}"]').nth(nth).evaluate(
+        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    )  # fmt: skip
+    return np.array(data).reshape(SIZE, SIZE, 4)[..., :3].transpose(2, 0, 1)
+
+
+def shown_line(page, selector: str, x: tuple[float, float], y: tuple[float, float], nth=0):
+    """A drawn path, read back against the outermost grid lines of its plot, which stand for the ends of x and y."""
+    path, across, down = (
+        page.locator(selector)
+        .nth(nth)
+        .evaluate(
+            """path => { const lines = [...path.ownerSVGElement.querySelectorAll(".bd-grid")];
+        const of = (a, b) => lines.filter(l => l.getAttribute(a) === l.getAttribute(b)).map(l => +l.getAttribute(a));
+        return [path.getAttribute("d"), of("x1", "x2"), of("y1", "y2")]; }"""
+        )
+    )
+    points = np.array([p.split() for p in re.split("[ML]", path)[1:]], dtype=float).reshape(-1, 2)
+    fraction = (points - [min(across), max(down)]) / [max(across) - min(across), min(down) - max(down)]
+    return tuple(low + f * (high - low) for f, (low, high) in zip(fraction.T, (x, y), strict=True))
+
+
+def shown_curve(page, line: str, nth=0) -> tuple[np.ndarray, np.ndarray]:
+    """(t, log10 SNR) of a curve over time: the axes end at t = 0 and 1, SNR = 1e-15 and 1e5."""
+    return shown_line(page, f".bd-curves path.{line}", (0, 1), (-15, 5), nth)
+
+
+def control(page, name, nth=0):
+    return page.locator(f'[name="{name}"]').nth(nth)
+
+
+def drag_to(page, name, fraction):
+    """Presses the mouse on the range input's middle and lets go at a fraction of its width."""
+    box = control(page, name).bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * fraction, y, steps=4)
+    page.mouse.up()
+
+
+def update_times(page, name: str, count=61) -> list[float]:
+    """ms that the page takes for each of `count` places of a range input, from end to end."""
+    return control(page, name).evaluate(
+        """(input, count) => Array.from({ length: count }, (_, i) => {
+        input.value = +input.min + (input.max - input.min) * i / (count - 1);
+        const start = performance.now();
+        input.dispatchEvent(new Event("input")); return performance.now() - start; })""",
+        count,
+    )
+
+
+# A stand-in for the model that anywidget passes: Backbone's rules for `set`, and a record of what is sent.
+LIVE = """async ([source, states]) => {
+  const load = LOAD;
+  window.models = [];
+  for (const state of states) {
+    const handlers = {}, dirty = new Set();
+    const model = { sent: [], get: (key) => state[key],
+      set(key, value) {
+        if (Object.is(state[key], value)) return;
+        state[key] = value; dirty.add(key);
+        for (const handler of [...(handlers[`change:${key}`] ?? [])]) handler(model, value);
+      },
+      save_changes() { for (const key of dirty) this.sent.push([key, state[key]]); dirty.clear(); },
+      on(event, handler) { (handlers[event] ??= []).push(handler); },
+      off(event, handler) { handlers[event] = (handlers[event] ?? []).filter((h) => h !== handler); },
+      listeners: () => Object.values(handlers).flat().length };
+    const widget = (await load(source)).default; // anywidget evaluates the module for each model
+    const el = document.createElement("div");
+    document.body.append(el);
+    model.leave = await widget.render({ model, el });
+    models.push(model);
+  }
+}""".replace("LOAD", IMPORT)

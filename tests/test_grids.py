@@ -1,0 +1,81 @@
+"""Time grids."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bdbook import data, grids, oracle, processes, samplers
+from bdbook.transforms import DCT
+
+PROCESS = processes.blurring_diffusion(8, 5.0)
+LAW = oracle.Gaussian(DCT(8), data.power_law_variance(8))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 60), st.integers(0, 10**6))
+def test_a_grid_runs_from_1_to_0_and_holds_equal_shares(steps, seed):
+    density = torch.rand(101, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.01
+    grid = grids.by_density(density, steps)
+    assert grid.shape == (steps + 1,)
+    assert grid.dtype == torch.float64
+    assert (grid[0], grid[-1]) == (1, 0)
+    assert (grid.diff() < 0).all()
+    at = np.linspace(0, 1, 101)
+    share = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]).numpy() / 2)])
+    np.testing.assert_allclose(np.diff(np.interp(grid.flip(0), at, share)), share[-1] / steps, rtol=1e-9)
+
+
+def test_an_even_density_is_the_uniform_grid():
+    np.testing.assert_allclose(grids.by_density(torch.ones(11), 7), PROCESS.times(7), atol=1e-12)
+
+
+def test_the_log_snr_grid_takes_equal_steps_of_it():
+    process = processes.cosine_diffusion()
+    level = torch.log(process.snr(grids.log_snr(process, 20))).flatten()
+    np.testing.assert_allclose(level.diff(), 1.0, rtol=0.02)  # from -10 to 10 in 20 steps
+
+
+def test_the_spectral_density_is_the_formula():
+    """The share of steps in a short stretch of time, by finite differences in numpy."""
+    grid = grids.spectral(PROCESS, LAW, 4000, order=2, floor=0.2).numpy()
+    times = np.linspace(0, 1, 801)
+
+    def snr(t):
+        return PROCESS.snr(torch.from_numpy(t)).numpy().reshape(len(t), -1)
+
+    inner = times[1:-1]
+    known = snr(inner) * LAW.variance.numpy().ravel()
+    known = known / (1 + known)
+    speed = np.abs(np.log(snr(inner + 1e-5)) - np.log(snr(inner - 1e-5))) / 4e-5
+    density = (known * (1 - known) * speed**3).mean(1) ** (1 / 3)
+    density = density + 0.2 * density.mean()
+    counted, _ = np.histogram(grid, bins=times)
+    expected = 4000 * (density[1:] + density[:-1]) / 2
+    expected /= ((density[1:] + density[:-1]) / 2).sum()
+    busy = expected > 4
+    np.testing.assert_allclose(counted[1:-1][busy], expected[busy], atol=2.5)
+
+
+def test_tuning_lowers_the_divergence():
+    start = PROCESS.times(8)
+    tuned = grids.tuned(PROCESS, LAW, start, iterations=25)
+    before, after = (LAW.sampler_error(PROCESS, g, samplers.ddim, order=2).kl.sum() for g in (start, tuned))
+    assert after < before / 2
+    assert (tuned[0], tuned[-1], len(tuned)) == (1, 0, 9)
+    assert (tuned.diff() < 0).all()
+
+
+def test_bad_requests_are_explained():
+    with pytest.raises(ValueError, match="steps was 0; expected at least 1"):
+        grids.by_density(torch.ones(3), 0)
+    with pytest.raises(ValueError, match=r"density of steps had the value -1; expected positive"):
+        grids.by_density(torch.tensor([1.0, -1.0]), 3)
+    for make in (
+        lambda p: grids.log_snr(p, 5),
+        lambda p: grids.spectral(p, LAW, 5),
+        lambda p: grids.tuned(p, LAW, p.times(5)),
+    ):
+        with pytest.raises(ValueError, match=r"ddpm is tabulated at N = 1000 steps .* use process.times"):
+            make(processes.ddpm(basis=DCT(8)))
