@@ -96,6 +96,10 @@ class Sample:
     """ancestral, ddim, momentum, ihdm, tacos, naive; default: the recipe's."""
     steps: int | None = None
     """Sampling steps; default: the recipe's."""
+    order: int = 1
+    """2 draws the guess on from the last two answers: for few steps."""
+    clip: bool = False
+    """Clamp the guess, degraded as far as the step goes, to the range of images."""
     count: int = 64
     """Images to draw."""
     seed: int = 0
@@ -110,7 +114,7 @@ class Sample:
         if self.count < 1:
             raise ValueError(f"count was {self.count}; expected at least 1 image")
         run = runs.load(self.run_folder, device)
-        pictures = run.draw(self.count, self.seed, self.rule, self.steps, progress=True)
+        pictures = run.draw(self.count, self.seed, self.rule, self.steps, True, self.order, self.clip)
         folder = self.run_folder if self.run_folder.is_dir() else self.run_folder.parent
         out = self.out or folder / "samples.png"
         write_atomically(out, plots.png(pictures))

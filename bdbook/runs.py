@@ -52,14 +52,24 @@ class Run:
         return data.load(self.record["data"], self.recipe.size, self.recipe.channels, seed=seed)
 
     def draw(
-        self, count: int, seed: int, rule: str | None = None, steps: int | None = None, progress: bool = False
+        self,
+        count: int,
+        seed: int,
+        rule: str | None = None,
+        steps: int | None = None,
+        progress: bool = False,
+        order: int = 1,
+        clip: bool = False,
     ) -> Tensor:
-        """count images by the recipe's rule and steps, or by those given: (count, C, H, W)."""
+        """count images by the recipe's rule and steps, or by those given: (count, C, H, W).
+
+        order, clip: as in `samplers.sample`.
+        """
         random = generator_for(seed, "samples", device=self.device)
         times = self.denoiser.process.times(self.recipe.sample_steps if steps is None else steps)
         start = self.recipe.build_prior(self.spectrum, self.images)(count, random)
         chosen = samplers.rule(self.recipe.rule if rule is None else rule)
-        trajectory = samplers.sample(self.denoiser, start, times, chosen, random)
+        trajectory = samplers.sample(self.denoiser, start, times, chosen, random, order, clip)
         return samplers.last(tqdm(trajectory, total=len(times) - 1, unit="step", disable=None if progress else True)).x
 
 

@@ -127,8 +127,8 @@ def rule(name: str) -> Rule:
 def step(estimate: Guess, t: Time, s: Time, rule: Rule, noise: Tensor | None = None) -> Tensor:
     """One reverse step t -> s: u_s = mean_s + c (u_t - mean_t) + tau n. Returns x_s, (B, C, H, W).
 
-    estimate: the denoiser's answer at (x_t, t), or what `guesses` makes of it. noise: white, in pixels, (B, C, H, W); may be None where the
-    rule refreshes nothing.
+    estimate: the denoiser's answer at (x_t, t), or what `guesses` makes of it. noise: white, in pixels,
+    (B, C, H, W); may be None where the rule refreshes nothing.
     """
     process = estimate.seen.process
     _require_time(estimate, t)

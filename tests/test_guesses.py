@@ -44,7 +44,7 @@ def test_ddim_of_order_2_is_dpm_solver_plus_plus_2m_in_each_frequency(process):
     u, before = forward(x.numpy()[0, 0]), None
     for i in range(len(grid) - 1):
         image = torch.from_numpy(inverse(u))[None, None]
-        answer = forward(smooth_net(image, torch.tensor([grid[i]])).numpy()[0, 0])
+        answer = forward(smooth_net(image, torch.tensor([grid[i]], dtype=torch.float64)).numpy()[0, 0])
         h, guess = level[i + 1] - level[i], answer
         if before is not None:
             r = (level[i] - level[i - 1]) / h
@@ -56,7 +56,9 @@ def test_ddim_of_order_2_is_dpm_solver_plus_plus_2m_in_each_frequency(process):
 
 
 @pytest.mark.parametrize("rule", ["ancestral", "ddim", "momentum"])
-@pytest.mark.parametrize("process", [processes.blurring_diffusion(SIZE, 3.0), processes.soft_diffusion(SIZE, 3.0)], ids=lambda p: p.name)  # fmt: skip
+@pytest.mark.parametrize(
+    "process", [processes.blurring_diffusion(SIZE, 3.0), processes.soft_diffusion(SIZE, 3.0)], ids=lambda p: p.name
+)
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_laboratory_propagates_the_covariance_of_each_order(process, rule, order):
     """Forward, with a dense covariance of (e_t, previous guess) per frequency, where the library goes backward."""

@@ -5,7 +5,7 @@ import {
 } from "./core.js";
 import { svg, linePlot, powerOfTen, drawImage, snrTicks, TIME_AXIS, spoken } from "./plot.js";
 import {
-  html, slider, select, checkbox, playButton, button, panel, picture, legend, dragAcross, keepDrawn,
+  html, slider, select, checkbox, playButton, button, panel, picture, legend, dragAcross, keepDrawn, memory,
 } from "./controls.js";
 
 const KEYS = ["f_type", "f_max", "steps", "kernel_sigma", "boundary", "t", "overlay", "sigma_max"];
@@ -75,10 +75,11 @@ function render({ model, el }) {
         widthKey, widths)),
     html("div", { className: "bd-pictures bd-four" }, ...pictures.map((p) => p.root)));
 
-  let snrPlot, widthPlot;
+  let snrPlot, widthPlot, layouts = 0;
 
   function layout() {
     const box = (plot) => ({ left: 42, right: plot.clientWidth - 8, top: 8, bottom: 8 + Math.min(264, plot.clientWidth - 96) });
+    layouts++;
     const names = modes.map((_, i) => `bd-f${i}`);
     snrPlot = linePlot(curves, { box: box(curves), x: TIME_AXIS, one: 0,
       y: { limits: [-15, 5], ticks: snrTicks([5, 0, -5, -10, -15], true) },
@@ -88,18 +89,17 @@ function render({ model, el }) {
       lines: ["bd-own bd-dashed", "bd-own"], dots: ["bd-own", "bd-own"] });
   }
 
-  let basis, decomposed; // of the kernel, and the photograph and the noise in it; they change with the kernel alone
+  // Kept between updates, since one control changes a part only.
+  const remember = memory();
 
+  /** Of the kernel: its basis, and the photograph and the noise in it. */
   function decompose(kernelSigma, boundary) {
-    const name = `${kernelSigma} ${boundary}`;
-    if (decomposed?.name === name) return;
-    const kernel = gaussianKernel(kernelSigma);
-    basis = eigen(size, kernel, boundary);
-    const { values } = basis, eigenvalues = new Float64Array(size * size);
+    const kernel = gaussianKernel(kernelSigma), basis = eigen(size, kernel, boundary), { values } = basis;
+    const eigenvalues = new Float64Array(size * size);
     for (let k = 0; k < size * size; k++) eigenvalues[k] = values[Math.floor(k / size)] * values[k % size];
     const forward = (x) => forward2(x, basis, basis, size, size);
-    decomposed = { name, kernel, eigenvalues, signal: photo.map(forward), noise: noise.map(forward),
-      few: Float64Array.from(modes, (k) => values[k] ** 2), lowest: Math.min(...values) };
+    return { kernel, basis, eigenvalues, signal: photo.map(forward), noise: noise.map(forward),
+             few: Float64Array.from(modes, (k) => values[k] ** 2), lowest: Math.min(...values) };
   }
 
   function update() {
@@ -107,7 +107,7 @@ function render({ model, el }) {
     controls.t.input.step = 1 / steps;
     for (const key of KEYS) controls[key].set(model.get(key));
     controls.sigma_max.input.disabled = !overlay;
-    decompose(kernelSigma, boundary);
+    const decomposed = remember("kernel", [kernelSigma, boundary], () => decompose(kernelSigma, boundary));
     const real = decomposed.lowest > 0;
     root.dataset.real = real;
 
@@ -122,34 +122,39 @@ function render({ model, el }) {
     const times = grid.filter((r, k) => r !== grid[k - 1]); // steps i >= 1: at i = 0 there is no noise
     const hsTimes = [0, ...times];
 
-    if (snrPlot) {
+    if (snrPlot) remember("curves", [fType, fMax, steps, kernelSigma, boundary, overlay, sigmaMax, layouts], () => {
       const six = real ? times.map(few.logSnr) : [], sixOfHs = overlay ? hsTimes.map(hsFew.snr) : [];
       const used = real ? times : [], hsUsed = overlay ? hsTimes : [];
       snrPlot.line(0, times, times.map((r) => reference.logSnr(r)[0] / Math.LN10));
       modes.forEach((_, k) => {
         snrPlot.line(1 + k, hsUsed, sixOfHs.map((v) => Math.log10(v[k])));
         snrPlot.line(1 + modes.length + k, used, six.map((v) => v[k] / Math.LN10));
-        snrPlot.dot(k, now, real && i > 0 ? few.logSnr(now)[k] / Math.LN10 : NaN);
       });
       widthPlot.line(0, hsUsed, hsUsed.map((r) => Math.max(sin2Blur(r, sigmaMax), 1e-3)));
       widthPlot.line(1, used, used.map((r) => Math.max(width(r), 1e-3)));
+    });
+    if (snrPlot) {
+      const logs = real && i > 0 ? few.logSnr(now) : modes.map(() => NaN);
+      modes.forEach((_, k) => snrPlot.dot(k, now, logs[k] / Math.LN10));
       widthPlot.dot(0, now, overlay ? sin2Blur(now, sigmaMax) : NaN);
       widthPlot.dot(1, now, real ? width(now) : NaN);
       for (const plot of [snrPlot, widthPlot]) plot.mark(now);
     }
 
-    const inverse = (u) => inverse2(u, basis, basis, size, size);
-    const nothing = [new Float64Array(size * size)];
-    let blurred = nothing, noisy = nothing;
-    if (real) {
+    const { basis } = decomposed, inverse = (u) => inverse2(u, basis, basis, size, size);
+    const of = (make) => photo.map((_, c) => Float64Array.from({ length: size * size }, (_, k) => make(c, k)));
+    const own = [real, now, fType, fMax, steps, kernelSigma, boundary];
+    const [blurred, noisy] = remember("Lee", own, () => {
+      if (!real) return [[new Float64Array(size * size)], [new Float64Array(size * size)]];
       const scaling = whole.scaling(now), sigma = whole.sigma(now), alpha = whole.alpha(now);
-      blurred = decomposed.signal.map((u) => inverse(u.map((v, k) => scaling[k] * v)));
-      noisy = decomposed.signal.map((u, c) => inverse(u.map((v, k) => alpha[k] * v + sigma[k] * decomposed.noise[c][k])));
-    }
-    const [a, s] = overlay ? cosine(now) : [reference.alpha(now)[0], reference.sigma(now)[0]];
-    const hsScaling = hs.scaling(now);
-    const other = photo.map((x, c) => (overlay ? idct2(coefficients[c].map((v, k) => hsScaling[k] * v), size, size) : x)
-      .map((v, k) => a * v + s * noise[c][k]));
+      return [of((c, k) => scaling[k] * decomposed.signal[c][k]).map(inverse),
+        of((c, k) => alpha[k] * decomposed.signal[c][k] + sigma[k] * decomposed.noise[c][k]).map(inverse)];
+    });
+    const other = remember("other", overlay ? [now, sigmaMax] : [now, steps, "DDPM"], () => {
+      const [a, s] = overlay ? cosine(now) : [reference.alpha(now)[0], reference.sigma(now)[0]], scaling = hs.scaling(now);
+      const signal = overlay ? of((c, k) => scaling[k] * coefficients[c][k]).map((u) => idct2(u, size, size)) : photo;
+      return of((c, k) => a * signal[c][k] + s * noise[c][k]);
+    });
     [photo, blurred, noisy, other].forEach((planes, k) => drawImage(pictures[k].canvas, planes, size, size));
     pictures[3].caption.firstChild.innerHTML = overlay ? "<i>z<sub>t</sub></i>, HS" : "<i>z<sub>t</sub></i>, DDPM";
     pictures[3].caption.lastChild.textContent = overlay ? "the overlay, the same white noise" : "no blur, the same white noise";

@@ -4,7 +4,7 @@ import {
 } from "./core.js";
 import { svg, scale, linePlot, ratioRange, ratioAxis, frequencyAxis, drawImage } from "./plot.js";
 import {
-  html, slider, select, playButton, button, panel, picture, legend, keepDrawn, PROCESS_NAMES, RULE_NAMES,
+  html, slider, select, playButton, button, panel, picture, legend, keepDrawn, memory, PROCESS_NAMES, RULE_NAMES,
 } from "./controls.js";
 
 const KEYS = ["rho", "t", "steps", "mode", "process"];
@@ -86,6 +86,7 @@ function render({ model, el }) {
         ...TERMS.map(([colour, name]) => html("span", { className: `bd-key bd-${colour} bd-block` }, name))), bars),
     html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)));
 
+  const remember = memory();
   let plane2, ratioPlot, range, parts, bar;
   const box = (plot) => ({ left: 46, right: plot.clientWidth - 14, top: 8, bottom: 8 + Math.min(264, plot.clientWidth - 96) });
 
@@ -117,8 +118,9 @@ function render({ model, el }) {
     const total = terms.reduce((x, y) => x + y);
 
     const data = { process: processOf(at(plane, diagonal)), variance: at(variance, diagonal), steps };
-    const own = finish(samplerError({ ...data, rule: partialCarry(rho) })).ratio;
-    const ancestral = finish(samplerError({ ...data, rule: RULES.ancestral })).ratio;
+    const own = remember("own", [name, steps, rho], () => finish(samplerError({ ...data, rule: partialCarry(rho) })).ratio);
+    const ancestral = remember("ancestral", [name, steps], () =>
+      finish(samplerError({ ...data, rule: RULES.ancestral })).ratio);
     if (plane2) {
       plane2.line(0, ARC.map((f) => (f * sigmaS) / sigmaT), ARC.map((f) => sigmaS * Math.sqrt(1 - f * f)));
       rules.forEach(([c, tau], i) => plane2.dot(i, c, tau));
@@ -139,17 +141,16 @@ function render({ model, el }) {
       });
     }
 
-    const planes = [[], [], []];
-    signal.forEach((u, c) => {
-      const [z, guess, next] = [new Float64Array(n), new Float64Array(n), new Float64Array(n)];
-      for (let j = 0; j < n; j++) {
-        z[j] = alphaT[j] * u[j] + sigmaT * noise[c][j];
-        guess[j] = wiener(alphaT[j], sigmaT, variance[j]) * z[j];
-        next[j] = alphaS[j] * guess[j] + carry * (z[j] - alphaT[j] * guess[j]) + refresh * fresh[c][j];
-      }
-      [z, guess, next].forEach((v, i) => planes[i].push(idct2(v, size, size)));
+    const of = (make) => photo.map((_, c) => Float64Array.from({ length: n }, (_, j) => make(c, j)));
+    const image = (u) => idct2(u, size, size);
+    const begun = remember("begun", [t, name], () => {
+      const z = of((c, j) => alphaT[j] * signal[c][j] + sigmaT * noise[c][j]);
+      const guess = of((c, j) => wiener(alphaT[j], sigmaT, variance[j]) * z[c][j]);
+      return { z, guess, images: [z.map(image), guess.map(image)] };
     });
-    planes.forEach((three, i) => drawImage(pictures[i].canvas, three, size, size));
+    const next = remember("next", [t, name, steps, rho], () => of((c, j) => alphaS[j] * begun.guess[c][j] +
+      carry * (begun.z[c][j] - alphaT[j] * begun.guess[c][j]) + refresh * fresh[c][j]).map(image));
+    [...begun.images, next].forEach((planes, i) => drawImage(pictures[i].canvas, planes, size, size));
 
     numbers.innerHTML = `<span><i>c</i> = <b>${carry.toFixed(3)}</b></span><span><i>τ</i> = <b>${refresh.toFixed(3)}</b></span>` +
       `<span><i>c</i>²<i>σ<sub>t</sub></i>² + <i>τ</i>² = <i>σ<sub>s</sub></i>² = <b>${(sigmaS ** 2).toFixed(3)}</b></span>`;

@@ -67,6 +67,16 @@ export function button(name, text, onClick) {
   return root;
 }
 
+/** `memory(name, key, make)`: what make() gave when the key was last seen under this name, or a new one. */
+export function memory() {
+  const held = new Map();
+  return (name, key, make) => {
+    const text = JSON.stringify(key);
+    if (held.get(name)?.text !== text) held.set(name, { text, value: make() });
+    return held.get(name).value;
+  };
+}
+
 /** A heading with a note at its right, above a plot. */
 export function panel(heading, note, ...children) {
   const title = html("div", { className: "bd-title" }, html("span", { innerHTML: heading }), note);

@@ -120,14 +120,17 @@ function render({ model, el }) {
 
   function drawDivergence() {
     const own = pointsOf(current()), kept = hasKept() ? pointsOf(model.get("kept")) : [], kl = klAt(last.own);
-    const logs = [...own, ...kept, kl].map(Math.log10);
-    const low = 2 * Math.floor(Math.min(...logs) / 2), high = Math.max(2 * Math.ceil(Math.max(...logs) / 2), low + 4);
+    // A variance that has underflowed makes KL infinite: its part of the curve leaves the plot at the top.
+    const logs = [...own, ...kept, kl].filter(Number.isFinite).map(Math.log10);
+    const low = logs.length ? 2 * Math.floor(Math.min(...logs) / 2) : 0;
+    const high = logs.length ? Math.max(2 * Math.ceil(Math.max(...logs) / 2), low + 4) : 4;
     if (!decades || low !== decades[0] || high !== decades[1]) {
       decades = [low, high];
       layoutDivergence();
     }
-    klPlot.line(0, STEPS.slice(0, kept.length), kept);
-    klPlot.line(1, STEPS.slice(0, own.length), own);
+    const finite = (points) => points.map((v) => Math.min(v, 10 ** (high + 1)));
+    klPlot.line(0, STEPS.slice(0, kept.length), finite(kept));
+    klPlot.line(1, STEPS.slice(0, own.length), finite(own));
     klPlot.dot(0, model.get("steps"), kl);
     klPlot.mark(model.get("steps"));
     divergence.dataset.complete = own.length === STEPS.length && (!hasKept() || kept.length === STEPS.length);

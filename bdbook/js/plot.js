@@ -109,6 +109,7 @@ export const frequencyAxis = (size) => ({
 
 /** A number for a reader: 3 significant digits, a power of ten where it is very small or large. */
 export function short(v) {
+  if (!Number.isFinite(v)) return "∞";
   if (v === 0 || (Math.abs(v) >= 1e-3 && Math.abs(v) < 1e5)) return `${+v.toPrecision(3)}`;
   const [digits, exponent] = v.toExponential(1).split("e");
   return `${digits}·10<sup>${exponent.replace("+", "").replace("-", "\u2212")}</sup>`;
