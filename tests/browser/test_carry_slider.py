@@ -44,7 +44,7 @@ def check_page(page, slider, **changed):
     s = max(t - 1 / values["steps"], 0)
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedules(values, lam, t), schedules(values, lam, s)
     carry = values["rho"] * sigma_s / sigma_t
-    refresh = np.sqrt(sigma_s**2 - carry**2 * sigma_t**2)
+    refresh = np.sqrt(max(sigma_s**2 - carry**2 * sigma_t**2, 0))
 
     words = page.locator(".bd-numbers b").all_inner_texts()
     np.testing.assert_allclose([float(word) for word in words], [carry, refresh, sigma_s**2], atol=6e-4)
