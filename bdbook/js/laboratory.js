@@ -68,7 +68,7 @@ function render({ model, el }) {
     numbers, keys,
     html("div", { className: "bd-plots" },
       panel("Sampled / true variance", html("span", { className: "bd-hint" }, "by frequency, 1 is right"), ratios),
-      panel("KL over the number of steps", html("span", { className: "bd-hint" }, "nats, all frequencies"), divergence)));
+      panel("KL over the number of steps", html("span", { className: "bd-hint" }, "nats"), divergence)));
 
   let ready = false, ratioPlot, klPlot, range, decades;
   const box = (plot) => ({ left: 46, right: plot.clientWidth - 14, top: 8, bottom: 8 + Math.min(264, plot.clientWidth - 96) });
