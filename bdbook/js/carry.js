@@ -76,7 +76,7 @@ function render({ model, el }) {
       controls.process.root),
     numbers,
     html("div", { className: "bd-plots" },
-      panel("Carry <i>c</i> and refresh <i>τ</i>", html("span", { className: "bd-hint" }, "on the arc the noise is kept"),
+      panel("Carry <i>c</i> and refresh <i>τ</i>", html("span", { className: "bd-hint" }, "arc: noise kept"),
         legend(Object.values(RULE_NAMES).map((name, i) => [`bd-f${i} bd-point`, name])), choices),
       panel("Sampled / true variance", html("span", { className: "bd-hint" }, "after all N steps"),
         legend([["bd-own", "this carry"], ["bd-reference", "ancestral"]]), ratios)),
