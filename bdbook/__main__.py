@@ -45,6 +45,8 @@ class Train:
         recipe = recipes.get(self.recipe)
         if self.batch is not None:
             recipe = replace(recipe, batch=self.batch)
+        if profile == "smoke":  # pictures of nothing learnt
+            recipe = replace(recipe, sample_steps=recipes.SMOKE_SAMPLE_STEPS)
         steps = recipe.steps[profile] if self.steps is None else self.steps
         if steps < 1 or self.checkpoint_every < 1 or recipe.batch < 1:
             raise ValueError(

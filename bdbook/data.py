@@ -9,14 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from scipy.fft import dctn, idctn
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from bdbook.errors import unknown
@@ -92,6 +91,15 @@ def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return ImageOps.fit(image, (width, height), method)
 
 
+def package_file(package: str, name: str) -> Path:
+    """A file of an installed package, which is not imported: scikit-learn would add a third to every start."""
+    distribution, *folders = package.split(".")
+    spec = find_spec(distribution)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{package} is not installed; {name} is a file of it: pip install -r requirements.txt")
+    return Path(spec.origin).parent.joinpath(*folders, name)
+
+
 def _stack(images: Sequence[Image.Image]) -> Tensor:
     """8-bit images, L or RGB, of one size -> (N, C, H, W) in [-1, 1]."""
     pixels = torch.from_numpy(np.stack([np.atleast_3d(image) for image in images]))
@@ -103,7 +111,8 @@ def _stack(images: Sequence[Image.Image]) -> Tensor:
 
 def digits(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
     """scikit-learn's 1797 handwritten digits, 8x8 with values 0 to 16; the last fifth is for testing."""
-    images = load_digits().images.astype(np.float32) / 8 - 1
+    table = np.loadtxt(package_file("sklearn.datasets.data", "digits.csv.gz"), delimiter=",", dtype=np.float32)
+    images = table[:, :-1].reshape(-1, 8, 8) / 8 - 1  # the last column is the label
     border = round(0.8 * len(images))
     images = _first(images[:border] if split == "train" else images[border:], count, f"digits, split {split!r},")
     resized = np.stack([np.asarray(_resize(Image.fromarray(image), pair(size))) for image in images])
@@ -118,7 +127,7 @@ def _photographs(channels: int) -> tuple[Image.Image, ...]:
     names = COLOUR_PHOTOGRAPHS if channels == 3 else COLOUR_PHOTOGRAPHS + GREY_PHOTOGRAPHS
     images = []
     for package, name in names:
-        with as_file(files(package) / name) as path, Image.open(path) as image:
+        with Image.open(package_file(package, name)) as image:
             images.append(image.convert("RGB" if channels == 3 else "L"))
     return tuple(images)
 

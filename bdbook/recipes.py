@@ -22,6 +22,7 @@ from bdbook.transforms import DCT, pair
 from bdbook.unet import UNet, UNetConfig
 
 STEPS = MappingProxyType({"smoke": 20, "cpu": 1500, "gpu": 20000})
+SMOKE_SAMPLE_STEPS = 5
 
 
 @dataclass(frozen=True)

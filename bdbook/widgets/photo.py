@@ -7,6 +7,8 @@ import numpy as np
 import traitlets
 from PIL import Image
 
+from bdbook.data import package_file
+
 
 def encode_photo(photo, size: int) -> str:
     """(3 or 1, H, W) in [-1, 1], or None for a flower -> base64 of size x size x 3 bytes."""
@@ -19,9 +21,8 @@ def encode_photo(photo, size: int) -> str:
 @functools.cache
 def _default_photo() -> np.ndarray:
     """A dahlia from scikit-learn's sample photographs, (330, 330, 3) uint8: round, bright, with fine petals."""
-    from sklearn.datasets import load_sample_image  # slow to import, and not needed for a reader's own photograph
-
-    return load_sample_image("flower.jpg")[50:380, 146:476]
+    with Image.open(package_file("sklearn.datasets.images", "flower.jpg")) as image:
+        return np.asarray(image)[50:380, 146:476]
 
 
 def _to_pixels(photo) -> np.ndarray:
