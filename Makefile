@@ -128,15 +128,16 @@ unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4
 
 # Chapters as tests, in copies: what they print makes the book that the browser tests look at, and nothing runs
-# twice. They read ../results. The timeout is for a cell that hangs; a slow machine is no failure.
-tested-chapters: COPIES = $(BUILD)/running/nbmake
+# twice. They read ../results. The timeout is for a cell that hangs; a slow machine is no failure. The copies lie
+# outside _build, in which nbmake looks for nothing.
 tested-chapters: $(INSTALLED) $(BUILD)/inputs/library $(BUILD)/inputs/profile $(BUILD)/inputs/results
-	@rm -rf $(COPIES)
-	@mkdir -p $(COPIES)/notebooks $(BUILD)/executed
-	@ln -s $(abspath results) $(COPIES)/results
-	@cp $(CHAPTERS:%=notebooks/%.ipynb) $(COPIES)/notebooks
-	$(BIN)/python -m pytest --nbmake --overwrite --nbmake-timeout=900 -n 2 $(COPIES)/notebooks
-	@mv $(COPIES)/notebooks/*.ipynb $(BUILD)/executed
+	@copies=$$(mktemp -d); trap 'rm -rf "$$copies"' EXIT; \
+	ln -s $(abspath results) "$$copies/results"; \
+	mkdir -p "$$copies/notebooks" $(BUILD)/executed; \
+	cp $(CHAPTERS:%=notebooks/%.ipynb) "$$copies/notebooks"; \
+	set -x; $(BIN)/python -m pytest --nbmake --overwrite --nbmake-timeout=900 --durations=0 -n 2 \
+	    "$$copies/notebooks"; set +x; \
+	mv "$$copies/notebooks/"*.ipynb $(BUILD)/executed
 
 # Looks at the book that is in $(HTML), whatever its profile.
 browser: $(INSTALLED)

@@ -96,7 +96,7 @@ def package_file(package: str, name: str) -> Path:
     distribution, *folders = package.split(".")
     spec = find_spec(distribution)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"{package} is not installed; {name} is a file of it: pip install -r requirements.txt")
+        raise ModuleNotFoundError(f"{package}, which holds {name}, is missing: pip install -r requirements.txt")
     return Path(spec.origin).parent.joinpath(*folders, name)
 
 
