@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from bdbook import widgets
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PATIENCE = 180_000  # ms; a slow machine is no failure
 LOCAL_SCHEMES = {"file", "data", "blob", "about"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # sphinx-thebe, where a theme loads it, declares this constant twice on each page; nothing depends on it.
@@ -53,6 +54,7 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
         context = chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.errors, page.external = [], []

@@ -41,8 +41,7 @@ def test_javascript_agrees_with_python(open_page, settings):
         np.testing.assert_allclose(blurred.reshape(plane), process.mean(photo, t)[0, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("scheme", ["http", "file"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize(("scheme", "width"), [("http", 1280), ("file", 360)])
 def test_the_slider_of_chapter_5_moves_curves_and_picture(book, open_page, serve, scheme, width):
     base = serve(book) if scheme == "http" else book.as_uri()
     page = open_page(f"{base}/notebooks/05_blurring_diffusion.html", width=width)

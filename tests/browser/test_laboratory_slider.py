@@ -100,7 +100,7 @@ def check_page(page, slider, **changed):
     told = page.locator(".bd-divergence").get_attribute("aria-label").split(": ")[1].split(" nats")[0]
     assert float(told) == pytest.approx(kl_of(sampled, true), rel=6e-3, abs=1e-12)
 
-    page.wait_for_function("document.querySelector('.bd-divergence').dataset.complete === 'true'", timeout=60_000)
+    page.wait_for_function("document.querySelector('.bd-divergence').dataset.complete === 'true'")
     points = np.array(shown_points(page, ".bd-divergence", "bd-own"))
     np.testing.assert_allclose(points[:, 0], np.log10(STEPS), atol=2e-3)
     for place in (0, 6, 13):

@@ -46,10 +46,10 @@ def lab(tmp_path):
     with (tmp_path / "server.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     base = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while True:
         try:
-            urllib.request.urlopen(f"{base}/api", timeout=2).close()
+            urllib.request.urlopen(f"{base}/api", timeout=20).close()
             break
         except OSError:
             if time.monotonic() > deadline or server.poll() is not None:
@@ -57,16 +57,16 @@ def lab(tmp_path):
             time.sleep(0.2)
     yield f"{base}/lab/tree/live.ipynb?reset"
     server.terminate()
-    server.wait(timeout=20)
+    server.wait(timeout=120)
 
 
 def test_python_and_the_reader_move_the_same_slider(lab, tmp_path, open_page):
     page = open_page(lab, width=1400)
-    page.locator(".jp-CodeCell .cm-content").first.click(timeout=60_000)
-    page.get_by_text("Python 3 (ipykernel) | Idle").or_(page.get_by_text("Python 3 | Idle")).wait_for(timeout=60_000)
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.get_by_text("Python 3 (ipykernel) | Idle").or_(page.get_by_text("Python 3 | Idle")).wait_for()
     page.keyboard.press("Shift+Enter")
     figure = page.locator(".bdbook-figure, .bd-curves").first
-    figure.wait_for(timeout=90_000)
+    figure.wait_for()
     control = page.locator('[name="sigma_max"]').first
     assert page.locator('[name="t"]').first.input_value() == "0.5"
     box = control.bounding_box()
@@ -74,9 +74,9 @@ def test_python_and_the_reader_move_the_same_slider(lab, tmp_path, open_page):
     page.keyboard.press("ArrowLeft")  # JupyterLab leaves the keys to a control that has the focus
     shown = float(control.input_value())
     assert shown < 7
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 180
     seen = tmp_path / "seen.txt"
     while time.monotonic() < deadline and not (seen.exists() and seen.read_text() == str(shown)):
         page.wait_for_timeout(100)
     assert seen.read_text() == str(shown)
-    page.wait_for_function("() => document.querySelector('[name=\"t\"]').value === '0.25'", timeout=30_000)
+    page.wait_for_function("() => document.querySelector('[name=\"t\"]').value === '0.25'")
