@@ -67,7 +67,7 @@ function render({ model, el }) {
       controls.steps.root, controls.sigma_max.root, controls.d_min.root, buttons),
     numbers, keys,
     html("div", { className: "bd-plots" },
-      panel("Sampled / true variance", html("span", { className: "bd-hint" }, "by frequency, 1 is right"), ratios),
+      panel("Sampled / true variance", html("span", { className: "bd-hint" }, "1 is right"), ratios),
       panel("KL over the number of steps", html("span", { className: "bd-hint" }, "nats"), divergence)));
 
   let ready = false, ratioPlot, klPlot, range, decades;
