@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from bdbook.errors import unknown
-from bdbook.processes import Process, Time, expand, ratio, show
+from bdbook.processes import Process, ratio
+from bdbook.times import Time, expand, show
 from bdbook.transforms import at_least_float32
 
 
@@ -52,10 +53,10 @@ class Prediction(Protocol):
 
 
 class _FromX0:
-    """Parametrisations whose x0_hat is well conditioned: D(x0_hat, r) = alpha_r x0_hat."""
+    """Parametrisations whose x0_hat is well conditioned: it is degraded to r, by any degradation."""
 
     def mean(self, seen, out, r):
-        return seen.process.alpha(r).to(seen.u_t) * self.x0(seen, out)
+        return seen.process.degrade(self.x0(seen, out), r)
 
 
 @dataclass(frozen=True)

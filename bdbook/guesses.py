@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from bdbook.denoiser import Estimate, Observed
-from bdbook.processes import Process, Time, ratio
+from bdbook.processes import Process, ratio
+from bdbook.times import Time
 
 
 class Guess(Protocol):

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from bdbook.denoiser import Denoiser, Spectral, wiener
 from bdbook.guesses import extrapolation
-from bdbook.processes import Process, Time
+from bdbook.processes import Process
 from bdbook.samplers import Rule, check_order, pairs
+from bdbook.times import Time
 from bdbook.transforms import Basis, Pixel
 
 # Steps whose schedules are computed at once: fast for many small steps, and 64 planes of memory a term.

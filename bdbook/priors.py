@@ -7,10 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bdbook.degradations import Degradation
 from bdbook.oracle import Gaussian
-from bdbook.processes import Process, Time
+from bdbook.processes import Process
+from bdbook.times import Time
 
 Prior = Callable[[int, torch.Generator], Tensor]
+
+# Numbers a mixture is fitted to at most: the images that are left must be simple.
+MOST_FITTED = 64
 
 
 def normal(shape: tuple[int, int, int], std: float = 1.0) -> Prior:
@@ -38,6 +43,72 @@ def blurred_data(process: Process, images: Tensor, delta: float, t: Time = 1.0) 
         return process.mean(x, t) + delta * torch.randn(x.shape, generator=generator, device=device)
 
     return draw
+
+
+def images(pictures: Tensor) -> Prior:
+    """Pictures drawn from `pictures` (N, C, H, W): a second data set to begin at, as animorphosis does."""
+    _require_images(pictures)
+
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(pictures), (count,), generator=generator, device=generator.device)
+        return pictures.to(generator.device)[chosen].float()
+
+    return draw
+
+
+def flat_colour(shape: tuple[int, int, int]) -> Prior:
+    """One colour for all of an image (C, H, W), uniform in [-1, 1]: where masks can end. Source: Bansal sec. 5.3."""
+
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        colour = 2 * torch.rand(count, shape[0], 1, 1, generator=generator, device=generator.device) - 1
+        return colour.expand(count, *shape).clone()
+
+    return draw
+
+
+def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symmetry_breaking: float = 0.0) -> Prior:
+    """D(x, 1) of fully degraded pictures, from a Gaussian mixture over the few numbers that are left of each.
+
+    After blur to the end these are the channel means (C numbers), after pixelation the blocks (2 x 2 x C). They are
+    found by looking: the coefficients that differ between the degraded pictures. symmetry_breaking: standard
+    deviation of white noise added once (0.002 in the paper), without which all pixels of a flat start stay alike.
+    Source: Bansal sec. 5.2, 5.3.
+    """
+    from sklearn.mixture import GaussianMixture  # a second to import, and only generation needs it
+
+    _require_images(pictures)
+    basis = degradation.basis
+    u = basis.forward(degradation.mean(pictures.double(), 1.0)).cpu()
+    varies = u.var(0, correction=0) > 1e-9
+    found = int(varies.sum())
+    if not 1 <= found <= MOST_FITTED:
+        raise ValueError(
+            f"{found} numbers differ between the pictures that {degradation.name} leaves at t = 1; a mixture is "
+            f"fitted to 1 to {MOST_FITTED}. Degrade further (blur: to_mean=True), or start from priors.blurred_data"
+        )
+    if len(pictures) <= max(found, components):
+        raise ValueError(f"{len(pictures)} pictures are too few for {components} Gaussians over {found} numbers")
+    mixture = GaussianMixture(components, random_state=0).fit(u[:, varies].numpy())
+    weights, means = torch.from_numpy(mixture.weights_), torch.from_numpy(mixture.means_)
+    factors = torch.linalg.cholesky(torch.from_numpy(mixture.covariances_))
+    rest = u.mean(0)
+
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        device = generator.device
+        which = torch.multinomial(weights.to(device), count, replacement=True, generator=generator)
+        white = torch.randn(count, found, 1, generator=generator, device=device, dtype=torch.float64)
+        numbers = means.to(device)[which] + (factors.to(device)[which] @ white).squeeze(-1)
+        coefficients = rest.to(device).expand(count, *rest.shape).clone()
+        coefficients[:, varies.to(device)] = numbers
+        x = basis.inverse(coefficients).float()
+        return x + symmetry_breaking * torch.randn(x.shape, generator=generator, device=device)
+
+    return draw
+
+
+def _require_images(pictures: Tensor) -> None:
+    if pictures.ndim != 4 or len(pictures) == 0:
+        raise ValueError(f"images had shape {tuple(pictures.shape)}; expected (N, C, H, W) with at least one")
 
 
 def marginal(gaussian: Gaussian, process: Process, channels: int = 1, t: Time = 1.0) -> Prior:

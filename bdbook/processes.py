@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 
 from bdbook import schedules
+from bdbook.degradations import Degradation
 from bdbook.errors import unknown
+from bdbook.times import Time, check_earlier, check_times
 from bdbook.transforms import DCT, Basis, Pixel, Separable, gaussian_kernel
 
-Time = float | Tensor
 Schedule = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Process:
-    """A linear degradation: a basis and two schedules.
+class Process(Degradation):
+    """A degradation that multiplies: a basis and two schedules.
 
     basis: V. alpha, sigma: functions of t that return float64 of shape (B|1, 1, H|1, W|1); t is a float or a
     tensor (B,) in [0, 1] (they see it as (B, 1, 1, 1) float64). steps: N of a tabulated process, which exists
@@ -42,10 +43,9 @@ class Process:
         for schedule in ("alpha", "sigma"):
             object.__setattr__(self, schedule, _on_checked_times(getattr(self, schedule), self.steps, self.name))
 
-    def mean(self, x0: Tensor, t: Time) -> Tensor:
-        """D(x0, t) = V alpha_t V' x0, in pixels, x0's dtype (at least float32)."""
-        u = self.basis.forward(x0)
-        return self.basis.inverse(self.alpha(t).to(u) * u)
+    def degrade(self, u: Tensor, t: Time) -> Tensor:
+        """alpha_t u: the mean of u_t."""
+        return self.alpha(t).to(u) * u
 
     def sample(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """z_t = V (alpha_t V' x0 + sigma_t V' noise); noise is white, in pixels, shaped as x0. HS Eq. 24."""
@@ -61,8 +61,7 @@ class Process:
 
     def coefficients(self, t: Time, s: Time) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(alpha_t, sigma_t, alpha_s, sigma_s) for s < t; raises where s >= t."""
-        if (torch.as_tensor(s, dtype=torch.float64) >= torch.as_tensor(t, dtype=torch.float64)).any():
-            raise ValueError(f"s was {show(s)} and t was {show(t)}; expected s < t (time runs from data at 0)")
+        check_earlier(t, s)
         return self.alpha(t), self.sigma(t), self.alpha(s), self.sigma(s)
 
     def transition(self, t: Time, s: Time) -> tuple[Tensor, Tensor]:
@@ -70,23 +69,6 @@ class Process:
         alpha_t, sigma_t, alpha_s, sigma_s = self.coefficients(t, s)
         a = ratio(alpha_t, alpha_s)
         return a, sigma_t**2 - a**2 * sigma_s**2
-
-    def check(self, t: Time) -> Tensor:
-        """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table."""
-        return _check_times(t, self.steps, self.name)
-
-    def times(self, steps: int | None = None) -> Tensor:
-        """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; for a tabulated process a subset of its table."""
-        if steps is None:
-            steps = self.steps or 1000
-        if steps < 1:
-            raise ValueError(f"steps was {steps}; expected at least 1")
-        grid = torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64)
-        if self.steps is None:
-            return grid
-        if steps > self.steps:
-            raise ValueError(f"{self.name} is tabulated at N = {self.steps} steps, but {steps} were asked for")
-        return torch.round(grid * self.steps) / self.steps
 
 
 def ratio(alpha_t: Tensor, alpha_s: Tensor) -> Tensor:
@@ -96,14 +78,6 @@ def ratio(alpha_t: Tensor, alpha_s: Tensor) -> Tensor:
     s is below 1e-300, and its step is taken as 0 rather than as 0 / 0.
     """
     return torch.where(alpha_s == 0, 0.0, alpha_t / torch.where(alpha_s == 0, 1.0, alpha_s))
-
-
-def expand(t: Time) -> Tensor:
-    """t as float64 (B, 1, 1, 1): the one place where times are given image axes."""
-    t = torch.as_tensor(t, dtype=torch.float64)
-    if t.ndim > 1:
-        raise ValueError(f"t had shape {tuple(t.shape)}; expected a number or one time per image, (B,)")
-    return t.reshape(-1, 1, 1, 1)
 
 
 def ddpm(steps: int = 1000, basis: Basis | None = None) -> Process:
@@ -276,25 +250,13 @@ def _on_checked_times(schedule: Schedule, steps: int | None, name: str) -> Sched
     @lru_cache(maxsize=8)
     def at(t: float) -> Tensor:
         with torch.inference_mode(False):
-            return schedule(_check_times(t, steps, name))
+            return schedule(check_times(t, steps, name))
 
     def checked(t: Time) -> Tensor:
         # One step of a sampler asks for its two times a dozen times over.
-        return at(t) if isinstance(t, float) else schedule(_check_times(t, steps, name))
+        return at(t) if isinstance(t, float) else schedule(check_times(t, steps, name))
 
     return checked
-
-
-def _check_times(t: Time, steps: int | None, name: str) -> Tensor:
-    t = expand(t)
-    if not ((t >= 0) & (t <= 1)).all():
-        raise ValueError(f"t was {show(t)}; expected times in [0, 1], 0 = data")
-    if steps is not None and ((t * steps - torch.round(t * steps)).abs() > 1e-6 * steps).any():
-        raise ValueError(
-            f"t was {show(t)}; {name} is tabulated and exists only at t = i / {steps}, i = 0..{steps} "
-            "(process.times(n) gives a grid of n steps)"
-        )
-    return t
 
 
 def _lookup(table: Tensor, t: Tensor) -> Tensor:
@@ -318,9 +280,3 @@ def _check_steps(steps: int) -> None:
 def _check_sigma_max(sigma_max: float) -> None:
     if not 0 <= sigma_max < math.inf:
         raise ValueError(f"sigma_max was {sigma_max}; expected a blur of 0 px or more")
-
-
-def show(t: Time) -> str:
-    """Times in words, for an error."""
-    values = torch.as_tensor(t).reshape(-1).tolist()
-    return ", ".join(f"{v:g}" for v in values[:4]) + (", ..." if len(values) > 4 else "")

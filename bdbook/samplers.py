@@ -15,10 +15,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from bdbook.degradations import Degradation
 from bdbook.denoiser import Denoiser, Estimate, wiener
 from bdbook.errors import unknown
 from bdbook.guesses import Clipped, Extrapolated, Guess, extrapolation
-from bdbook.processes import Process, Time, expand, ratio
+from bdbook.processes import Process, ratio
+from bdbook.times import Time, check_earlier, expand
 
 Rule = Callable[[Process, Time, Time], tuple[Tensor, Tensor]]
 
@@ -50,13 +52,13 @@ def ddim(process: Process, t: Time, s: Time, eta: float = 0.0) -> tuple[Tensor, 
 
 def naive(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     """Restore, then degrade again: c = 0. Source: Bansal Algorithm 1."""
-    zero = torch.zeros_like(process.coefficients(t, s)[0])
+    zero = _zero(process, t, s)
     return zero, zero
 
 
 def tacos(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     """x_s = x_t - D(x0_hat, t) + D(x0_hat, s): c = 1. Source: Bansal Algorithm 2."""
-    zero = torch.zeros_like(process.coefficients(t, s)[0])
+    zero = _zero(process, t, s)
     return zero + 1, zero
 
 
@@ -101,7 +103,7 @@ def ihdm(delta: float = IHDM_DELTA) -> Rule:
         raise ValueError(f"delta was {delta}; expected a standard deviation of 0 or more")
 
     def rule(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
-        zero = torch.zeros_like(process.coefficients(t, s)[0])
+        zero = _zero(process, t, s)
         return zero, zero + delta
 
     return rule
@@ -248,6 +250,13 @@ def _require_time(estimate: Estimate, t: Time) -> None:
             f"the denoiser was asked at t = {known.flatten().tolist()[:2]}, but the step begins at "
             f"{asked.flatten().tolist()[:2]}; estimate again at the time where you are"
         )
+
+
+def _zero(process: Degradation, t: Time, s: Time) -> Tensor:
+    """0 for every image, (B, 1, 1, 1) float64: rules that ask nothing of alpha and sigma take any degradation."""
+    check_earlier(t, s)
+    process.check(s)
+    return torch.zeros_like(process.check(t))
 
 
 def _needs_noise(process: Process, sigma_t: Tensor, rule: str) -> None:

@@ -123,6 +123,22 @@ class DCT(Rotation2D):
 
 
 @dataclass(frozen=True)
+class Hartley(Rotation2D):
+    """Orthonormal real Fourier basis along rows and columns: the eigenbasis of symmetric blur that wraps around.
+
+    Row k is cos(2 pi k j / n) + sin(2 pi k j / n), divided by sqrt(n); k and n - k have the same frequency.
+    """
+
+    def _axis(self, n: int) -> np.ndarray:
+        angle = 2 * np.pi * np.outer(np.arange(n), np.arange(n)) / n
+        return (np.cos(angle) + np.sin(angle)) / np.sqrt(n)
+
+    def _axis_frequency(self, n: int) -> np.ndarray:
+        k = np.arange(n)
+        return 2 * np.pi * np.minimum(k, n - k) / n
+
+
+@dataclass(frozen=True)
 class Haar(Rotation2D):
     """Orthonormal Haar wavelets along rows and columns, coarse to fine: the eigenbasis of pixelation.
 
@@ -200,11 +216,11 @@ class Colour(Basis):
             return torch.einsum("kc,bchw->bkhw", matrix.to(x), x)
 
 
-BASES = {"pixel": Pixel, "dct": DCT, "haar": Haar, "separable": Separable, "colour": Colour}
+BASES = {"pixel": Pixel, "dct": DCT, "hartley": Hartley, "haar": Haar, "separable": Separable, "colour": Colour}
 
 
 def basis(name: str, *args, **kwargs) -> Basis:
-    """A basis by name: pixel, dct, haar, separable, colour."""
+    """A basis by name: pixel, dct, hartley, haar, separable, colour."""
     if name not in BASES:
         raise unknown("basis", name, BASES)
     return BASES[name](*args, **kwargs)
@@ -223,18 +239,40 @@ def gaussian_kernel(sigma: float, radius: int | None = None) -> tuple[float, ...
 
 
 def kernel_matrix(n: int, kernel: tuple[float, ...], boundary: str) -> np.ndarray:
-    """The (n, n) matrix that convolves a row of n pixels with the kernel under the boundary rule."""
+    """The (n, n) matrix that convolves a row of n pixels with the kernel under the boundary rule.
+
+    "zero" outside; "symmetric" mirrors at the edge of the border pixel, "reflect" at its centre; "circular" wraps.
+    """
+    if boundary not in BOUNDARIES:
+        raise unknown("boundary", boundary, BOUNDARIES)
+    outside = BOUNDARIES[boundary]
     radius = len(kernel) // 2
     matrix = np.zeros((n, n))
     for offset, tap in zip(range(-radius, radius + 1), kernel):
         for i in range(n):
-            j = i + offset
-            if boundary == "symmetric":
-                j = j % (2 * n)  # half-sample mirror: ... 1 0 | 0 1 ... n-1 | n-1 ...
-                j = min(j, 2 * n - 1 - j)
+            j = outside(i + offset, n)
             if 0 <= j < n:
                 matrix[i, j] += tap
     return matrix
+
+
+def _mirror_at_edge(j: int, n: int) -> int:
+    j %= 2 * n  # ... 1 0 | 0 1 ... n-1 | n-1 ...
+    return min(j, 2 * n - 1 - j)
+
+
+def _mirror_at_centre(j: int, n: int) -> int:
+    j %= max(2 * n - 2, 1)  # ... 2 1 | 0 1 ... n-1 | n-2 ...
+    return min(j, 2 * n - 2 - j)
+
+
+# Where pixel j lies that a row of n pixels does not have.
+BOUNDARIES = {
+    "zero": lambda j, n: j,
+    "symmetric": _mirror_at_edge,
+    "reflect": _mirror_at_centre,
+    "circular": lambda j, n: j % n,
+}
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -1,0 +1,217 @@
+"""What a degradation is, and those that no orthonormal basis makes diagonal: kernels, blends and snow.
+
+A degradation takes an image and a severity to a worse image, D(x, t), with D(x, 0) = x. `processes.Process` is the
+one that multiplies coefficients. Some draw something first, a mask's place, a flurry, another image: `draw` fixes it
+for a batch. All are restored through the same `samplers.sample`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.ndimage import zoom as spline_zoom
+from torch import Tensor
+
+from bdbook.times import Time, check_earlier, check_times, uniform
+from bdbook.transforms import Basis, Pixel, kernel_matrix, pair
+
+if TYPE_CHECKING:
+    from bdbook.processes import Process
+
+
+class Degradation:
+    """D(x, t) for images (B, C, H, W) in [-1, 1] and t in [0, 1]; `degrade` is what a subclass has to say.
+
+    basis: where `degrade` works. steps: N of one that exists only at t = i / N, else None.
+    """
+
+    basis: Basis
+    steps: int | None
+    name: str
+
+    def degrade(self, u: Tensor, t: Time) -> Tensor:
+        """V' D(V u, t): from and to coefficients, (B, C, H, W)."""
+        raise NotImplementedError
+
+    def draw(self, count: int, generator: torch.Generator) -> Degradation:
+        """This degradation with all that is random in it drawn for `count` images; itself where nothing is."""
+        return self
+
+    def mean(self, x0: Tensor, t: Time) -> Tensor:
+        """D(x0, t), in pixels, x0's dtype (at least float32)."""
+        return self.basis.inverse(self.degrade(self.basis.forward(x0), t))
+
+    def sample(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+        """D(x0, t); a `Process` adds its share of the noise."""
+        return self.mean(x0, t)
+
+    def check(self, t: Time) -> Tensor:
+        """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table."""
+        return check_times(t, self.steps, self.name)
+
+    def times(self, steps: int | None = None) -> Tensor:
+        """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; for a tabulated one a subset of its table."""
+        return uniform(steps, self.steps, self.name)
+
+    def coefficients(self, t: Time, s: Time) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(alpha_t, sigma_t, alpha_s, sigma_s): a `Process` has them, others raise."""
+        check_earlier(t, s)
+        raise ValueError(f"{self.name} has no alpha and sigma per frequency; use the rules tacos or naive with it")
+
+
+@dataclass(frozen=True)
+class RecursiveBlur(Degradation):
+    """Kernels one after another, D(x, i / N) = G_i * ... * G_1 * x, any border. Source: Bansal sec. 4.1.
+
+    kernels: one tuple of taps a step, along rows and columns alike. boundary: "reflect" (mirrored at the centre of
+    the border pixel, as in the authors' code), or as in `transforms.kernel_matrix`. to_mean: the last step is the
+    channel mean, as for generation.
+    """
+
+    size: int | tuple[int, int]
+    kernels: tuple[tuple[float, ...], ...]
+    boundary: str = "reflect"
+    to_mean: bool = False
+    name: str = "blur"
+    basis = Pixel()
+
+    @property
+    def steps(self) -> int:
+        return len(self.kernels)
+
+    def degrade(self, u, t):
+        height, width = pair(self.size)
+        if tuple(u.shape[-2:]) != (height, width):
+            raise ValueError(f"this blur was made for images of size {(height, width)}, but got {tuple(u.shape)}")
+        index = torch.round(self.check(t).flatten() * self.steps).long()
+        rows, cols = (self._products(n)[index].unsqueeze(1).to(u) for n in (height, width))
+        return rows @ u @ cols.mT
+
+    def _products(self, n: int) -> Tensor:
+        return _running_products(n, self.kernels, self.boundary, self.to_mean)
+
+
+@lru_cache(maxsize=16)
+def _running_products(n: int, kernels: tuple, boundary: str, to_mean: bool) -> Tensor:
+    """I, W_1, W_2 W_1, ...: (N + 1, n, n) float64."""
+    products, matrices = [np.eye(n)], {}
+    for taps in kernels:
+        if taps not in matrices:
+            matrices[taps] = kernel_matrix(n, taps, boundary)
+        products.append(matrices[taps] @ products[-1])
+    if to_mean:
+        products[-1] = np.full((n, n), 1 / n)
+    return torch.from_numpy(np.stack(products))
+
+
+@dataclass(frozen=True)
+class Blend(Degradation):
+    """D(x, t) = alpha_t x + sigma_t z with a z that stays: fixed noise, a flat colour, the picture of an animal.
+
+    process: whose alpha and sigma. draw_z: (count, generator) -> z, (count, C, H, W), a `priors.Prior`. z: what was
+    drawn. Source: Bansal sec. 5.1 (noise), sec. 5.3 (colour, animorphosis).
+    """
+
+    process: Process
+    draw_z: Callable[[int, torch.Generator], Tensor] | None = None
+    z: Tensor | None = None
+    name: str = "blend"
+
+    @property
+    def basis(self) -> Basis:
+        return self.process.basis
+
+    @property
+    def steps(self) -> int | None:
+        return self.process.steps
+
+    def draw(self, count, generator):
+        if self.draw_z is None:
+            raise ValueError(f"{self.name} was given no draw_z to draw from; give one, or z itself")
+        return replace(self, process=self.process.draw(count, generator), z=self.draw_z(count, generator))
+
+    def degrade(self, u, t):
+        if self.z is None:
+            raise ValueError(f"{self.name} blends with an image that has not been drawn; use draw(count, generator)")
+        z = self.basis.forward(self.z.to(u))
+        return self.process.alpha(t).to(u) * u + self.process.sigma(t).to(u) * z
+
+
+@dataclass(frozen=True)
+class Snow(Degradation):
+    """Flakes where a field exceeds a falling threshold, blown along by wind: x + S + S', clipped to the range.
+
+    S_C = S_B [S_B > c_0(t)], clipped to [0, 1], S its blur along rows or columns by a kernel of deviation c_1(t) px,
+    S' the same turned by 180 degrees; the image is clipped with its values taken to [0, 1]. c_0 falls and c_1 grows
+    linearly in t. Source: Bansal app. A.5, after Hendrycks & Dietterich 2019 (ImageNet-C).
+
+    field: S_B of a batch, (B, 1, H, W), and vertical (B,), whether it blows along columns: what `draw` draws. The
+    field is N(mean, deviation^2), its upper left corner enlarged `zoom` times (linear splines). zoom is this book's
+    choice, as is the kernel: one-sided, as wind blows, its border pixels repeated.
+    """
+
+    size: int | tuple[int, int]
+    threshold: tuple[float, float] = (1.15, 0.7)
+    wind: tuple[float, float] = (0.05, 16.0)
+    mean_value: float = 0.55
+    deviation: float = 0.3
+    zoom: float = 2.0
+    steps: int | None = 200
+    field: Tensor | None = None
+    vertical: Tensor | None = None
+    name: str = "snow"
+    basis = Pixel()
+
+    def draw(self, count, generator):
+        height, width = pair(self.size)
+        noise = torch.randn(count, height, width, generator=generator, device=generator.device, dtype=torch.float64)
+        seeds = (self.mean_value + self.deviation * noise).cpu().numpy()
+        vertical = torch.rand(count, generator=generator, device=generator.device) < 0.5
+        corner = tuple(int(np.ceil(side / self.zoom)) + 1 for side in (height, width))
+        enlarged = np.stack([spline_zoom(s[: corner[0], : corner[1]], self.zoom, order=1) for s in seeds])
+        field = torch.from_numpy(np.ascontiguousarray(enlarged[:, None, :height, :width])).to(generator.device)
+        return replace(self, field=field, vertical=vertical)
+
+    def flakes(self, t: Time) -> Tensor:
+        """S_C, (B, 1, H, W): the field where it exceeds the threshold, clipped to [0, 1]."""
+        field = self._drawn()
+        first, last = self.threshold
+        return torch.where(field > first + (last - first) * self.check(t), field, 0.0).clamp(0, 1)
+
+    def layer(self, t: Time) -> Tensor:
+        """S + S', (B, 1, H, W), in units of the image's range."""
+        flakes = self.flakes(t)
+        first, last = self.wind
+        deviation = (first + (last - first) * self.check(t)).flatten()
+        along_columns, along_rows = (
+            _wind_matrices(n, deviation).unsqueeze(1).to(flakes) for n in (flakes.shape[-2], flakes.shape[-1])
+        )
+        vertical = self.vertical.reshape(-1, 1, 1, 1).to(flakes.device)
+        blown = torch.where(vertical, along_columns @ flakes, flakes @ along_rows.mT)
+        # At t = 0 the threshold may still let a flake through: no severity, no snow.
+        return torch.where(self.check(t).to(blown) > 0, blown + blown.flip(-1, -2), 0.0)
+
+    def degrade(self, u, t):
+        # [-1, 1] is twice as wide as [0, 1]. Nothing is clipped where nothing has fallen, so that D(x, 0) = x.
+        layer = 2 * self.layer(t).to(u)
+        return torch.where(layer > 0, (u + layer).clamp(-1, 1), u)
+
+    def _drawn(self) -> Tensor:
+        if self.field is None:
+            raise ValueError("no snow has been drawn; use draw(count, generator)")
+        return self.field
+
+
+def _wind_matrices(n: int, deviation: Tensor) -> Tensor:
+    """A one-sided Gaussian average over the n - 1 pixels before each, border pixel repeated: (B, n, n) float64."""
+    reach = torch.arange(n, dtype=torch.float64, device=deviation.device)
+    taps = torch.exp(-0.5 * (reach / deviation.double().unsqueeze(1)) ** 2)
+    taps = taps / taps.sum(1, keepdim=True)  # (B, n)
+    source = (torch.arange(n)[:, None] - torch.arange(n)).clamp_min(0).to(deviation.device)  # pixel i, reach k
+    matrices = torch.zeros(len(taps), n, n, dtype=torch.float64, device=deviation.device)
+    return matrices.scatter_add(2, source.expand_as(matrices), taps.unsqueeze(1).expand_as(matrices).contiguous())
