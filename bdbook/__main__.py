@@ -1,4 +1,4 @@
-"""python -m bdbook train | sample | doctor: the library from the command line, in the same words."""
+"""python -m bdbook train | sample | evaluate | restore | doctor: the library from the command line, same words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from bdbook import data, doctor, errors, plots, profiles, recipes, runs
+from bdbook import data, doctor, errors, evaluate, metrics, plots, profiles, recipes, restore, runs
 from bdbook.runs import Run, write_atomically
 from bdbook.train import State, train
 
@@ -124,6 +124,81 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """Restore test images with a trained restorer and compare them with the truth."""
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Run folder, or a weights file."""
+    count: int = 1024
+    """Images, or all there are."""
+    split: str = "test"
+    """train or test."""
+    steps: int | None = None
+    """Steps of either algorithm; default: all of the degradation's."""
+    seed: int = 0
+    """Decides what a degradation draws."""
+    profile: str | None = None
+    """cpu or gpu: where to run."""
+
+    def run(self) -> None:
+        run = runs.load(self.run_folder, profiles.device(profiles.resolve(self.profile)))
+        protocol = evaluate.Protocol(self.count, self.split, self.steps, self.seed)
+        print(protocol)
+        print(evaluate.table(evaluate.evaluate(run, protocol)))
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Restore your own pictures: before, one restoration, and TACoS side by side."""
+
+    image: Path
+    """A picture, or a folder of pictures."""
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("results/photos-sharpen-cpu")
+    """Run folder of a restorer, or its weights file."""
+    degrade: bool = False
+    """The picture is clean: degrade it first, and say how close the restorations come."""
+    severity: float = 1.0
+    """How far it is degraded, in (0, 1]: 1 is the end of what was trained."""
+    steps: int = 10
+    """Steps of TACoS, at most."""
+    degradation: str | None = None
+    """Refuse to run unless the weights were trained for this one."""
+    seed: int = 0
+    """Decides what a degradation draws."""
+    profile: str | None = None
+    """cpu or gpu: where to run."""
+    out: Path | None = None
+    """Folder to write to; default: restored, beside the picture."""
+
+    def run(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps was {self.steps}; expected at least 1")
+        if not self.image.exists():
+            raise ValueError(f"{self.image} does not exist; expected a picture or a folder of pictures")
+        run = runs.load(self.run_folder, profiles.device(profiles.resolve(self.profile)))
+        restore.require_degradation(run, self.degradation)
+        files = data.image_files(self.image) if self.image.is_dir() else [self.image]
+        folder = self.out or (self.image if self.image.is_dir() else self.image.parent) / "restored"
+        for file in files:
+            self._one(run, file, folder)
+
+    def _one(self, run: Run, file: Path, folder: Path) -> None:
+        picture = restore.read_picture(file)
+        done = restore.restore(run, picture, self.severity, self.steps, self.degrade, self.seed, progress=True)
+        print(f"{file.name}: {picture.shape[2]}x{picture.shape[1]}, restored {done.how}")
+        if self.degrade:
+            truth = done.ways["truth"][None]
+            for name in ("degraded", "direct", "tacos"):
+                m = metrics.fidelity(done.ways[name][None], truth)
+                print(f"  {name:9} PSNR {m['psnr']:.2f} dB, SSIM {m['ssim']:.3f}")
+        for name in ("direct", "tacos"):
+            write_atomically(folder / f"{file.stem}-{name}.png", restore.png(restore.to_image(done.ways[name])))
+        compared = folder / f"{file.stem}-compared.png"
+        write_atomically(compared, restore.png(restore.side_by_side(done)))
+        print(f"  {compared}")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Say what is installed, what is missing and how to get it."""
 
@@ -131,7 +206,7 @@ class Doctor:
         print(doctor.report())
 
 
-COMMANDS = {"train": Train, "sample": Sample, "doctor": Doctor}
+COMMANDS = {"train": Train, "sample": Sample, "evaluate": Evaluate, "restore": Restore, "doctor": Doctor}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bdbook import schedules
+from bdbook import data, schedules
 from bdbook.degradations import Blend, Degradation, RecursiveBlur, Snow
 from bdbook.errors import unknown
-from bdbook.priors import Prior, flat_colour, normal
+from bdbook.priors import Prior, flat_colour, images, normal
 from bdbook.processes import Process
 from bdbook.transforms import (
     BOUNDARIES,
@@ -34,6 +34,8 @@ from bdbook.transforms import (
 )
 
 Size = int | tuple[int, int]
+# Pictures of the other data set that animorphosis turns to.
+OTHERS = 1024
 
 
 # --- blur -----------------------------------------------------------------------------------------------------
@@ -94,6 +96,7 @@ def dct_blur(size: Size, sigma_max: float = 8.0, steps: int | None = None) -> Pr
     """Exact blur with mirrored borders, sigma_B,t = sigma_max t px: alpha_t = e^(-lambda sigma_B,t^2 / 2)."""
     if not 0 <= sigma_max < math.inf:
         raise ValueError(f"sigma_max was {sigma_max}; expected a blur of 0 px or more")
+    _check_steps(steps)
     basis = DCT(size)
 
     def alpha(t: Tensor) -> Tensor:
@@ -124,7 +127,7 @@ def inpainting(
         raise unknown("place of the mask", where, ("centre", "random"))
     height, width = pair(size)
     deviations = tuple(first + increment * j for j in range(steps))
-    if steps < 1 or min(deviations) <= 0:
+    if steps < 1 or not min(deviations) > 0:
         raise ValueError(f"steps was {steps}, first {first}, increment {increment}; expected masks of positive width")
     if where == "random":
         masks = RandomMask((height, width), deviations)
@@ -157,7 +160,7 @@ def _mask(size: tuple[int, int], deviations: tuple[float, ...], centres: Tensor)
     table = torch.stack(table)  # (N + 1, B, H, W)
 
     def alpha(t: Tensor) -> Tensor:
-        index = torch.round(t.flatten() * len(deviations)).long()
+        index = torch.round(t.flatten() * len(deviations)).long().to(device)
         each = torch.arange(table.shape[1], device=device) if table.shape[1] > 1 else torch.zeros_like(index)
         return table[index.expand(len(each)) if len(index) == 1 else index, each].unsqueeze(1)
 
@@ -205,6 +208,7 @@ def super_resolution(size: Size, steps: int = 3) -> Process:
 
 def colourisation(steps: int | None = 50, channels: int = 3) -> Process:
     """Colour fades to the mean of the channels: (1 - t) x + t mean. steps=None: any t. Source: Bansal app. A.4."""
+    _check_steps(steps)
     grey = torch.arange(channels).reshape(1, -1, 1, 1) == 0
 
     def alpha(t: Tensor) -> Tensor:
@@ -218,6 +222,7 @@ def colourisation(steps: int | None = 50, channels: int = 3) -> Process:
 
 def cosine_blend(steps: int | None = 200) -> Process:
     """alpha = cos(pi t / 2), sigma = sin(pi t / 2): D(x, 0) = x exactly, nothing of x at t = 1."""
+    _check_steps(steps)
 
     def alpha(t: Tensor) -> Tensor:
         return torch.where(t == 1, 0.0, torch.cos(t * math.pi / 2))
@@ -236,6 +241,11 @@ def noise(size: Size, steps: int | None = 200, channels: int = 1) -> Blend:
 def animorphosis(other: Prior, steps: int | None = 200) -> Blend:
     """A picture turns into another, drawn from `other` (`priors.images`). Source: Bansal sec. 5.3."""
     return Blend(cosine_blend(steps), other, name="animorphosis")
+
+
+def _check_steps(steps: int | None) -> None:
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps was {steps}; expected at least 1, or None for any t")
 
 
 def _tabulated(basis: Basis, table: Tensor, name: str) -> Process:
@@ -272,11 +282,14 @@ FACTORIES = {
     "colourisation": lambda size, channels, **settings: colourisation(channels=channels, **settings),
     "snow": lambda size, channels, **settings: Snow(pair(size), **settings),
     "noise": lambda size, channels, **settings: noise(size, channels=channels, **settings),
+    "animorphosis": lambda size, channels, other, **settings: animorphosis(
+        images(data.load(other, size, channels, OTHERS)), **settings
+    ),
 }
 
 
 def degradation(name: str, size: Size, channels: int = 1, **settings) -> Degradation:
-    """A degradation by the name of its factory (animorphosis needs other images: `animorphosis`)."""
+    """A degradation by the name of its factory. animorphosis takes the name of a data set, other="leaves"."""
     if name not in FACTORIES:
         raise unknown("degradation", name, FACTORIES)
     return FACTORIES[name](size, channels, **settings)
@@ -294,12 +307,22 @@ PRESETS = {
     "blur-cifar10-code": _preset("blur", 32, 3, steps=50, std=0.35, rate=0.01, growth="linear", first=0),
     "blur-celeba": _preset("blur", 128, 3, steps=200, std=1.0, rate=0.01, growth="exponential", width=15),
     "blur-generation": _preset(
-        "blur", 128, 3, steps=300, std=1.0, growth="exponential", width=27, boundary="circular", to_mean=True
+        "blur",
+        128,
+        3,
+        steps=300,
+        std=1.0,
+        growth="exponential",
+        first=0,  # "starts at 1"
+        width=27,
+        boundary="circular",
+        to_mean=True,
     ),
     "inpainting-mnist": _preset("inpainting", 28, 1, where="random"),
     "inpainting-cifar10": _preset("inpainting", 32, 3, where="random"),
     "inpainting-celeba": _preset("inpainting", 128, 3),
-    "inpainting-generation": _preset("inpainting", 128, 3, colour=True),
+    # The paper gives no numbers; these are its code's, and leave at most 0.5 % of a pixel (which walks them backwards).
+    "inpainting-generation": _preset("inpainting", 128, 3, steps=750, first=0.05, increment=0.05, colour=True),
     "super-resolution-cifar10": _preset("super_resolution", 32, 3, steps=3),
     "super-resolution-celeba": _preset("super_resolution", 128, 3, steps=6),
     "super-resolution-celeba-code": _preset("super_resolution", 128, 3, steps=4),

@@ -18,7 +18,7 @@ from scipy.ndimage import zoom as spline_zoom
 from torch import Tensor
 
 from bdbook.times import Time, check_earlier, check_times, uniform
-from bdbook.transforms import Basis, Pixel, kernel_matrix, pair
+from bdbook.transforms import Basis, Pixel, exact_arithmetic, kernel_matrix, pair
 
 if TYPE_CHECKING:
     from bdbook.processes import Process
@@ -88,9 +88,10 @@ class RecursiveBlur(Degradation):
         height, width = pair(self.size)
         if tuple(u.shape[-2:]) != (height, width):
             raise ValueError(f"this blur was made for images of size {(height, width)}, but got {tuple(u.shape)}")
-        index = torch.round(self.check(t).flatten() * self.steps).long()
+        index = torch.round(self.check(t).flatten() * self.steps).long().cpu()
         rows, cols = (self._products(n)[index].unsqueeze(1).to(u) for n in (height, width))
-        return rows @ u @ cols.mT
+        with exact_arithmetic(u.device.type):
+            return rows @ u @ cols.mT
 
     def _products(self, n: int) -> Tensor:
         return _running_products(n, self.kernels, self.boundary, self.to_mean)
@@ -131,13 +132,15 @@ class Blend(Degradation):
         return self.process.steps
 
     def draw(self, count, generator):
-        if self.draw_z is None:
+        if self.draw_z is None and self.z is None:
             raise ValueError(f"{self.name} was given no draw_z to draw from; give one, or z itself")
-        return replace(self, process=self.process.draw(count, generator), z=self.draw_z(count, generator))
+        z = self.z if self.draw_z is None else self.draw_z(count, generator)
+        return replace(self, process=self.process.draw(count, generator), z=z)
 
     def degrade(self, u, t):
         if self.z is None:
             raise ValueError(f"{self.name} blends with an image that has not been drawn; use draw(count, generator)")
+        _check_drawn(self.name, self.z, u)
         z = self.basis.forward(self.z.to(u))
         return self.process.alpha(t).to(u) * u + self.process.sigma(t).to(u) * z
 
@@ -167,6 +170,12 @@ class Snow(Degradation):
     name: str = "snow"
     basis = Pixel()
 
+    def __post_init__(self):
+        if not min(self.wind) > 0 or not self.zoom >= 1:
+            raise ValueError(f"wind was {self.wind} and zoom {self.zoom}; expected winds above 0 px and zoom >= 1")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps was {self.steps}; expected at least 1, or None")
+
     def draw(self, count, generator):
         height, width = pair(self.size)
         noise = torch.randn(count, height, width, generator=generator, device=generator.device, dtype=torch.float64)
@@ -181,7 +190,8 @@ class Snow(Degradation):
         """S_C, (B, 1, H, W): the field where it exceeds the threshold, clipped to [0, 1]."""
         field = self._drawn()
         first, last = self.threshold
-        return torch.where(field > first + (last - first) * self.check(t), field, 0.0).clamp(0, 1)
+        threshold = first + (last - first) * self.check(t).to(field.device)
+        return torch.where(field > threshold, field, 0.0).clamp(0, 1)
 
     def layer(self, t: Time) -> Tensor:
         """S + S', (B, 1, H, W), in units of the image's range."""
@@ -197,6 +207,7 @@ class Snow(Degradation):
         return torch.where(self.check(t).to(blown) > 0, blown + blown.flip(-1, -2), 0.0)
 
     def degrade(self, u, t):
+        _check_drawn(self.name, self._drawn(), u)
         # [-1, 1] is twice as wide as [0, 1]. Nothing is clipped where nothing has fallen, so that D(x, 0) = x.
         layer = 2 * self.layer(t).to(u)
         return torch.where(layer > 0, (u + layer).clamp(-1, 1), u)
@@ -205,6 +216,15 @@ class Snow(Degradation):
         if self.field is None:
             raise ValueError("no snow has been drawn; use draw(count, generator)")
         return self.field
+
+
+def _check_drawn(name: str, drawn: Tensor, u: Tensor) -> None:
+    """Raise unless what was drawn is for as many images as u has (or one for all), of u's size."""
+    if len(drawn) not in (1, len(u)) or drawn.shape[-2:] != u.shape[-2:]:
+        raise ValueError(
+            f"{name} was drawn for {len(drawn)} images of size {tuple(drawn.shape[-2:])}, but got {tuple(u.shape)}; "
+            "draw again with draw(len(x), generator)"
+        )
 
 
 def _wind_matrices(n: int, deviation: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bdbook.degradations import Degradation
 from bdbook.errors import unknown
-from bdbook.processes import Process, ratio
+from bdbook.processes import ratio
 from bdbook.times import Time, expand, show
 from bdbook.transforms import at_least_float32
 
@@ -25,7 +26,7 @@ from bdbook.transforms import at_least_float32
 class Observed:
     """What is known when the network is asked: the process, x_t, its coefficients u_t, and t."""
 
-    process: Process
+    process: Degradation
     x_t: Tensor
     u_t: Tensor
     t: Time
@@ -193,9 +194,11 @@ def wiener(alpha: Tensor, sigma: Tensor, variance: Tensor) -> tuple[Tensor, Tens
     u_t the gain is 0 and the deviation that of the data.
     """
     total = alpha**2 * variance + sigma**2
-    safe = torch.where(total > 0, total, 1.0)
-    gain = torch.where(total > 0, alpha * variance / safe, 0.0)
-    return gain, torch.sqrt(torch.where(total > 0, variance * sigma**2 / safe, variance))
+    # Below the smallest normal number too: alpha^2 underflows long before alpha does, and 0 / 0 is not far.
+    known = total >= torch.finfo(total.dtype).tiny
+    safe = torch.where(known, total, 1.0)
+    gain = torch.where(known, alpha * variance / safe, 0.0)
+    return gain, torch.sqrt(torch.where(known, variance * sigma**2 / safe, variance))
 
 
 EPS, X0, V = PredictEps(), PredictX0(), PredictV()
@@ -241,7 +244,7 @@ class Denoiser:
     """
 
     net: Callable[[Tensor, Tensor], Tensor]
-    process: Process
+    process: Degradation
     predicts: Prediction = EPS
     autocast: torch.dtype | None = None
 
@@ -275,10 +278,15 @@ def loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
     EPS: HS Eq. 24, Lee Eq. 10. X0: HS app. B. LESS_BLURRED: Rissanen et al. 2022. SPECTRAL: the eps loss
     weighted, per frequency, by (alpha^2 v + sigma^2) / (alpha^2 v).
     """
-    x_t = denoiser.process.sample(x0, t, noise)
-    answer = denoiser.estimate(x_t, t)
-    target = answer.predicts.target(answer.seen, at_least_float32(x0), at_least_float32(noise))
-    return ((answer.pixels - target) ** 2).flatten(1).mean(1)
+    return (_error(denoiser, x0, t, noise) ** 2).flatten(1).mean(1)
+
+
+def l1_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    """Mean absolute error of what the network predicts, per image: (B,). For X0 and RESIDUAL that of x0_hat.
+
+    Source: Bansal sec. 3.1.
+    """
+    return _error(denoiser, x0, t, noise).abs().flatten(1).mean(1)
 
 
 def soft_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
@@ -290,4 +298,10 @@ def soft_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
     return (error**2).flatten(1).mean(1)
 
 
-LOSSES = {"plain": loss, "soft": soft_loss}
+def _error(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    """What the network says less what it should have said, in pixels."""
+    answer = denoiser.estimate(denoiser.process.sample(x0, t, noise), t)
+    return answer.pixels - answer.predicts.target(answer.seen, at_least_float32(x0), at_least_float32(noise))
+
+
+LOSSES = {"plain": loss, "l1": l1_loss, "soft": soft_loss}

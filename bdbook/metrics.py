@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from bdbook.transforms import DCT
+
+# Images a second for features and SSIM alike; more would only take more memory.
+CHUNK = 256
 
 
 def band_index(freq2: Tensor, bands: int) -> Tensor:
@@ -31,3 +36,54 @@ def band_variance(images: Tensor, bands: int = 5) -> Tensor:
 def band_ratio(samples: Tensor, data: Tensor, bands: int = 5) -> Tensor:
     """Variance of the samples over variance of the data in each frequency band, lowest first; 1 is right."""
     return band_variance(samples, bands) / band_variance(data, bands)
+
+
+def quantise(images: Tensor) -> Tensor:
+    """What a file would hold: clamped to [-1, 1] and rounded to 0..255, uint8 (N, C, H, W), on the CPU."""
+    return ((images.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).byte()
+
+
+def fidelity(images: Tensor, truth: Tensor) -> dict[str, float]:
+    """rmse and psnr (dB) over all pixels, ssim as the mean over images; both (N, C, H, W), quantised first.
+
+    In units of a range of 1. SSIM as torchmetrics has it: a Gaussian window of 11 pixels, deviation 1.5.
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+    if images.shape != truth.shape:
+        raise ValueError(f"images had shape {tuple(images.shape)} and truth {tuple(truth.shape)}; expected the same")
+    a, b = (quantise(x).double() / 255 for x in (images, truth))
+    ssim = torch.cat(
+        [
+            structural_similarity_index_measure(x, y, data_range=1.0, reduction="none").reshape(-1)
+            for x, y in zip(a.split(CHUNK), b.split(CHUNK), strict=True)
+        ]
+    )
+    return {
+        "rmse": (a - b).square().mean().sqrt().item(),
+        "psnr": peak_signal_noise_ratio(a, b, data_range=1.0).item(),
+        "ssim": ssim.mean().item(),
+    }
+
+
+def frechet(images: Tensor, reference: Tensor, features: Callable[[Tensor], Tensor] | None = None) -> float:
+    """Frechet distance between Gaussians fitted to the features of two sets of images (N, C, H, W), quantised first.
+
+    features: a module, uint8 (N, C, H, W) -> (N, d); None: the embedded `features.digit_features`, whose distances
+    compare among themselves alone. For FID as papers print it give Inception's, for instance torchmetrics'
+    `FrechetInceptionDistance(2048).inception` (it needs torch-fidelity). N should be several times d.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    if features is None:
+        from bdbook.features import digit_features
+
+        features = digit_features()
+    for name, x in (("images", images), ("reference", reference)):
+        if x.ndim != 4 or len(x) < 2:
+            raise ValueError(f"{name} had shape {tuple(x.shape)}; expected (N, C, H, W) with N of 2 or more")
+    distance = FrechetInceptionDistance(feature=features, input_img_size=tuple(reference.shape[1:]))
+    for x, real in ((images, False), (reference, True)):
+        for chunk in quantise(x).split(CHUNK):
+            distance.update(chunk, real=real)
+    return distance.compute().item()

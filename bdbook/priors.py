@@ -84,7 +84,8 @@ def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symm
     if not 1 <= found <= MOST_FITTED:
         raise ValueError(
             f"{found} numbers differ between the pictures that {degradation.name} leaves at t = 1; a mixture is "
-            f"fitted to 1 to {MOST_FITTED}. Degrade further (blur: to_mean=True), or start from priors.blurred_data"
+            f"fitted to 1 to {MOST_FITTED}. Degrade further (blur: to_mean=True, boundary='circular'), or start from "
+            "priors.blurred_data"
         )
     if len(pictures) <= max(found, components):
         raise ValueError(f"{len(pictures)} pictures are too few for {components} Gaussians over {found} numbers")

@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -67,9 +67,10 @@ class Run:
         """
         random = generator_for(seed, "samples", device=self.device)
         times = self.denoiser.process.times(self.recipe.sample_steps if steps is None else steps)
-        start = self.recipe.build_prior(self.spectrum, self.images)(count, random)
+        denoiser = replace(self.denoiser, process=self.denoiser.process.draw(count, random))
+        start = self.recipe.build_prior(denoiser.process, self.spectrum, self.images)(count, random)
         chosen = samplers.rule(self.recipe.rule if rule is None else rule)
-        trajectory = samplers.sample(self.denoiser, start, times, chosen, random, order, clip)
+        trajectory = samplers.sample(denoiser, start, times, chosen, random, order, clip)
         return samplers.last(tqdm(trajectory, total=len(times) - 1, unit="step", disable=None if progress else True)).x
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from bdbook.degradations import Degradation
 from bdbook.denoiser import LOSSES, Denoiser
 from bdbook.oracle import Gaussian
-from bdbook.processes import Process
 from bdbook.recipes import Recipe
 
 
@@ -70,10 +70,11 @@ def train(recipe: Recipe, images: Tensor, state: State, seed: int = 0) -> Iterat
         x0 = images[torch.randint(len(images), (recipe.batch,), generator=random, device=images.device)]
         t = draw_times(state.denoiser.process, recipe.batch, random)
         noise = torch.randn(x0.shape, generator=random, device=images.device)
+        denoiser = replace(state.denoiser, process=state.denoiser.process.draw(len(x0), random))
         with torch.random.fork_rng(enabled=recipe.unet.dropout > 0):
             if recipe.unet.dropout:  # the one thing that draws from the global generator
                 torch.manual_seed(random.initial_seed())
-            loss = loss_of(state.denoiser, x0, t, noise)
+            loss = loss_of(denoiser, x0, t, noise)
         if not loss.isfinite().all():
             worst = t[~loss.isfinite()][0].item()
             raise FloatingPointError(
@@ -91,7 +92,7 @@ def train(recipe: Recipe, images: Tensor, state: State, seed: int = 0) -> Iterat
         yield state
 
 
-def draw_times(process: Process, count: int, random: torch.Generator) -> Tensor:
+def draw_times(process: Degradation, count: int, random: torch.Generator) -> Tensor:
     """count times, each uniform on (0, 1] (on the table of a tabulated process), spread evenly over the batch.
 
     One time in each of count equal intervals: the same expectation as independent draws, with less variance

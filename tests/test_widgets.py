@@ -10,13 +10,23 @@ import pytest
 import torch
 import traitlets
 
-from bdbook import samplers, schedules, widgets
-from bdbook.data import power_law_variance
-from bdbook.widgets import BlurDiffusionSlider, BlurringSlider, CarrySlider, LaboratorySlider, base, one_step
+from bdbook import cold, degradations, samplers, schedules, widgets
+from bdbook.data import photograph, power_law_variance
+from bdbook.widgets import (
+    BlurDiffusionSlider,
+    BlurringSlider,
+    CarrySlider,
+    LaboratorySlider,
+    RestorationSlider,
+    SeveritySlider,
+    base,
+    one_step,
+    severity,
+)
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-FIGURES = [BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider]
-WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider]
+FIGURES = [BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, RestorationSlider, SeveritySlider]
+WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider, RestorationSlider, SeveritySlider]
 RNG = np.random.default_rng(0)
 
 
@@ -59,8 +69,11 @@ LIMITS = {  # of every figure that has the trait
     "process": [("blurring", '.*"cosine", "blurring_sin2" or "blurring_sin"')],
     "rule": [("ddpm", '.*Did you mean "ddim"')],
     "order": [(3, "3; expected order 1 or 2"), (0, "0")],
-    "steps": [(1, "1; expected"), (2000, "2000")],
+    "steps": [(0, "0; expected"), (2000, "2000")],
     "rho": [(-0.1, r"-0\.1; expected a part in \[0, 1\]"), (1.01, r"1\.01")],
+    "epsilon": [(0.0, r"0\.0; expected a value in \(0, 1\]"), (1.5, r"1\.5"), (float("nan"), "nan")],
+    "bias": [(-0.1, r"-0\.1; expected a standard deviation in \[0, 1\]"), (1.5, r"1\.5")],
+    "degradation": [("blurr", '.*"noise" or "animorphosis". Did you mean "blur"'), ("cat", '.*expected "blur"')],
     "mode": [(0, "0; expected k from 1 to 63"), (64, "64")],
     "kept": [({"rule": "ddim"}, "rule; expected all of process, sigma_max, d_min, steps, rule, order")],
 }
@@ -146,6 +159,31 @@ def test_the_default_photo_is_a_picture(figure):
     shown = pixels(figure())
     assert shown.shape == (64, 64, 3)
     assert shown.std() > 30
+
+
+def test_the_severity_slider_has_the_librarys_snow_and_a_cat():
+    state = SeveritySlider(size=32).state()
+    snow = degradations.Snow(32).draw(1, torch.Generator().manual_seed(severity.SNOW_SEED))
+    field = np.frombuffer(base64.b64decode(state["_field"]), "<f4").reshape(1, 1, 32, 32)
+    np.testing.assert_array_equal(field, snow.field.float())
+    assert state["_vertical"] == bool(snow.vertical)
+    cat = photograph("chelsea", 32).numpy().transpose(1, 2, 0)
+    shown = np.frombuffer(base64.b64decode(state["_other"]), np.uint8).reshape(32, 32, 3)
+    assert np.abs(shown / 127.5 - 1 - cat).mean() < 0.03
+    own = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    state = SeveritySlider(other=own.transpose(2, 0, 1) / 127.5 - 1, size=16).state()
+    assert base64.b64decode(state["_other"]) == own.tobytes()
+
+
+@pytest.mark.parametrize("size", [12, 48, 128])
+def test_the_severity_slider_halves_its_picture(size):
+    with pytest.raises(traitlets.TraitError, match=f"size is {size}; expected 8 to 64 pixels, a power of 2"):
+        SeveritySlider(size=size)
+
+
+def test_every_degradation_of_the_severity_slider_is_the_librarys():
+    named = {name.replace("dct_", "") for name in cold.FACTORIES}
+    assert set(severity.DEGRADATIONS) == named | {"animorphosis"}
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -2,7 +2,7 @@
 import {
   freq2, namedProcess, RULES, partialCarry, wiener, samplerError, finish, dct2, idct2, normals, decodeImage,
 } from "./core.js";
-import { svg, scale, linePlot, ratioRange, ratioAxis, frequencyAxis, drawImage } from "./plot.js";
+import { svg, scale, linePlot, plotBox, ratioRange, ratioAxis, frequencyAxis, drawImage } from "./plot.js";
 import {
   html, slider, select, playButton, button, panel, picture, legend, keepDrawn, memory, PROCESS_NAMES, RULE_NAMES,
 } from "./controls.js";
@@ -88,11 +88,10 @@ function render({ model, el }) {
 
   const remember = memory();
   let plane2, ratioPlot, range, parts, bar;
-  const box = (plot) => ({ left: 46, right: plot.clientWidth - 14, top: 8, bottom: 8 + Math.min(264, plot.clientWidth - 96) });
 
   function layout() {
     const ticks = [0, 0.2, 0.4, 0.6, 0.8, 1].map((v) => [v, `${v}`]);
-    plane2 = linePlot(choices, { box: box(choices), marker: false,
+    plane2 = linePlot(choices, { box: plotBox(choices), marker: false,
       x: { limits: [0, 1.02], ticks, title: "c" }, y: { limits: [0, 1.02], ticks, title: "τ" }, lines: ["bd-own"],
       dots: [...Object.keys(RULE_NAMES).map((_, i) => `bd-f${i}`), "bd-own bd-chosen"] });
     range = undefined; // drawn afresh by the next update
@@ -128,7 +127,7 @@ function render({ model, el }) {
       const needed = ratioRange([...own, ...ancestral]), y = ratioAxis(needed);
       if (needed !== range) {
         range = needed;
-        ratioPlot = linePlot(ratios, { box: box(ratios), x: frequencies, y, one: 1, lines: ["bd-reference", "bd-own"] });
+        ratioPlot = linePlot(ratios, { box: plotBox(ratios), x: frequencies, y, one: 1, lines: ["bd-reference", "bd-own"] });
       }
       ratioPlot.line(0, roots, y.clamp(ancestral));
       ratioPlot.line(1, roots, y.clamp(own));

@@ -105,6 +105,23 @@ export function dragAcross(plot, onMove) {
 }
 
 /**
+ * Long work between frames: `run(generator)` gives it a few ms of each animation frame, and `draw` follows each
+ * piece. A new run ends the one before.
+ */
+export function inPieces(draw, ms = 6) {
+  let job, frame = 0;
+  const work = () => {
+    const until = performance.now() + ms;
+    let done = false;
+    while (!done && performance.now() < until) done = job.next().done;
+    frame = done ? 0 : requestAnimationFrame(work);
+    draw();
+  };
+  const stop = () => cancelAnimationFrame(frame);
+  return { stop, run(generator) { stop(); job = generator; frame = requestAnimationFrame(work); } };
+}
+
+/**
  * A button that moves a value from where it is (from 0 when at the end) to 1, then stops by itself. For readers
  * who asked for less motion each press makes one step of 0.1 instead.
  */

@@ -283,16 +283,21 @@ export function wiener(alpha, sigma, variance) {
   return total > 0 ? (alpha * variance) / total : 0;
 }
 
-/** Frequencies that behave alike: the distinct pairs of `lambda` and `variance`, and how many modes have each. */
+/**
+ * Frequencies that behave alike: the distinct pairs of `lambda` and `variance`, how many modes have each, and of each
+ * mode the `index` of its pair.
+ */
 export function distinct(lambda, variance) {
   const groups = new Map();
-  lambda.forEach((l, k) => {
-    const name = `${l.toPrecision(12)} ${variance[k].toPrecision(12)}`, group = groups.get(name);
-    if (group) group.count++;
-    else groups.set(name, { lambda: l, variance: variance[k], count: 1 });
+  const groupOf = Array.from(lambda, (l, k) => {
+    const name = `${l.toPrecision(12)} ${variance[k].toPrecision(12)}`;
+    if (!groups.has(name)) groups.set(name, { lambda: l, variance: variance[k], count: 0 });
+    groups.get(name).count++;
+    return groups.get(name);
   });
   const all = [...groups.values()].sort((p, q) => p.lambda - q.lambda), of = (key) => Float64Array.from(all, (g) => g[key]);
-  return { lambda: of("lambda"), variance: of("variance"), count: of("count") };
+  all.forEach((group, i) => { group.index = i; });
+  return { lambda: of("lambda"), variance: of("variance"), count: of("count"), index: groupOf.map((group) => group.index) };
 }
 
 /** l = log(alpha / sigma) per frequency. */
@@ -394,9 +399,14 @@ export function normals(seed, count) {
 /** Modes k of six curves: geometric from the lowest to the highest, on the diagonal n = m = k. */
 export const curveModes = (size) => Array.from({ length: 6 }, (_, i) => Math.round((size - 1) ** (i / 5)));
 
+const decodeBytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+
+/** Base64 of 32-bit floats, as numbers. */
+export const decodeFloats = (base64) => Float64Array.from(new Float32Array(decodeBytes(base64).buffer));
+
 /** Base64 of interleaved bytes -> one plane in [-1, 1] per channel. */
 export function decodeImage(base64, channels) {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const bytes = decodeBytes(base64);
   return Array.from({ length: channels }, (_, c) =>
     Float64Array.from({ length: bytes.length / channels }, (_, i) => bytes[i * channels + c] / 127.5 - 1));
 }

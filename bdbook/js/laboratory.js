@@ -2,8 +2,8 @@
 import {
   freq2, namedProcess, RULES, IHDM_DELTA, distinct, samplerError, finish, errors, radialBands,
 } from "./core.js";
-import { svg, linePlot, powerOfTen, ratioRange, ratioAxis, frequencyAxis, short } from "./plot.js";
-import { html, slider, select, button, panel, legend, keepDrawn, PROCESS_NAMES, RULE_NAMES } from "./controls.js";
+import { svg, linePlot, plotBox, powerOfTen, ratioRange, ratioAxis, frequencyAxis, short } from "./plot.js";
+import { html, slider, select, button, panel, legend, keepDrawn, inPieces, PROCESS_NAMES, RULE_NAMES } from "./controls.js";
 
 const SETTING = ["process", "sigma_max", "d_min", "steps", "rule", "order"];
 const KEYS = [...SETTING, "kept"];
@@ -17,7 +17,6 @@ const FORMULAS = {
   ihdm: ["0", `${IHDM_DELTA}`],
 };
 const STEPS = [...new Set(Array.from({ length: 25 }, (_, i) => Math.round(5 * 200 ** (i / 24))))];
-const FRAME = 6; // ms of each animation frame that the curve of KL may take
 
 function render({ model, el }) {
   const size = model.get("size");
@@ -71,18 +70,17 @@ function render({ model, el }) {
       panel("KL over the number of steps", html("span", { className: "bd-hint" }, "nats"), divergence)));
 
   let ready = false, ratioPlot, klPlot, range, decades;
-  const box = (plot) => ({ left: 46, right: plot.clientWidth - 14, top: 8, bottom: 8 + Math.min(264, plot.clientWidth - 96) });
 
   function layoutRatios() {
     const y = ratioAxis(range);
-    ratioPlot = { ...linePlot(ratios, { box: box(ratios), x: frequencies, y, one: 1, lines: ["bd-reference", "bd-own"],
+    ratioPlot = { ...linePlot(ratios, { box: plotBox(ratios), x: frequencies, y, one: 1, lines: ["bd-reference", "bd-own"],
                                         dots: Array.from(bands.centres, () => "bd-own"), marker: false }), clamp: y.clamp };
   }
 
   function layoutDivergence() {
     const [low, high] = decades, jump = Math.max(1, Math.ceil((high - low) / 6));
     const ticks = Array.from({ length: Math.floor((high - low) / jump) + 1 }, (_, i) => high - i * jump);
-    klPlot = linePlot(divergence, { box: box(divergence),
+    klPlot = linePlot(divergence, { box: plotBox(divergence),
       x: { limits: [5, 1000], warp: Math.log10, ticks: [5, 10, 20, 50, 100, 200, 500, 1000].map((n) => [n, `${n}`]), title: "N" },
       y: { limits: [10 ** low, 10 ** high], warp: Math.log10, ticks: ticks.map((e) => [10 ** e, powerOfTen(e)]) },
       lines: ["bd-reference", "bd-own"], dots: ["bd-own"] });
@@ -106,14 +104,7 @@ function render({ model, el }) {
       while (points.length < STEPS.length) points.push(klAt(yield* walk(setting, STEPS[points.length])));
     }
   }
-  let job, frame = 0;
-  function work() {
-    const until = performance.now() + FRAME;
-    let done = false;
-    while (!done && performance.now() < until) done = job.next().done;
-    frame = done ? 0 : requestAnimationFrame(work);
-    if (ready) drawDivergence();
-  }
+  const pieces = inPieces(() => { if (ready) drawDivergence(); });
 
   let last = {}; // the current result and the kept one
   const hasKept = () => "process" in model.get("kept");
@@ -157,9 +148,7 @@ function render({ model, el }) {
       drawn.forEach((v, k) => ratioPlot.dot(k, bands.centres[k], v));
       drawDivergence();
     }
-    cancelAnimationFrame(frame);
-    job = complete(kept ? [setting, kept] : [setting]);
-    frame = requestAnimationFrame(work);
+    pieces.run(complete(kept ? [setting, kept] : [setting]));
 
     const { kl, w2 } = errors(last.own, modes.count);
     const [carry, refresh] = FORMULAS[setting.rule];
@@ -174,7 +163,7 @@ function render({ model, el }) {
       `${kl.toPrecision(3)} nats at ${setting.steps} steps.`);
   }
 
-  return keepDrawn({ model, el, root, keys: KEYS, shared: ["steps"], layout, update, stop: () => cancelAnimationFrame(frame) });
+  return keepDrawn({ model, el, root, keys: KEYS, shared: ["steps"], layout, update, stop: pieces.stop });
 }
 
 export default { render };

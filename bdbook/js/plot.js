@@ -48,6 +48,10 @@ export function axes({ box, x, y, grid = true }) {
 /** The `d` of a polyline through points given in px. */
 export const linePath = (xs, ys) => xs.map((x, i) => `${i ? "L" : "M"}${x.toFixed(2)} ${ys[i].toFixed(2)}`).join("");
 
+/** The box of a plot that fills its svg, as high as it is wide but never very high. */
+export const plotBox = (node) =>
+  ({ left: 46, right: node.clientWidth - 14, top: 8, bottom: 8 + Math.min(264, node.clientWidth - 96) });
+
 let clips = 0;
 
 /**

@@ -3,6 +3,8 @@
 from bdbook.widgets.base import JS, Slider, bundle, new_page
 from bdbook.widgets.blur import BlurDiffusionSlider, BlurringSlider
 from bdbook.widgets.one_step import CarrySlider, LaboratorySlider
+from bdbook.widgets.restoration import RestorationSlider
+from bdbook.widgets.severity import SeveritySlider
 
 __all__ = [
     "JS",
@@ -10,6 +12,8 @@ __all__ = [
     "BlurringSlider",
     "CarrySlider",
     "LaboratorySlider",
+    "RestorationSlider",
+    "SeveritySlider",
     "Slider",
     "bundle",
     "new_page",

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import traitlets
@@ -10,19 +11,26 @@ from PIL import Image
 from bdbook.data import package_file
 
 
-def encode_photo(photo, size: int) -> str:
-    """(3 or 1, H, W) in [-1, 1], or None for a flower -> base64 of size x size x 3 bytes."""
+def encode_photo(photo, size: int, default: Callable[[], np.ndarray] | None = None) -> str:
+    """(3 or 1, H, W) in [-1, 1], or None for the default, a flower -> base64 of size x size x 3 bytes."""
     if not 8 <= size <= 256:
         raise traitlets.TraitError(f"size is {size}; expected 8 to 256 pixels")
-    pixels = _default_photo() if photo is None else _to_pixels(photo)
+    pixels = (default or flower)() if photo is None else _to_pixels(photo)
     return base64.b64encode(_fit(pixels, size).tobytes()).decode()
 
 
 @functools.cache
-def _default_photo() -> np.ndarray:
+def flower() -> np.ndarray:
     """A dahlia from scikit-learn's sample photographs, (330, 330, 3) uint8: round, bright, with fine petals."""
     with Image.open(package_file("sklearn.datasets.images", "flower.jpg")) as image:
         return np.asarray(image)[50:380, 146:476]
+
+
+@functools.cache
+def cat() -> np.ndarray:
+    """Chelsea, from scikit-image's sample photographs, (300, 451, 3) uint8."""
+    with Image.open(package_file("skimage.data", "chelsea.png")) as image:
+        return np.asarray(image)
 
 
 def _to_pixels(photo) -> np.ndarray:

@@ -6,7 +6,14 @@ import pytest
 from figures import HEAD, LIVE, control, drag_to, update_times
 
 from bdbook import widgets
-from bdbook.widgets import BlurDiffusionSlider, BlurringSlider, CarrySlider, LaboratorySlider
+from bdbook.widgets import (
+    BlurDiffusionSlider,
+    BlurringSlider,
+    CarrySlider,
+    LaboratorySlider,
+    RestorationSlider,
+    SeveritySlider,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -15,9 +22,18 @@ SLIDERS = {  # its range inputs
     BlurDiffusionSlider: ("f_max", "t", "kernel_sigma", "sigma_max"),
     LaboratorySlider: ("steps", "sigma_max", "d_min"),
     CarrySlider: ("rho", "t", "steps", "mode"),
+    RestorationSlider: ("sigma_max", "epsilon", "bias", "steps"),
+    SeveritySlider: ("t", "sigma_max"),
 }
-OPTIONS = {BlurDiffusionSlider: {"overlay": True}, LaboratorySlider: {"order": 2}}
-SHARED = {BlurringSlider: "t", BlurDiffusionSlider: "t", LaboratorySlider: "steps", CarrySlider: "t"}
+OPTIONS = {BlurDiffusionSlider: {"overlay": True}, LaboratorySlider: {"order": 2}, RestorationSlider: {"steps": 20}}
+SHARED = {
+    BlurringSlider: "t",
+    BlurDiffusionSlider: "t",
+    LaboratorySlider: "steps",
+    CarrySlider: "t",
+    RestorationSlider: "steps",
+    SeveritySlider: "t",
+}
 figures = pytest.mark.parametrize("figure", SLIDERS, ids=lambda figure: figure.__name__)
 
 
@@ -52,7 +68,8 @@ def test_mouse_and_keyboard_change_the_drawing(figure_page, figure, scheme):
         assert drawn(page) != before
     page.get_by_role("button", name="Reset").click()
     state = make(figure).state()
-    assert page.locator("select").first.input_value() == str(state[page.locator("select").first.get_attribute("name")])
+    for menu in page.locator("select").all():
+        assert menu.input_value() == str(state[menu.get_attribute("name")])
     assert page.errors == []
     assert page.external == []
 

@@ -1,0 +1,201 @@
+"""Restoring one's own pictures with a trained restorer, at any size.
+
+A network that was trained on small patches is asked tile by tile, and its answers are blended where tiles overlap; the
+degradation itself is computed on the whole picture. What depends on the whole picture (masks, snow, blends) is not
+cut up: then the picture is resized to the size of the training.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from bdbook import cold, data, evaluate
+from bdbook.denoiser import Denoiser
+from bdbook.errors import unknown
+from bdbook.runs import Run
+from bdbook.train import generator_for
+
+# Degradations that look the same everywhere in a picture of any size.
+LOCAL = ("blur", "dct_blur", "super_resolution", "colourisation")
+TILE, OVERLAP = 224, 16
+SMALLEST, LARGEST = 16, 4096
+
+
+@dataclass(frozen=True)
+class Restored:
+    """One picture: ways (degraded, direct, tacos and, where it is known, truth), each (C, H, W), and how."""
+
+    ways: dict[str, Tensor]
+    how: str
+
+
+def restore(
+    run: Run,
+    picture: Tensor,
+    severity: float = 1.0,
+    steps: int | None = 10,
+    degrade: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> Restored:
+    """Restore `picture` (C, H, W) in [-1, 1], degraded as the run's training images were, to the severity given.
+
+    degrade: it is a clean picture; degrade it first. steps: at most so many. seed: of what a degradation draws.
+    """
+    recipe = run.recipe
+    if not recipe.is_cold:
+        raise ValueError(
+            f"{recipe.name} generates pictures from noise; give a run of a degradation, e.g. photos-sharpen"
+        )
+    if recipe.settings.get("to_mean"):
+        raise ValueError(f"{recipe.name} blurs to a single colour, and nothing of a picture is left to restore from")
+    local = recipe.process in LOCAL
+    if not local and not degrade:
+        raise ValueError(
+            f"{recipe.name} needs to know what was drawn ({recipe.process}: where, and what covers the picture), which "
+            "cannot be seen in it; give a clean picture and --degrade"
+        )
+    height, width = picture.shape[-2:]
+    if min(height, width) < SMALLEST or max(height, width) > LARGEST:
+        raise ValueError(
+            f"the picture has {width}x{height} pixels; expected sides of {SMALLEST} to {LARGEST}. Resize it first"
+        )
+    x = _batch(picture, recipe.channels).to(run.device)
+    if local:
+        block = 2 ** recipe.settings["steps"] if recipe.process == "super_resolution" else 1
+        x = F.pad(x, (0, -width % block, 0, -height % block), mode="replicate")
+        net, how = tiled(run.denoiser.net, TILE, OVERLAP, recipe.unet.factors[-1])
+        if recipe.unet.attention:  # it has only seen patches of one size
+            net, how = tiled(run.denoiser.net, recipe.size, recipe.size // 4, recipe.unet.factors[-1])
+    else:
+        x = F.interpolate(x, (recipe.size, recipe.size), mode="bilinear", antialias=True)
+        net, how = run.denoiser.net, f"resized to {recipe.size}x{recipe.size}, the size it was trained on"
+    size = tuple(x.shape[-2:])
+    process = cold.degradation(recipe.process, size, recipe.channels, **recipe.settings)
+    denoiser = replace(run.denoiser, net=net, process=process.draw(len(x), generator_for(seed, "restore")))
+    check_severity(denoiser, severity)
+    x_t = denoiser.process.mean(x, severity) if degrade else x
+    table = process.steps
+    available = None if table is None else round(severity * table)
+    wanted = steps if available is None or steps is None else min(steps, available)
+    ways = evaluate.restorations(denoiser, x_t, wanted, severity, progress, rules=("tacos",))
+    ways |= {"truth": x} if degrade else {}
+    shape = (height, width) if local else size
+    return Restored(
+        {name: _unbatch(y, recipe.channels, picture)[:, : shape[0], : shape[1]] for name, y in ways.items()}, how
+    )
+
+
+def check_severity(denoiser: Denoiser, severity: float) -> None:
+    """Raise unless the severity is one that the degradation has."""
+    table = denoiser.process.steps
+    if not 0 < severity <= 1 or (table is not None and abs(severity * table - round(severity * table)) > 1e-6):
+        grid = "" if table is None else f", a multiple of 1/{table} = {1 / table:g}"
+        raise ValueError(f"severity was {severity:g}; expected a number in (0, 1]{grid}")
+
+
+def tiled(net: Callable, tile: int, overlap: int, factor: int) -> tuple[Callable, str]:
+    """A network for pictures of any size, and how: asked in overlapping tiles, blended linearly; small ones whole."""
+
+    def ask(x: Tensor, t: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        # The mirrored margin makes sides that halve often enough.
+        padded = _pad(x, -height % factor, -width % factor)
+        rows, cols = (_spans(side, tile, overlap, factor) for side in padded.shape[-2:])
+        total, weight = torch.zeros_like(padded), torch.zeros_like(padded[:1, :1])
+        for row in rows:
+            for col in cols:
+                piece = padded[..., row, col]
+                ramp = _ramp(piece.shape[-2], overlap).to(x)[:, None] * _ramp(piece.shape[-1], overlap).to(x)
+                total[..., row, col] += ramp * net(piece, t)
+                weight[..., row, col] += ramp
+        return (total / weight)[..., :height, :width]
+
+    return ask, f"in its own size, the network asked in tiles of up to {tile} pixels that overlap by {overlap}"
+
+
+def _spans(side: int, tile: int, overlap: int, factor: int) -> list[slice]:
+    """The fewest tiles of at most `tile` that cover the side, of one length, a multiple of factor, evenly spread."""
+    count = max(1, math.ceil((side - overlap) / (tile - overlap)))
+    length = min(side, factor * math.ceil((side + (count - 1) * overlap) / count / factor))
+    starts = [round(i * (side - length) / max(1, count - 1)) for i in range(count)]
+    return [slice(start, start + length) for start in starts]
+
+
+def _ramp(length: int, overlap: int) -> Tensor:
+    """Weights that rise from each end over the overlap; nowhere 0, since the picture's border has one tile only."""
+    distance = torch.arange(1, length + 1, dtype=torch.float64)
+    return torch.minimum(distance, distance.flip(0)).clamp_max(overlap) / overlap
+
+
+def _pad(x: Tensor, bottom: int, right: int) -> Tensor:
+    return F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x
+
+
+def _batch(picture: Tensor, channels: int) -> Tensor:
+    """(C, H, W) as the network takes it: a grey one restores the channels of a colour picture one by one."""
+    if channels == 1:
+        return picture.unsqueeze(1)
+    return picture.unsqueeze(0) if len(picture) == channels else picture.expand(channels, -1, -1).unsqueeze(0)
+
+
+def _unbatch(x: Tensor, channels: int, picture: Tensor) -> Tensor:
+    return x.squeeze(1).cpu() if channels == 1 else x.squeeze(0).cpu()
+
+
+def read_picture(path: Path) -> Tensor:
+    """A file in its own size, (1 or 3, H, W) in [-1, 1]."""
+    try:
+        with Image.open(path) as opened:
+            channels = 1 if opened.mode in ("1", "L", "LA", "I", "I;16") else 3
+        image = data.read_image(path, channels)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    pixels = np.atleast_3d(np.asarray(image))
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def require_degradation(run: Run, name: str | None) -> None:
+    """Raise if a degradation was asked for that the weights were not trained for."""
+    if name is None or name == run.recipe.process:
+        return
+    if name not in cold.FACTORIES:
+        raise unknown("degradation", name, cold.FACTORIES)
+    raise ValueError(
+        f"the weights were trained for {run.recipe.process} (recipe {run.recipe.name}), not for {name}; "
+        f"train one: python -m bdbook train --recipe photos-... --out runs/{name}"
+    )
+
+
+def side_by_side(restored: Restored, gap: int = 6) -> Image.Image:
+    """truth (where known), degraded, direct and TACoS in a row, white between them."""
+    shown = [restored.ways[name] for name in ("truth", "degraded", "direct", "tacos") if name in restored.ways]
+    images = [to_image(x) for x in shown]
+    width, height = images[0].size
+    canvas = Image.new("RGB", ((width + gap) * len(images) - gap, height), "white")
+    for index, image in enumerate(images):
+        canvas.paste(image.convert("RGB"), (index * (width + gap), 0))
+    return canvas
+
+
+def to_image(x: Tensor) -> Image.Image:
+    """(C, H, W) in [-1, 1], clamped and rounded."""
+    pixels = ((x.double() + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels.squeeze())
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    return buffer.getvalue()

@@ -1,0 +1,117 @@
+"""Restorations are measured as the protocol says, and fidelity is scikit-image's."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from bdbook import cold, data, evaluate, metrics, recipes, runs, train
+from bdbook.denoiser import X0, Denoiser
+
+
+def test_fidelity_is_scikit_images():
+    random = torch.Generator().manual_seed(0)
+    truth = data.load("photos", 24, count=6)
+    images = truth + 0.2 * torch.randn(truth.shape, generator=random)
+    found = metrics.fidelity(images, truth)
+    a, b = (metrics.quantise(x).numpy()[:, 0] / 255 for x in (images, truth))
+    ssim = [
+        structural_similarity(x, y, data_range=1.0, gaussian_weights=True, use_sample_covariance=False, full=True)[1]
+        for x, y in zip(a, b)
+    ]
+    assert found["rmse"] == pytest.approx(np.sqrt(((a - b) ** 2).mean()), rel=1e-6)
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=1.0), rel=1e-6)
+    # Both leave out a border of the window's radius; scikit-image's map still has it.
+    assert found["ssim"] == pytest.approx(np.mean([m[5:-5, 5:-5] for m in ssim]), abs=1e-3)
+
+
+def test_quantise_clamps_and_rounds():
+    x = torch.tensor([-1.5, -1.0, 0.0, 0.0039, 1.0, 3.0]).reshape(1, 1, 1, 6)
+    assert metrics.quantise(x).flatten().tolist() == [0, 0, 128, 128, 255, 255]
+
+
+def test_fidelity_of_other_shapes_is_refused():
+    with pytest.raises(ValueError, match="expected the same"):
+        metrics.fidelity(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 12))
+
+
+@pytest.mark.parametrize("t", [1.0, 0.5])
+def test_a_perfect_restorer_restores_in_every_way(t):
+    x = data.load("digits", 16, count=4).double()
+    process = cold.blur(16, 10, std=0.6, growth="constant")
+    ways = evaluate.restorations(Denoiser(lambda x_t, t: x, process, X0), process.mean(x, t), t=t)
+    assert list(ways) == list(evaluate.WAYS)
+    torch.testing.assert_close(ways["degraded"], process.mean(x, t))
+    for name in ("direct", "naive", "tacos"):
+        assert (ways[name] - x).abs().max() < 1e-12
+
+
+def test_a_walk_takes_the_steps_of_the_table():
+    denoiser = Denoiser(None, cold.blur(16, 10, std=0.6), X0)
+    assert evaluate.walk_times(denoiser, None, 0.5).mul(10).round().tolist() == [5, 4, 3, 2, 1, 0]
+    assert evaluate.walk_times(denoiser, 2).mul(10).round().tolist() == [10, 5, 0]
+    with pytest.raises(ValueError, match=r"steps was 6; from t = 0\.5 there are 1 to 5 steps"):
+        evaluate.walk_times(denoiser, 6, 0.5)
+    with pytest.raises(ValueError, match="expected a severity in"):
+        evaluate.walk_times(denoiser, None, 0.0)
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    """name -> a run of three steps, with averaged weights."""
+
+    def make(name):
+        recipe = recipes.get(name)
+        images = data.load(recipe.data, recipe.size, recipe.channels, 64)
+        state = train.start(recipe, images)
+        trained = train.train(recipe, images, state)
+        for _ in range(3):
+            next(trained)  # updates state in place
+        record = runs.new_record(recipe, 0, images, recipe.data, "smoke")
+        path = tmp_path_factory.mktemp(name) / "weights.safetensors"
+        runs.save_weights(path, state, record)
+        return runs.load(path)
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["digits-deblur", "photos-inpaint", "photos-recolour", "photos-desnow"])
+def test_every_kind_of_restorer_is_measured(run_of, name):
+    rows = evaluate.evaluate(run_of(name), evaluate.Protocol(count=40))
+    assert list(rows) == list(evaluate.WAYS)
+    for m in rows.values():
+        assert set(m) == {"frechet", "rmse", "psnr", "ssim", "detail"}
+        assert np.isfinite(list(m.values())).all()
+    assert "tacos" in evaluate.table(rows)
+
+
+def test_the_same_protocol_gives_the_same_numbers(run_of):
+    run = run_of("photos-desnow")
+    again = [evaluate.evaluate(run, evaluate.Protocol(count=16, steps=4)) for _ in range(2)]
+    assert again[0] == again[1]
+    assert again[0] != evaluate.evaluate(run, evaluate.Protocol(count=16, steps=4, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "ways"),
+    [
+        ("digits-from-mean", {"perfect symmetry"}),
+        ("digits-fixed-noise", {"estimated noise"}),
+        ("digits-from-colour", set()),
+        ("digits-from-leaves", set()),
+        ("digits-superres", set()),
+    ],
+)
+def test_generation_from_every_start(run_of, name, ways):
+    made = evaluate.generations(run_of(name), 20)
+    assert set(made) == {"start", "direct", "naive", "tacos"} | ways
+    for images in made.values():
+        assert images.shape == (20, 1, 16, 16)
+        assert images.isfinite().all()
+    if name in ("digits-from-mean", "digits-from-colour"):
+        assert made["start"].std((2, 3)).max() < 0.01, "the start is flat"
+
+
+def test_hot_runs_are_not_restored(run_of):
+    with pytest.raises(ValueError, match="digits-ddpm generates from noise"):
+        evaluate.evaluate(run_of("digits-ddpm"))

@@ -1,0 +1,50 @@
+"""The embedded feature network names digits, and the Frechet distance on it is the textbook's."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+from bdbook import data, features, metrics
+
+
+def test_the_stored_network_names_digits():
+    assert features.accuracy(features.digit_features()) > 0.95
+    assert features.accuracy(features.DigitFeatures()) < 0.5
+
+
+def test_a_short_training_learns():
+    assert features.accuracy(features.fit(steps=150)) > 0.8
+
+
+def test_channels_give_features_of_their_own():
+    x = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    together = features.digit_features()(x)
+    apart = [features.digit_features()(x[:, c : c + 1]) for c in range(3)]
+    assert together.shape == (3, 96)
+    torch.testing.assert_close(together, torch.cat(apart, 1))
+
+
+def test_frechet_is_the_distance_of_two_gaussians():
+    a, b = data.load("digits", 16, count=300), data.load("digits", 16, split="test")
+    fa, fb = (features.digit_features()(metrics.quantise(x)).double().numpy() for x in (a, b))
+    ca, cb = np.cov(fa.T), np.cov(fb.T)
+    expected = ((fa.mean(0) - fb.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * sqrtm(ca @ cb).real)
+    assert metrics.frechet(a, b) == pytest.approx(expected, rel=1e-2, abs=1e-2)
+    assert metrics.frechet(a, a) == pytest.approx(0, abs=1e-2)
+
+
+def test_frechet_takes_any_features():
+    class Means(torch.nn.Module):
+        def forward(self, images):
+            return images.float().mean((2, 3))
+
+    a = torch.full((50, 2, 12, 12), -1.0) + 0.1 * torch.randn(50, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    moved = metrics.frechet(a + 0.5, a, Means())
+    shift = np.diff([metrics.quantise(x).float().mean((2, 3)).numpy().mean(0) for x in (a, a + 0.5)], axis=0)
+    assert moved == pytest.approx((shift**2).sum(), rel=0.05)
+
+
+def test_frechet_needs_two_images():
+    with pytest.raises(ValueError, match=r"images had shape \(1, 1, 16, 16\).*N of 2 or more"):
+        metrics.frechet(torch.zeros(1, 1, 16, 16), torch.zeros(4, 1, 16, 16))

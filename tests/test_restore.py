@@ -1,0 +1,208 @@
+"""Pictures of any size are restored as the recipe's own are, and what cannot be is refused with a clear word."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bdbook import cold, data, recipes, restore, runs, samplers, train
+from bdbook.__main__ import main
+from bdbook.denoiser import X0, Denoiser
+from bdbook.unet import UNet, UNetConfig
+
+
+def run_of(name, path):
+    """A run whose network is as good as untrained."""
+    recipe = recipes.get(name)
+    images = data.load(recipe.data, recipe.size, recipe.channels, 40)
+    state = train.start(recipe, images)
+    runs.save_weights(path, state, runs.new_record(recipe, 0, images, recipe.data, "smoke"))
+    return runs.load(path)
+
+
+@pytest.fixture(scope="module")
+def sharpen(tmp_path_factory):
+    return run_of("photos-sharpen", tmp_path_factory.mktemp("runs") / "weights.safetensors")
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (45, 67), (60, 230)])
+def test_an_untrained_network_gives_back_what_it_saw(sharpen, height, width):
+    """Its residual is zero: direct is the input, TACoS too up to what one D adds; and no tile is lost or doubled."""
+    random = torch.Generator().manual_seed(0)
+    picture = torch.rand(3, height, width, generator=random) * 2 - 1
+    done = restore.restore(sharpen, picture, steps=2, degrade=True)
+    assert all(x.shape == picture.shape for x in done.ways.values())
+    blurred = cold.blur((height, width), 20, std=0.5, growth="constant").mean(picture[None], 1.0)[0]
+    torch.testing.assert_close(done.ways["degraded"], blurred, atol=1e-5, rtol=0)
+    torch.testing.assert_close(done.ways["direct"], blurred, atol=1e-5, rtol=0)
+    torch.testing.assert_close(done.ways["truth"], picture, atol=1e-6, rtol=0)
+
+
+def test_tiles_agree_with_the_whole_where_they_are_large_enough():
+    torch.manual_seed(0)
+    net = UNet(UNetConfig(size=32, channels=8, multipliers=(1, 2), attention=())).eval()
+    for parameter in net.last.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+
+    def local(x, t):  # without its norms, which look at the whole picture, a network sees a few pixels far
+        return torch.nn.functional.conv2d(x, torch.ones(1, 1, 5, 5) / 25, padding=2)
+
+    x = torch.rand(1, 1, 100, 90)
+    ask, how = restore.tiled(local, tile=48, overlap=16, factor=4)
+    t = torch.ones(1)
+    inner = (..., slice(3, -3), slice(3, -3))
+    # Blending gives weight to a tile's own border, whose pixels see zeros: small near it, nothing a few pixels in.
+    difference = (ask(x, t) - local(x, t))[inner].abs()
+    assert difference.max() < 0.2
+    assert difference.median() < 1e-6
+    assert "48" in how
+    assert "16" in how
+    with torch.no_grad():
+        torch.testing.assert_close(restore.tiled(net, 128, 16, 2)[0](x, t), net(x, t))
+
+
+@pytest.mark.parametrize("side", [48, 49, 79, 80, 81, 200])
+def test_tiles_cover_every_pixel_once_in_the_sum(side):
+    ones = restore.tiled(lambda x, t: torch.ones_like(x), tile=48, overlap=16, factor=4)[0]
+    assert torch.allclose(ones(torch.zeros(1, 1, side, side), torch.ones(1)), torch.ones(1))
+    spans = restore._spans(side, 48, 16, 4)
+    assert spans[0].start == 0
+    assert spans[-1].stop == side
+    assert all(after.start <= before.stop - 12 for before, after in pairwise(spans))
+    assert max(span.stop - span.start for span in spans) <= 48
+
+
+def test_colour_is_restored_channel_by_channel_and_grey_by_three(tmp_path, sharpen):
+    grey = torch.rand(1, 40, 40)
+    assert restore.restore(sharpen, grey, degrade=True, steps=2).ways["tacos"].shape == (1, 40, 40)
+    colour = run_of("photos-recolour", tmp_path / "weights.safetensors")
+    done = restore.restore(colour, torch.rand(3, 50, 41) * 2 - 1, degrade=True)
+    assert done.ways["tacos"].shape == (3, 50, 41)
+    assert done.ways["degraded"].std(0).max() < 1e-5, "all colour is gone"
+
+
+def test_blocks_of_pixels_are_made_to_fit(tmp_path):
+    run = run_of("digits-superres", tmp_path / "weights.safetensors")
+    done = restore.restore(run, torch.rand(1, 37, 50) * 2 - 1, degrade=True)
+    assert done.ways["degraded"].shape == (1, 37, 50)
+    assert done.ways["degraded"][0, :8, :8].std() < 1e-5
+
+
+def test_snow_is_resized_and_says_so(tmp_path):
+    run = run_of("photos-desnow", tmp_path / "weights.safetensors")
+    done = restore.restore(run, torch.rand(1, 90, 60) * 2 - 1, degrade=True)
+    assert done.ways["tacos"].shape == (1, 16, 16)
+    assert "resized to 16x16" in done.how
+    with pytest.raises(ValueError, match=r"needs to know what was drawn.*--degrade"):
+        restore.restore(run, torch.rand(1, 90, 60) * 2 - 1)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "settings", "message"),
+    [
+        (12, 40, {}, r"40x12 pixels; expected sides of 16 to 4096"),
+        (40, 5000, {}, r"5000x40 pixels; expected sides of 16 to 4096"),
+        (40, 40, {"severity": 0.0}, r"severity was 0; expected a number in \(0, 1\], a multiple of 1/20"),
+        (40, 40, {"severity": 0.33}, r"severity was 0.33; .*multiple of 1/20"),
+        (40, 40, {"severity": 1.5}, r"severity was 1.5"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused(sharpen, height, width, settings, message):
+    with pytest.raises(ValueError, match=message):
+        restore.restore(sharpen, torch.zeros(3, height, width), **settings)
+
+
+def test_hot_and_generating_runs_are_refused(tmp_path):
+    for name, message in (("digits-ddpm", "generates pictures from noise"), ("digits-from-mean", "single colour")):
+        run = run_of(name, tmp_path / f"{name}.safetensors")
+        with pytest.raises(ValueError, match=message):
+            restore.restore(run, torch.zeros(1, 40, 40), degrade=True)
+
+
+# --- the command ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    run_of("photos-sharpen", path)
+    return path
+
+
+def picture(path, mode="RGB", size=(50, 40)):
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+def test_the_command_writes_both_restorations_and_a_comparison(tmp_path, stored, capsys):
+    file = picture(tmp_path / "a.png")
+    assert main(["restore", "--image", str(file), "--run", str(stored), "--degrade", "--profile", "smoke"]) == 0
+    said = capsys.readouterr().out
+    assert "a.png: 50x40, restored in its own size" in said
+    assert "PSNR" in said
+    folder = tmp_path / "restored"
+    assert sorted(f.name for f in folder.iterdir()) == ["a-compared.png", "a-direct.png", "a-tacos.png"]
+    assert Image.open(folder / "a-tacos.png").size == (50, 40)
+    assert Image.open(folder / "a-compared.png").size == (4 * 50 + 3 * 6, 40)
+
+
+def test_the_command_takes_a_folder_and_a_severity(tmp_path, stored):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    picture(folder / "a.png", "L")
+    picture(folder / "b.webp", "RGB")
+    command = [
+        "restore",
+        "--image",
+        str(folder),
+        "--run",
+        str(stored),
+        "--severity",
+        "0.5",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main([*command, "--profile", "smoke"]) == 0
+    assert len(list((tmp_path / "o").iterdir())) == 6
+    assert Image.open(tmp_path / "o" / "a-compared.png").size == (3 * 50 + 2 * 6, 40)
+
+
+def test_the_command_refuses_with_a_clear_word(tmp_path, stored, capsys):
+    good, bad = picture(tmp_path / "a.png"), tmp_path / "no.png"
+    bad.write_text("this is no picture")
+    for extra, message in (
+        (["--image", str(bad)], "no.png cannot be read as an image"),
+        (["--image", str(tmp_path / "missing.png")], "does not exist; expected a picture or a folder"),
+        (["--image", str(good), "--degradation", "snow"], "the weights were trained for blur .*, not for snow"),
+        (["--image", str(good), "--degradation", "blurr"], "unknown degradation 'blurr': did you mean 'blur'"),
+        (["--image", str(picture(tmp_path / "s.png", size=(9, 9)))], "9x9 pixels; expected sides of 16 to 4096"),
+        (["--image", str(good), "--steps", "0"], "steps was 0; expected at least 1"),
+    ):
+        assert main(["restore", "--run", str(stored), "--profile", "smoke", *extra]) == 2
+        said = capsys.readouterr().err
+        assert re.search(message, said), said
+    assert not (tmp_path / "restored").exists()
+
+
+def test_the_command_evaluates(stored, capsys):
+    assert main(["evaluate", "--run", str(stored), "--count", "20", "--steps", "2", "--profile", "smoke"]) == 0
+    said = capsys.readouterr().out
+    assert "rounded to uint8" in said
+    assert "tacos" in said
+
+
+def test_a_perfect_restorer_on_tiles_is_perfect_by_tacos():
+    """The degradation is the whole picture's, though the network sees tiles."""
+    x = torch.rand(1, 1, 100, 100).double() * 2 - 1
+    process = cold.blur(100, 20, std=0.5, growth="constant")
+    ask, _ = restore.tiled(lambda piece, t: piece, 48, 16, 4)  # what the tile shows is what it answers
+
+    def net(x_t, t):
+        return ask(x, t)
+
+    walk = samplers.sample(Denoiser(net, process, X0), process.mean(x, 1.0), process.times(), samplers.tacos)
+    assert (samplers.last(walk).x - x).abs().max() < 1e-10
