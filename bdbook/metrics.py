@@ -46,7 +46,8 @@ def quantise(images: Tensor) -> Tensor:
 def fidelity(images: Tensor, truth: Tensor) -> dict[str, float]:
     """rmse and psnr (dB) over all pixels, ssim as the mean over images; both (N, C, H, W), quantised first.
 
-    In units of a range of 1. SSIM as torchmetrics has it: a Gaussian window of 11 pixels, deviation 1.5.
+    In units of a range of 1. SSIM as torchmetrics has it: a Gaussian window of 11 pixels, deviation 1.5, over the whole
+    picture, mirrored beyond its borders.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 

@@ -27,7 +27,7 @@ from bdbook.train import generator_for
 
 # Degradations that look the same everywhere in a picture of any size.
 LOCAL = ("blur", "dct_blur", "super_resolution", "colourisation")
-TILE, OVERLAP = 224, 16
+TILE, OVERLAP = 336, 16
 SMALLEST, LARGEST = 16, 4096
 
 

@@ -6,7 +6,7 @@ import torch
 from reference import dct, idct, lam
 
 from bdbook import denoiser as dn
-from bdbook.denoiser import EPS, LESS_BLURRED, RESIDUAL, X0, Denoiser, Spectral, V, loss, soft_loss
+from bdbook.denoiser import EPS, LESS_BLURRED, RESIDUAL, X0, Denoiser, Spectral, V, l1_loss, loss, soft_loss
 from bdbook.processes import (
     blur_diffusion,
     blurring_diffusion,
@@ -86,6 +86,12 @@ def test_loss_is_its_formula(name):
     ours = loss(Denoiser(net, BLURRING, predicts), *tensors())
     assert ours.shape == (3,)
     np.testing.assert_allclose(ours.numpy(), mean_square(OUT - target), rtol=1e-10)
+
+
+def test_l1_loss_is_the_mean_absolute_error():
+    x0, t, noise = tensors()
+    ours = l1_loss(Denoiser(net, BLURRING, X0), x0, t, noise)
+    np.testing.assert_allclose(ours.numpy(), np.abs(OUT - X).mean((1, 2, 3)), rtol=1e-10)
 
 
 def test_spectral_loss_is_the_eps_loss_weighted_by_frequency():

@@ -1,28 +1,35 @@
-"""Restorations are measured as the protocol says, and fidelity is scikit-image's."""
+"""Restorations are measured as the protocol says, by measures that are their formulas."""
 
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio
 
 from bdbook import cold, data, evaluate, metrics, recipes, runs, train
 from bdbook.denoiser import X0, Denoiser
 
 
-def test_fidelity_is_scikit_images():
+def ssim(a, b):
+    """Wang et al. 2004 over the whole picture, borders mirrored: a Gaussian window of 11 pixels, deviation 1.5."""
+
+    def mean(x):
+        return gaussian_filter(x, 1.5, mode="mirror", radius=5)
+
+    ma, mb = mean(a), mean(b)
+    va, vb, c = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+    return (((2 * ma * mb + 1e-4) * (2 * c + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))).mean()
+
+
+def test_fidelity_is_its_formulas():
     random = torch.Generator().manual_seed(0)
     truth = data.load("photos", 24, count=6)
     images = truth + 0.2 * torch.randn(truth.shape, generator=random)
     found = metrics.fidelity(images, truth)
     a, b = (metrics.quantise(x).numpy()[:, 0] / 255 for x in (images, truth))
-    ssim = [
-        structural_similarity(x, y, data_range=1.0, gaussian_weights=True, use_sample_covariance=False, full=True)[1]
-        for x, y in zip(a, b)
-    ]
     assert found["rmse"] == pytest.approx(np.sqrt(((a - b) ** 2).mean()), rel=1e-6)
     assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=1.0), rel=1e-6)
-    # Both leave out a border of the window's radius; scikit-image's map still has it.
-    assert found["ssim"] == pytest.approx(np.mean([m[5:-5, 5:-5] for m in ssim]), abs=1e-3)
+    assert found["ssim"] == pytest.approx(np.mean([ssim(x, y) for x, y in zip(a, b)]), abs=1e-6)
 
 
 def test_quantise_clamps_and_rounds():
