@@ -84,7 +84,7 @@ def _diagonal_blur(basis: Basis, kernels: tuple, boundary: str, to_mean: bool) -
     axes = []
     for n in basis.size:
         vectors = basis._axis(n)
-        eigenvalues = {k: np.einsum("kj,ji,ki->k", vectors, kernel_matrix(n, k, boundary), vectors) for k in kernels}
+        eigenvalues = {k: (vectors @ kernel_matrix(n, k, boundary) * vectors).sum(1) for k in kernels}
         axes.append(np.cumprod([np.ones(n), *(eigenvalues[k] for k in kernels)], axis=0))
         if to_mean:
             axes[-1][-1] = np.arange(n) == 0
@@ -282,14 +282,14 @@ FACTORIES = {
     "colourisation": lambda size, channels, **settings: colourisation(channels=channels, **settings),
     "snow": lambda size, channels, **settings: Snow(pair(size), **settings),
     "noise": lambda size, channels, **settings: noise(size, channels=channels, **settings),
-    "animorphosis": lambda size, channels, other, **settings: animorphosis(
+    "animorphosis": lambda size, channels, other="leaves", **settings: animorphosis(
         images(data.load(other, size, channels, OTHERS)), **settings
     ),
 }
 
 
 def degradation(name: str, size: Size, channels: int = 1, **settings) -> Degradation:
-    """A degradation by the name of its factory. animorphosis takes the name of a data set, other="leaves"."""
+    """A degradation by the name of its factory; that of animorphosis takes the other data set's name, "leaves"."""
     if name not in FACTORIES:
         raise unknown("degradation", name, FACTORIES)
     return FACTORIES[name](size, channels, **settings)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bdbook.degradations import Degradation
 from bdbook.errors import unknown
-from bdbook.processes import ratio
+from bdbook.processes import Process, ratio
 from bdbook.times import Time, expand, show
 from bdbook.transforms import at_least_float32
 
@@ -33,11 +33,20 @@ class Observed:
 
     @property
     def alpha(self) -> Tensor:
-        return self.process.alpha(self.t).to(self.u_t)
+        return self.require_process().alpha(self.t).to(self.u_t)
 
     @property
     def sigma(self) -> Tensor:
-        return self.process.sigma(self.t).to(self.u_t)
+        return self.require_process().sigma(self.t).to(self.u_t)
+
+    def require_process(self) -> Process:
+        """The process; raises for a degradation without alpha and sigma."""
+        if not isinstance(self.process, Process):
+            raise ValueError(
+                f"{self.process.name} has no alpha and sigma per frequency, which this parametrisation divides by; "
+                "predict x0 or residual"
+            )
+        return self.process
 
 
 class Prediction(Protocol):
@@ -171,7 +180,7 @@ class Spectral(_FromX0):
 
     def coefficients(self, seen: Observed) -> tuple[Tensor, Tensor, Tensor]:
         """(m, c_skip, c_out), computed in float64, in u_t's dtype."""
-        process, v = seen.process, self.variance0.to(seen.u_t.device)
+        process, v = seen.require_process(), self.variance0.to(seen.u_t.device)
         c_skip, c_out = wiener(process.alpha(seen.t).to(v), process.sigma(seen.t).to(v), v)
         return self.mean0.to(seen.u_t), c_skip.to(seen.u_t), c_out.to(seen.u_t)
 

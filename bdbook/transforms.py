@@ -248,25 +248,25 @@ def kernel_matrix(n: int, kernel: tuple[float, ...], boundary: str) -> np.ndarra
     outside = BOUNDARIES[boundary]
     radius = len(kernel) // 2
     matrix = np.zeros((n, n))
+    rows = np.arange(n)
     for offset, tap in zip(range(-radius, radius + 1), kernel):
-        for i in range(n):
-            j = outside(i + offset, n)
-            if 0 <= j < n:
-                matrix[i, j] += tap
+        cols = outside(rows + offset, n)
+        there = (cols >= 0) & (cols < n)
+        matrix[rows[there], cols[there]] += tap
     return matrix
 
 
-def _mirror_at_edge(j: int, n: int) -> int:
-    j %= 2 * n  # ... 1 0 | 0 1 ... n-1 | n-1 ...
-    return min(j, 2 * n - 1 - j)
+def _mirror_at_edge(j: np.ndarray, n: int) -> np.ndarray:
+    j = j % (2 * n)  # ... 1 0 | 0 1 ... n-1 | n-1 ...
+    return np.minimum(j, 2 * n - 1 - j)
 
 
-def _mirror_at_centre(j: int, n: int) -> int:
-    j %= max(2 * n - 2, 1)  # ... 2 1 | 0 1 ... n-1 | n-2 ...
-    return min(j, 2 * n - 2 - j)
+def _mirror_at_centre(j: np.ndarray, n: int) -> np.ndarray:
+    j = j % max(2 * n - 2, 1)  # ... 2 1 | 0 1 ... n-1 | n-2 ...
+    return np.minimum(j, 2 * n - 2 - j)
 
 
-# Where pixel j lies that a row of n pixels does not have.
+# Where the pixels j lie that a row of n pixels does not have.
 BOUNDARIES = {
     "zero": lambda j, n: j,
     "symmetric": _mirror_at_edge,

@@ -5,6 +5,7 @@ import pytest
 import torch
 from reference import dct, idct, lam
 
+from bdbook import cold
 from bdbook import denoiser as dn
 from bdbook.denoiser import EPS, LESS_BLURRED, RESIDUAL, X0, Denoiser, Spectral, V, l1_loss, loss, soft_loss
 from bdbook.processes import (
@@ -324,3 +325,12 @@ def test_pixel_and_dct_give_the_same_loss_where_alpha_is_a_number():
     ]
     torch.testing.assert_close(losses[0], losses[2], rtol=1e-10, atol=0)
     torch.testing.assert_close(losses[1], losses[3], rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("predicts", [EPS, V, SPECTRAL])
+def test_what_needs_alpha_and_sigma_says_so(predicts):
+    blur = cold.blur(SIZE, 5, boundary="reflect")
+    seen = torch.zeros(1, 1, *SIZE) if isinstance(SIZE, tuple) else torch.zeros(1, 1, SIZE, SIZE)
+    with pytest.raises(ValueError, match=r"blur has no alpha and sigma per frequency.*predict x0 or residual"):
+        Denoiser(lambda x_t, t: x_t, blur, predicts)(seen, 1.0)
+    assert Denoiser(lambda x_t, t: x_t, blur, X0)(seen, 1.0).shape == seen.shape

@@ -1,5 +1,8 @@
 """Restorations are measured as the protocol says, by measures that are their formulas."""
 
+from dataclasses import replace
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
@@ -67,8 +70,11 @@ def test_a_walk_takes_the_steps_of_the_table():
 def run_of(tmp_path_factory):
     """name -> a run of three steps, with averaged weights."""
 
+    @lru_cache
     def make(name):
         recipe = recipes.get(name)
+        if recipe.is_cold and recipe.process != "inpainting":  # few steps: nothing here depends on their number
+            recipe = replace(recipe, settings={**recipe.settings, "steps": min(recipe.settings["steps"], 4)})
         images = data.load(recipe.data, recipe.size, recipe.channels, 64)
         state = train.start(recipe, images)
         trained = train.train(recipe, images, state)
@@ -84,7 +90,7 @@ def run_of(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["digits-deblur", "photos-inpaint", "photos-recolour", "photos-desnow"])
 def test_every_kind_of_restorer_is_measured(run_of, name):
-    rows = evaluate.evaluate(run_of(name), evaluate.Protocol(count=40))
+    rows = evaluate.evaluate(run_of(name), evaluate.Protocol(count=20))
     assert list(rows) == list(evaluate.WAYS)
     for m in rows.values():
         assert set(m) == {"frechet", "rmse", "psnr", "ssim", "detail"}
@@ -94,9 +100,9 @@ def test_every_kind_of_restorer_is_measured(run_of, name):
 
 def test_the_same_protocol_gives_the_same_numbers(run_of):
     run = run_of("photos-desnow")
-    again = [evaluate.evaluate(run, evaluate.Protocol(count=16, steps=4)) for _ in range(2)]
+    again = [evaluate.evaluate(run, evaluate.Protocol(count=16, steps=2)) for _ in range(2)]
     assert again[0] == again[1]
-    assert again[0] != evaluate.evaluate(run, evaluate.Protocol(count=16, steps=4, seed=1))
+    assert again[0] != evaluate.evaluate(run, evaluate.Protocol(count=16, steps=2, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -110,10 +116,10 @@ def test_the_same_protocol_gives_the_same_numbers(run_of):
     ],
 )
 def test_generation_from_every_start(run_of, name, ways):
-    made = evaluate.generations(run_of(name), 20)
+    made = evaluate.generations(run_of(name), 12)
     assert set(made) == {"start", "direct", "naive", "tacos"} | ways
     for images in made.values():
-        assert images.shape == (20, 1, 16, 16)
+        assert images.shape == (12, 1, 16, 16)
         assert images.isfinite().all()
     if name in ("digits-from-mean", "digits-from-colour"):
         assert made["start"].std((2, 3)).max() < 0.01, "the start is flat"

