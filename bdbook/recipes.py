@@ -114,8 +114,11 @@ class Recipe:
     @classmethod
     def from_dict(cls, stored: dict) -> Recipe:
         """The recipe that as_dict wrote."""
-        unet = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["unet"].items()}
-        return cls(**{**stored, "unet": UNetConfig(**unet)})
+
+        def tuples(part: str) -> dict:
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in stored[part].items()}
+
+        return cls(**{**stored, "settings": tuples("settings"), "unet": UNetConfig(**tuples("unet"))})
 
 
 @dataclass(frozen=True)
