@@ -6,7 +6,9 @@
     weights.safetensors         averaged weights and spectrum when training is done
     samples-*.png
 
-Every file is written under another name and moved into place, so that it is whole or not there.
+Every file is written under another name and moved into place, so that it is whole or not there. Weights and
+checkpoints carry a checksum of all they hold; one that disk or hand has damaged since is left aside, with a warning,
+for the one before it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -78,11 +81,17 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a whole file or leave what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:  # a full disk should not be left fuller
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            error.errno, f"{error.strerror or error} while writing {path}; what was there before is whole"
+        ) from error
 
 
 def identity(recipe: Recipe, seed: int, images: Tensor) -> dict:
@@ -138,13 +147,15 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, autocast: torch.dtype | None = None):
-    """(state, record, log) of the last checkpoint in folder; the state is `start`'s where there is none."""
+    """(state, record, log) of the last whole checkpoint in folder; the state is `start`'s where there is none."""
     state = start(recipe, images, seed, autocast)
+    for half_written in (Path(folder) / "checkpoints").glob(".*.tmp"):  # by a run that was killed
+        half_written.unlink()
     found = checkpoints(folder)
     if not found:
         return state, None, []
-    tensors, header = _decode(found[-1])
-    _require_same(found[-1], header["record"]["identity"], identity(recipe, seed, images))
+    path, tensors, header = _newest_whole(found)
+    _require_same(path, header["record"]["identity"], identity(recipe, seed, images))
     state.net.load_state_dict(_part(tensors, "net."))
     state.ema.load_state_dict(_part(tensors, "ema."))
     names = [name for name, _ in state.net.named_parameters()]
@@ -161,13 +172,12 @@ def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, autocast: to
 def load(path: Path | str, device: torch.device | str = "cpu") -> Run:
     """A trained model from a run folder (its weights, else its last checkpoint) or from one safetensors file."""
     path = Path(path)
-    file = path
+    found = [path]
     if path.is_dir():
         found = [*checkpoints(path), *path.glob("weights.safetensors")]
         if not found:
             raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
-        file = found[-1]
-    tensors, header = _decode(file)
+    _, tensors, header = _newest_whole(found)
     recipe = Recipe.from_dict(header["record"]["recipe"])
     net = recipe.build_net().to(device).eval().requires_grad_(False)
     net.load_state_dict(_part(tensors, "ema."))
@@ -193,8 +203,32 @@ def _spectrum_tensors(spectrum: Gaussian) -> dict[str, Tensor]:
 
 def _encode(tensors: dict[str, Tensor], record: dict, step: int) -> bytes:
     # One key: safetensors writes several in any order, and the same run should be the same file.
-    header = {FORMAT: json.dumps({"record": record, "step": step})}
-    return save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    header = {"record": record, "step": step}
+    header["sha256"] = _digest(tensors, header)
+    return save(tensors, {FORMAT: json.dumps(header)})
+
+
+def _digest(tensors: dict[str, Tensor], header: dict) -> str:
+    """SHA-256 of the header and of every tensor's name, shape, type and bytes."""
+    digest = hashlib.sha256(json.dumps(header).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _newest_whole(paths: list[Path]) -> tuple[Path, dict[str, Tensor], dict]:
+    """The last file that is not damaged, and what it holds; damaged ones after it are warned about."""
+    for path in reversed(paths):
+        try:
+            return path, *_decode(path)
+        except ValueError as error:
+            if path == paths[0]:
+                raise
+            warnings.warn(f"{error}. Going back to the one before it", stacklevel=3)
+    raise AssertionError("no paths")
 
 
 def _decode(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -205,13 +239,15 @@ def _decode(path: Path) -> tuple[dict[str, Tensor], dict]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        others = [str(p) for p in sorted(path.parent.glob("*.safetensors")) if p != path]
-        advice = f"delete it to go on from {others[-1]}" if others else "delete it and train again"
-        raise ValueError(f"{path} is truncated or no safetensors file ({error}); {advice}") from error
+        raise ValueError(f"{path} is truncated or no safetensors file ({error})") from error
     if FORMAT not in metadata:
         found = ", ".join(metadata) or "nothing"
         raise ValueError(f"{path} was not written by this version of bdbook: expected {FORMAT!r} in it, found {found}")
-    return tensors, json.loads(metadata[FORMAT])
+    header = json.loads(metadata[FORMAT])
+    known = header.pop("sha256", None)  # runs recorded before there were checksums have none
+    if known is not None and known != _digest(tensors, header):
+        raise ValueError(f"{path} is damaged: its checksum does not fit its contents")
+    return tensors, header
 
 
 def _require_same(path: Path, stored: dict, asked: dict) -> None:

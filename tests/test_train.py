@@ -122,14 +122,62 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def test_a_truncated_checkpoint_is_named_and_the_good_one_too(folder):
+def test_what_a_kill_left_half_written_is_cleared_away(folder):
+    debris = folder / "checkpoints" / ".step-00000004.safetensors.123.tmp"
+    debris.write_bytes(b"half")
+    assert runs.resume(folder, tiny(), some_images(), 0)[0].step == 3
+    assert not debris.exists()
+
+
+def truncate(whole: bytes) -> bytes:
+    return whole[:-100]
+
+
+def half(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
+
+
+def flip_a_bit(whole: bytes) -> bytes:
+    place = len(whole) - 1000
+    return whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :]
+
+
+def flip_a_bit_of_the_record(whole: bytes) -> bytes:
+    return whole.replace(b"photos", b"phopos", 1)
+
+
+def empty(whole: bytes) -> bytes:
+    return b""
+
+
+DAMAGES = [truncate, half, flip_a_bit, flip_a_bit_of_the_record, empty]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_left_for_the_one_before_it(folder, damage):
     recipe, images = tiny(), some_images()
-    good = runs.checkpoints(folder)[0]
-    bad = good.with_name("step-00000009.safetensors")
-    bad.write_bytes(good.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=rf"{bad.name} is truncated.*delete it to go on from .*{good.name}"):
-        runs.resume(folder, recipe, images, 0)
-    assert good.exists()
+    state, record, _ = runs.resume(folder, recipe, images, 0)
+    expected = bits(advance(recipe, images, state, 6))
+    runs.save_checkpoint(folder, state, record, [])
+    last = runs.checkpoints(folder)[-1]
+    last.write_bytes(damage(last.read_bytes()))
+
+    with pytest.warns(UserWarning, match=rf"{last.name} (is|was) .*Going back to the one before it"):
+        state, _, _ = runs.resume(folder, recipe, images, 0)
+    assert state.step == 3
+    assert bits(advance(recipe, images, state, 6)) == expected
+    assert last.exists(), "nothing is thrown away"
+    with pytest.warns(UserWarning, match="Going back"):
+        assert runs.load(folder).record["step"] == 3
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_with_nothing_before_it_is_an_error(folder, damage):
+    only = runs.checkpoints(folder)[0]
+    only.write_bytes(damage(only.read_bytes()))
+    with pytest.raises(ValueError, match=rf"{only.name} (is|was) (truncated|damaged|not written)"):
+        runs.resume(folder, tiny(), some_images(), 0)
+    assert only.exists()
 
 
 @pytest.mark.parametrize(
@@ -179,9 +227,10 @@ def test_writing_is_atomic(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(runs.os, "replace", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space left on device while writing .*file; what was there before is whole"):
         runs.write_atomically(path, "new")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path], "no debris"
 
 
 def test_a_saved_model_samples_like_the_one_in_memory(tmp_path):
