@@ -95,3 +95,13 @@ def row(pictures: list[Tensor | np.ndarray], titles: list[str], height: float = 
         show(ax, picture, title)
     figure.tight_layout(pad=0.4)
     return figure
+
+
+def named_rows(picture: np.ndarray, names: list[str], width: float = 6.4) -> Figure:
+    """A stored grid of images, (H, W) or (H, W, 3) uint8, with a name at the left of each of its rows."""
+    figure, ax = plt.subplots(figsize=(width, width * picture.shape[0] / picture.shape[1]))
+    show(ax, picture)
+    for index, name in enumerate(names):
+        y = (index + 0.5) / len(names) * picture.shape[0]
+        ax.text(-0.015 * picture.shape[1], y, name, ha="right", va="center", fontsize=10)
+    return figure

@@ -51,3 +51,12 @@ def test_profile_given_beats_the_variable_beats_the_machine(monkeypatch):
         profiles.device("gpu")
     with pytest.raises(ValueError, match="unknown profile 'smok': did you mean 'smoke'"):
         profiles.resolve("smok")
+
+
+def test_rows_have_their_names_beside_them():
+    picture = np.zeros((60, 100), np.uint8)
+    figure = plots.named_rows(picture, ["a", "b", "c"])
+    texts = figure.axes[0].texts
+    assert [text.get_text() for text in texts] == ["a", "b", "c"]
+    assert [text.get_position()[1] for text in texts] == [10, 30, 50]
+    assert all(text.get_position()[0] < 0 for text in texts)
