@@ -125,7 +125,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Restore test images with a trained restorer and compare them with the truth."""
+    """Compare with test images: restorations of a restorer's run, samples of a generating one."""
 
     run_folder: Annotated[Path, tyro.conf.arg(name="run")]
     """Run folder, or a weights file."""
@@ -134,7 +134,7 @@ class Evaluate:
     split: str = "test"
     """train or test."""
     steps: int | None = None
-    """Steps of either algorithm; default: all of the degradation's."""
+    """Steps; default: all of a degradation's, or the recipe's."""
     seed: int = 0
     """Decides what a degradation draws."""
     profile: str | None = None
@@ -143,8 +143,16 @@ class Evaluate:
     def run(self) -> None:
         run = runs.load(self.run_folder, profiles.device(profiles.resolve(self.profile)))
         protocol = evaluate.Protocol(self.count, self.split, self.steps, self.seed)
-        print(protocol)
-        print(evaluate.table(evaluate.evaluate(run, protocol)))
+        if run.recipe.is_cold:
+            print(f"{protocol}\n{evaluate.table(evaluate.evaluate(run, protocol))}")
+            return
+        rule, steps = run.recipe.rule, run.recipe.sample_steps if self.steps is None else self.steps
+        print(
+            f"{run.recipe.name}: as many samples ({rule}, {'all' if steps is None else steps} steps) as images of the "
+            f"{self.split} split, up to {self.count}; Frechet distance of embedded digit features, images clamped and "
+            f"rounded to uint8; the others on images as they are; seed {self.seed}"
+        )
+        print(evaluate.compare_samples(run, protocol, progress=True))
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,22 @@ def _tacos(denoiser: Denoiser, start: Tensor) -> Tensor:
     return samplers.last(samplers.sample(denoiser, start, walk_times(denoiser, None), samplers.tacos)).x
 
 
+def compare_samples(run: Run, protocol: Protocol = Protocol(), progress: bool = False) -> str:
+    """A table of what a generating run draws, by its recipe's rule and steps, against images of the protocol's split.
+
+    The last line compares training images with the same ones: what a perfect sampler would have.
+    """
+    truth = held_out(run, protocol, run.record["identity"]["seed"])
+    drawn = run.draw(len(truth), protocol.seed, steps=protocol.steps, progress=progress).cpu()
+    lines = [f"{'':10} {'Frechet':>9} {'sliced W2':>10} {'spectrum':>9}   variance over the images', lowest band first"]
+    for name, images in (("samples", drawn), ("training", run.images()[: len(truth)])):
+        numbers = metrics.frechet(images, truth), metrics.sliced_wasserstein(images, truth)
+        bands = " ".join(f"{ratio:.2f}" for ratio in metrics.band_ratio(images, truth))
+        spectrum = metrics.spectrum_distance(images, truth)
+        lines.append(f"{name:10} {numbers[0]:9.2f} {numbers[1]:10.4f} {spectrum:9.3f}   {bands}")
+    return "\n".join(lines)
+
+
 def novelty(images: Tensor, pictures: Tensor) -> dict[str, float]:
     """frechet to the pictures, and the variance between images over that between pictures, all frequencies."""
     spread = metrics.band_variance(images).sum() / metrics.band_variance(pictures).sum()

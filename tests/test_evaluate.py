@@ -128,3 +128,10 @@ def test_generation_from_every_start(run_of, name, ways):
 def test_hot_runs_are_not_restored(run_of):
     with pytest.raises(ValueError, match="digits-ddpm generates from noise"):
         evaluate.evaluate(run_of("digits-ddpm"))
+
+
+def test_samples_of_a_generating_run_are_compared_with_test_images(run_of):
+    told = evaluate.compare_samples(run_of("digits-ddpm"), evaluate.Protocol(count=40, steps=3)).splitlines()
+    assert [line.split()[0] for line in told] == ["Frechet", "samples", "training"]
+    samples, training = (float(line.split()[1]) for line in told[1:])
+    assert samples > 3 * training, "an untrained network is far off, training images are not"

@@ -188,7 +188,7 @@ def test_the_command_refuses_with_a_clear_word(tmp_path, stored, capsys):
     assert not (tmp_path / "restored").exists()
 
 
-def test_the_command_evaluates(stored, capsys):
+def test_the_command_evaluates_restorers(stored, capsys):
     assert main(["evaluate", "--run", str(stored), "--count", "20", "--steps", "2", "--profile", "smoke"]) == 0
     said = capsys.readouterr().out
     assert "rounded to uint8" in said
