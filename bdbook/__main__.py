@@ -200,9 +200,10 @@ class Restore:
                 m = metrics.fidelity(done.ways[name][None], truth)
                 print(f"  {name:9} PSNR {m['psnr']:.2f} dB, SSIM {m['ssim']:.3f}")
         for name in ("direct", "tacos"):
-            write_atomically(folder / f"{file.stem}-{name}.png", restore.png(restore.to_image(done.ways[name])))
+            write_atomically(folder / f"{file.stem}-{name}.png", plots.png(done.ways[name][None], 1, enlarge=1))
         compared = folder / f"{file.stem}-compared.png"
-        write_atomically(compared, restore.png(restore.side_by_side(done)))
+        pictures = restore.side_by_side(done)
+        write_atomically(compared, plots.png(pictures, len(pictures), enlarge=1, gap=6))
         print(f"  {compared}")
 
 

@@ -19,7 +19,8 @@ from bdbook import data, schedules
 from bdbook.degradations import Blend, Degradation, RecursiveBlur, Snow
 from bdbook.errors import unknown
 from bdbook.priors import Prior, flat_colour, images, normal
-from bdbook.processes import Process
+from bdbook.processes import Process, check_sigma_max, lookup
+from bdbook.times import check_steps
 from bdbook.transforms import (
     BOUNDARIES,
     DCT,
@@ -94,9 +95,8 @@ def _diagonal_blur(basis: Basis, kernels: tuple, boundary: str, to_mean: bool) -
 
 def dct_blur(size: Size, sigma_max: float = 8.0, steps: int | None = None) -> Process:
     """Exact blur with mirrored borders, sigma_B,t = sigma_max t px: alpha_t = e^(-lambda sigma_B,t^2 / 2)."""
-    if not 0 <= sigma_max < math.inf:
-        raise ValueError(f"sigma_max was {sigma_max}; expected a blur of 0 px or more")
-    _check_steps(steps)
+    check_sigma_max(sigma_max)
+    check_steps(steps)
     basis = DCT(size)
 
     def alpha(t: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ def super_resolution(size: Size, steps: int = 3) -> Process:
 
 def colourisation(steps: int | None = 50, channels: int = 3) -> Process:
     """Colour fades to the mean of the channels: (1 - t) x + t mean. steps=None: any t. Source: Bansal app. A.4."""
-    _check_steps(steps)
+    check_steps(steps)
     grey = torch.arange(channels).reshape(1, -1, 1, 1) == 0
 
     def alpha(t: Tensor) -> Tensor:
@@ -222,7 +222,7 @@ def colourisation(steps: int | None = 50, channels: int = 3) -> Process:
 
 def cosine_blend(steps: int | None = 200) -> Process:
     """alpha = cos(pi t / 2), sigma = sin(pi t / 2): D(x, 0) = x exactly, nothing of x at t = 1."""
-    _check_steps(steps)
+    check_steps(steps)
 
     def alpha(t: Tensor) -> Tensor:
         return torch.where(t == 1, 0.0, torch.cos(t * math.pi / 2))
@@ -243,19 +243,9 @@ def animorphosis(other: Prior, steps: int | None = 200) -> Blend:
     return Blend(cosine_blend(steps), other, name="animorphosis")
 
 
-def _check_steps(steps: int | None) -> None:
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps was {steps}; expected at least 1, or None for any t")
-
-
 def _tabulated(basis: Basis, table: Tensor, name: str) -> Process:
     """alpha of step i is table[i], (N + 1, 1, H, W) float64."""
-    last = len(table) - 1
-
-    def alpha(t: Tensor) -> Tensor:
-        return table.to(t.device)[torch.round(t.flatten() * last).long()]
-
-    return Process(basis, alpha, torch.zeros_like, last, name)
+    return Process(basis, lambda t: lookup(table, t.flatten()), torch.zeros_like, len(table) - 1, name)
 
 
 # --- by name --------------------------------------------------------------------------------------------------

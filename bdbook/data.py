@@ -100,7 +100,7 @@ def package_file(package: str, name: str) -> Path:
     return Path(spec.origin).parent.joinpath(*folders, name)
 
 
-def _stack(images: Sequence[Image.Image]) -> Tensor:
+def stack(images: Sequence[Image.Image]) -> Tensor:
     """8-bit images, L or RGB, of one size -> (N, C, H, W) in [-1, 1]."""
     pixels = torch.from_numpy(np.stack([np.atleast_3d(image) for image in images]))
     return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
@@ -139,7 +139,7 @@ def photograph(name: str, size: Size, channels: int = 3) -> Tensor:
     if name not in names:
         raise unknown("photograph", name, names)
     image = _photographs(channels)[names.index(name)]
-    return _stack([_resize(image, pair(size))])[0]
+    return stack([_resize(image, pair(size))])[0]
 
 
 def photos(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
@@ -169,7 +169,7 @@ def photos(size: Size, channels: int = 1, count: int | None = None, split: str =
         x, y, w, h = int(x), int(y), int(scale * width), int(scale * height)
         patch = image.resize((width, height), Image.Resampling.BOX, box=(x, y, x + w, y + h))
         patches.append(ImageOps.mirror(patch) if u[4] < 0.5 else patch)
-    return _stack(patches)
+    return stack(patches)
 
 
 # --- dead leaves ----------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def read_images(paths: Sequence[Path], size: Size, channels: int = 1) -> Tensor:
             warnings.warn(f"left out {str(path)!r}, which cannot be read: {error}", stacklevel=2)
     if not images:
         raise ValueError(f"none of the {len(paths)} image files could be read, the first being {str(paths[0])!r}")
-    return _stack(images)
+    return stack(images)
 
 
 def load_folder(path: str | Path, size: Size, channels: int = 1) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from scipy.ndimage import zoom as spline_zoom
 from torch import Tensor
 
-from bdbook.times import Time, check_earlier, check_times, uniform
+from bdbook.times import Time, check_earlier, check_steps, check_times, uniform
 from bdbook.transforms import Basis, Pixel, exact_arithmetic, kernel_matrix, pair
 
 if TYPE_CHECKING:
@@ -173,8 +173,7 @@ class Snow(Degradation):
     def __post_init__(self):
         if not min(self.wind) > 0 or not self.zoom >= 1:
             raise ValueError(f"wind was {self.wind} and zoom {self.zoom}; expected winds above 0 px and zoom >= 1")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps was {self.steps}; expected at least 1, or None")
+        check_steps(self.steps)
 
     def draw(self, count, generator):
         height, width = pair(self.size)

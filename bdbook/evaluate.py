@@ -17,7 +17,7 @@ from bdbook.runs import Run
 from bdbook.train import generator_for
 
 WAYS = ("degraded", "direct", "naive", "tacos")
-# The two thirds of the frequency bands in which a blurred picture lacks something.
+# The upper three of five frequency bands: where a blurred picture lacks something.
 FINE = slice(2, None)
 
 
@@ -81,7 +81,7 @@ def walk_times(denoiser: Denoiser, steps: int | None, t: float = 1.0) -> Tensor:
 
 def evaluate(run: Run, protocol: Protocol = Protocol()) -> dict[str, dict[str, float]]:
     """frechet, ssim, rmse, psnr and detail of each way; detail is the variance in the finer bands over the truth's."""
-    truth = held_out(run, protocol, run.record["identity"]["seed"])
+    truth = held_out(run, protocol)
     return {name: measures(images, truth) for name, images in restored_images(run, truth, protocol).items()}
 
 
@@ -94,9 +94,10 @@ def restored_images(run: Run, truth: Tensor, protocol: Protocol = Protocol()) ->
     return restorations(drawn, drawn.process.mean(truth.to(run.device), 1.0), protocol.steps)
 
 
-def held_out(run: Run, protocol: Protocol, seed: int) -> Tensor:
+def held_out(run: Run, protocol: Protocol) -> Tensor:
     """The images of the protocol's split, (N, C, H, W); all there are where there are fewer than its count."""
     source, size, channels = run.record["data"], run.recipe.size, run.recipe.channels
+    seed = run.record["identity"]["seed"]
     try:
         return data.load(source, size, channels, protocol.count, protocol.split, seed)
     except ValueError:  # finite sets say how many they have
@@ -147,16 +148,16 @@ def generations(run: Run, count: int, seed: int = 0) -> dict[str, Tensor]:
     del found["degraded"]
     if recipe.settings.get("to_mean"):
         flat = priors.fitted(process, run.images())(count, random)
-        found["perfect symmetry"] = _tacos(denoiser, flat)
+        found["perfect symmetry"] = _end(denoiser, flat, samplers.tacos)
     if recipe.process == "noise":
         hot = replace(run.denoiser, process=cold.cosine_blend(recipe.settings["steps"]))
         # At t = 1 nothing of a picture is left, and the noise is x_t itself.
-        found["estimated noise"] = samplers.last(samplers.sample(hot, start, walk_times(hot, None), samplers.ddim)).x
+        found["estimated noise"] = _end(hot, start, samplers.ddim)
     return found
 
 
-def _tacos(denoiser: Denoiser, start: Tensor) -> Tensor:
-    return samplers.last(samplers.sample(denoiser, start, walk_times(denoiser, None), samplers.tacos)).x
+def _end(denoiser: Denoiser, start: Tensor, rule: samplers.Rule) -> Tensor:
+    return samplers.last(samplers.sample(denoiser, start, walk_times(denoiser, None), rule)).x
 
 
 def compare_samples(run: Run, protocol: Protocol = Protocol(), progress: bool = False) -> str:
@@ -164,10 +165,11 @@ def compare_samples(run: Run, protocol: Protocol = Protocol(), progress: bool = 
 
     The last line compares training images with the same ones: what a perfect sampler would have.
     """
-    truth = held_out(run, protocol, run.record["identity"]["seed"])
+    truth = held_out(run, protocol)
     drawn = run.draw(len(truth), protocol.seed, steps=protocol.steps, progress=progress).cpu()
     lines = [f"{'':10} {'Frechet':>9} {'sliced W2':>10} {'spectrum':>9}   variance over the images', lowest band first"]
-    for name, images in (("samples", drawn), ("training", run.images()[: len(truth)])):
+    training = held_out(run, replace(protocol, split="train", count=len(truth)))[: len(truth)]
+    for name, images in (("samples", drawn), ("training", training)):
         numbers = metrics.frechet(images, truth), metrics.sliced_wasserstein(images, truth)
         bands = " ".join(f"{ratio:.2f}" for ratio in metrics.band_ratio(images, truth))
         spectrum = metrics.spectrum_distance(images, truth)

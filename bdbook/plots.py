@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from bdbook.metrics import quantise
+
 # Okabe and Ito's palette: distinct to colour-blind readers. A system keeps its colour through the whole book.
 COLOURS = {
     "data": "#444444",
@@ -50,8 +52,7 @@ def use_style() -> None:
 
 def to_pixels(images: Tensor) -> np.ndarray:
     """(N, C, H, W) in [-1, 1] to uint8 (N, H, W, C); values beyond are clamped."""
-    scaled = ((images.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255)
-    return scaled.byte().permute(0, 2, 3, 1).numpy()
+    return quantise(images).permute(0, 2, 3, 1).numpy()
 
 
 def grid(images: Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
@@ -66,9 +67,9 @@ def grid(images: Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
     return canvas
 
 
-def png(images: Tensor, columns: int = 8, enlarge: int = 4) -> bytes:
-    """A grid of images as the bytes of a PNG, each pixel enlarge times enlarge."""
-    canvas = grid(images, columns).repeat(enlarge, 0).repeat(enlarge, 1)
+def png(images: Tensor, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
+    """A grid of images as the bytes of a PNG, each pixel enlarge times enlarge; gap as in `grid`."""
+    canvas = grid(images, columns, gap).repeat(enlarge, 0).repeat(enlarge, 1)
     buffer = io.BytesIO()
     Image.fromarray(canvas.squeeze()).save(buffer, "png")
     return buffer.getvalue()

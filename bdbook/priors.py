@@ -27,26 +27,26 @@ def normal(shape: tuple[int, int, int], std: float = 1.0) -> Prior:
     return draw
 
 
-def blurred_data(process: Process, images: Tensor, delta: float, t: Time = 1.0) -> Prior:
+def blurred_data(process: Degradation, images: Tensor, delta: float, t: Time = 1.0) -> Prior:
     """D(x, t) of images drawn from `images` (N, C, H, W) plus white noise delta. Source: Rissanen et al. 2022.
 
     Training images, blurred away: what remains of them at t = 1 is close to their mean grey.
     """
-
-    if len(images) == 0:
-        raise ValueError("images were empty; expected at least one, (N, C, H, W)")
+    pick = _picks(images)
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
-        device = generator.device
-        chosen = torch.randint(len(images), (count,), generator=generator, device=device)
-        x = images.to(device)[chosen].float()
-        return process.mean(x, t) + delta * torch.randn(x.shape, generator=generator, device=device)
+        x = pick(count, generator)
+        return process.mean(x, t) + delta * torch.randn(x.shape, generator=generator, device=generator.device)
 
     return draw
 
 
 def images(pictures: Tensor) -> Prior:
     """Pictures drawn from `pictures` (N, C, H, W): a second data set to begin at, as animorphosis does."""
+    return _picks(pictures)
+
+
+def _picks(pictures: Tensor) -> Prior:
     _require_images(pictures)
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
@@ -109,7 +109,9 @@ def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symm
 
 def _require_images(pictures: Tensor) -> None:
     if pictures.ndim != 4 or len(pictures) == 0:
-        raise ValueError(f"images had shape {tuple(pictures.shape)}; expected (N, C, H, W) with at least one")
+        raise ValueError(
+            f"images had shape {tuple(pictures.shape)}; expected (N, C, H, W) with at least one, not an empty set"
+        )
 
 
 def marginal(gaussian: Gaussian, process: Process, channels: int = 1, t: Time = 1.0) -> Prior:

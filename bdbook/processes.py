@@ -90,10 +90,10 @@ def ddpm(steps: int = 1000, basis: Basis | None = None) -> Process:
     log_a = log_a.cumsum(0)
 
     def alpha(t: Tensor) -> Tensor:
-        return torch.exp(_lookup(log_a, t))
+        return torch.exp(lookup(log_a, t))
 
     def sigma(t: Tensor) -> Tensor:
-        return torch.sqrt(-torch.expm1(2 * _lookup(log_a, t)))
+        return torch.sqrt(-torch.expm1(2 * lookup(log_a, t)))
 
     return Process(basis or Pixel(), alpha, sigma, steps, "ddpm")
 
@@ -116,7 +116,7 @@ def heat_dissipation(
 
     sigma_max, sigma_min in px. noise is in units of data in [-1, 1]; the authors' 0.01 is for data in [0, 1].
     """
-    _check_sigma_max(sigma_max)
+    check_sigma_max(sigma_max)
     if not 0 < sigma_min <= sigma_max:
         raise ValueError(f"sigma_min was {sigma_min}; expected 0 < sigma_min <= sigma_max = {sigma_max}")
     if not 0 <= noise < math.inf:
@@ -126,7 +126,7 @@ def heat_dissipation(
     tau = schedules.dissipation_time(schedules.log_spaced_blur(steps, sigma_min, sigma_max))
 
     def alpha(t: Tensor) -> Tensor:
-        return schedules.frequency_scaling(basis.freq2.to(t.device), _lookup(tau, t))
+        return schedules.frequency_scaling(basis.freq2.to(t.device), lookup(tau, t))
 
     return Process(basis, alpha, lambda t: torch.full_like(t, noise), steps, "heat_dissipation")
 
@@ -143,7 +143,7 @@ def blurring_diffusion(
 
     sigma_max is sigma_B,max in px (0 gives cosine diffusion); blur is "sin2" (HS's choice) or "sin".
     """
-    _check_sigma_max(sigma_max)
+    check_sigma_max(sigma_max)
     if not 0 < d_min < 1:
         raise ValueError(f"d_min was {d_min}; expected a number in (0, 1): HS use 0.001")
     if blur not in schedules.BLURS:
@@ -194,7 +194,7 @@ def blur_diffusion(
     log_d = torch.log(eigenvalues)
 
     def log_alpha(t: Tensor) -> Tensor:
-        return _lookup(log_a, t) + _lookup(exponent, t) * log_d.to(t.device)
+        return lookup(log_a, t) + lookup(exponent, t) * log_d.to(t.device)
 
     def sigma(t: Tensor) -> Tensor:
         # log alpha can exceed 0 only by rounding: rows of W sum to at most 1.
@@ -214,7 +214,7 @@ def soft_diffusion(
     The blur's width grows as sigma_max sin^2(pi t / 2) px and the noise geometrically from noise_min to
     noise_max. These two schedules are this book's: the authors released no code.
     """
-    _check_sigma_max(sigma_max)
+    check_sigma_max(sigma_max)
     if not 0 < noise_min <= noise_max:
         raise ValueError(f"noise was {noise_min}..{noise_max}; expected 0 < noise_min <= noise_max")
     basis = DCT(size)
@@ -259,7 +259,8 @@ def _on_checked_times(schedule: Schedule, steps: int | None, name: str) -> Sched
     return checked
 
 
-def _lookup(table: Tensor, t: Tensor) -> Tensor:
+def lookup(table: Tensor, t: Tensor) -> Tensor:
+    """The entries of a table of N + 1 steps at the times i / N, of t's shape."""
     index = torch.round(t * (len(table) - 1)).long()
     return table.to(t.device)[index]
 
@@ -277,6 +278,7 @@ def _check_steps(steps: int) -> None:
         raise ValueError(f"steps was {steps}; expected at least 1")
 
 
-def _check_sigma_max(sigma_max: float) -> None:
+def check_sigma_max(sigma_max: float) -> None:
+    """Raise unless sigma_B,max is a width in px."""
     if not 0 <= sigma_max < math.inf:
         raise ValueError(f"sigma_max was {sigma_max}; expected a blur of 0 px or more")

@@ -7,13 +7,11 @@ cut up: then the picture is resized to the size of the training.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -74,9 +72,9 @@ def restore(
     if local:
         block = 2 ** recipe.settings["steps"] if recipe.process == "super_resolution" else 1
         x = F.pad(x, (0, -width % block, 0, -height % block), mode="replicate")
-        net, how = tiled(run.denoiser.net, TILE, OVERLAP, recipe.unet.factors[-1])
-        if recipe.unet.attention:  # it has only seen patches of one size
-            net, how = tiled(run.denoiser.net, recipe.size, recipe.size // 4, recipe.unet.factors[-1])
+        # Attention has only seen patches of one size.
+        tile, overlap = (recipe.size, recipe.size // 4) if recipe.unet.attention else (TILE, OVERLAP)
+        net, how = tiled(run.denoiser.net, tile, overlap, recipe.unet.factors[-1])
     else:
         x = F.interpolate(x, (recipe.size, recipe.size), mode="bilinear", antialias=True)
         net, how = run.denoiser.net, f"resized to {recipe.size}x{recipe.size}, the size it was trained on"
@@ -91,9 +89,7 @@ def restore(
     ways = evaluate.restorations(denoiser, x_t, wanted, severity, progress, rules=("tacos",))
     ways |= {"truth": x} if degrade else {}
     shape = (height, width) if local else size
-    return Restored(
-        {name: _unbatch(y, recipe.channels, picture)[:, : shape[0], : shape[1]] for name, y in ways.items()}, how
-    )
+    return Restored({name: _unbatch(y, recipe.channels)[:, : shape[0], : shape[1]] for name, y in ways.items()}, how)
 
 
 def check_severity(denoiser: Denoiser, severity: float) -> None:
@@ -149,7 +145,7 @@ def _batch(picture: Tensor, channels: int) -> Tensor:
     return picture.unsqueeze(0) if len(picture) == channels else picture.expand(channels, -1, -1).unsqueeze(0)
 
 
-def _unbatch(x: Tensor, channels: int, picture: Tensor) -> Tensor:
+def _unbatch(x: Tensor, channels: int) -> Tensor:
     return x.squeeze(1).cpu() if channels == 1 else x.squeeze(0).cpu()
 
 
@@ -161,8 +157,7 @@ def read_picture(path: Path) -> Tensor:
         image = data.read_image(path, channels)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
-    pixels = np.atleast_3d(np.asarray(image))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1
+    return data.stack([image])[0]
 
 
 def require_degradation(run: Run, name: str | None) -> None:
@@ -177,25 +172,7 @@ def require_degradation(run: Run, name: str | None) -> None:
     )
 
 
-def side_by_side(restored: Restored, gap: int = 6) -> Image.Image:
-    """truth (where known), degraded, direct and TACoS in a row, white between them."""
-    shown = [restored.ways[name] for name in ("truth", "degraded", "direct", "tacos") if name in restored.ways]
-    images = [to_image(x) for x in shown]
-    width, height = images[0].size
-    canvas = Image.new("RGB", ((width + gap) * len(images) - gap, height), "white")
-    for index, image in enumerate(images):
-        canvas.paste(image.convert("RGB"), (index * (width + gap), 0))
-    return canvas
-
-
-def to_image(x: Tensor) -> Image.Image:
-    """(C, H, W) in [-1, 1], clamped and rounded."""
-    pixels = ((x.double() + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels.squeeze())
-
-
-def png(image: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "png")
-    return buffer.getvalue()
+def side_by_side(restored: Restored) -> Tensor:
+    """truth (where known), degraded, direct and TACoS, (N, C, H, W), for `plots.png`."""
+    shown = ("truth", "degraded", "direct", "tacos")
+    return torch.stack([restored.ways[name] for name in shown if name in restored.ways])

@@ -35,6 +35,12 @@ def check_earlier(t: Time, s: Time) -> None:
         raise ValueError(f"s was {show(s)} and t was {show(t)}; expected s < t (time runs from data at 0)")
 
 
+def check_steps(steps: int | None) -> None:
+    """Raise unless steps are at least 1, or None."""
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps was {steps}; expected at least 1, or None for any t")
+
+
 def uniform(steps: int | None, table: int | None, name: str) -> Tensor:
     """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; where there is a table of steps, a subset of it."""
     if steps is None:

@@ -94,7 +94,7 @@ def sampled(run: runs.Run, target: Path) -> dict:
 def restored(run: runs.Run, target: Path) -> dict:
     """The tables of cold diffusion, and pictures: a row a way, a column an image."""
     protocol = evaluate.Protocol()
-    truth = evaluate.held_out(run, protocol, run.record["identity"]["seed"])
+    truth = evaluate.held_out(run, protocol)
     ways = evaluate.restored_images(run, truth, protocol)
     rows = {"truth": truth, **ways}
     pictures = torch.cat([images[:SHOWN].cpu() for images in rows.values()])
