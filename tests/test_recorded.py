@@ -1,0 +1,141 @@
+"""What prose and ledgers say of the recorded cold runs is what the runs recorded."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTES = {c["id"]: c["note"] for c in yaml.safe_load((ROOT / "book" / "claims.yml").read_text(encoding="utf-8"))}
+DEBLUR = [f"{source}-deblur-cpu{seed}" for source in ("digits", "photos") for seed in ("", "-seed1", "-seed2")]
+
+
+def recorded(name: str, part: str = "restoration") -> dict:
+    return json.loads((ROOT / "results" / name / "metrics.json").read_text())[part]
+
+
+def frechet(name: str, way: str, part: str = "generation") -> float:
+    return recorded(name, part)[way]["frechet"]
+
+
+def prose(chapter: str) -> str:
+    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize("name", DEBLUR)
+def test_deblurring_shows_the_papers_pattern(name):
+    tacos, direct = recorded(name)["tacos"], recorded(name)["direct"]
+    assert tacos["frechet"] < direct["frechet"]
+    assert tacos["detail"] > direct["detail"]
+    assert tacos["rmse"] > direct["rmse"]
+    assert tacos["ssim"] < direct["ssim"]
+
+
+@pytest.mark.parametrize("name", ["photos-inpaint-cpu", "photos-desnow-cpu"])
+def test_inpainting_and_snow_are_better_by_every_measure(name):
+    tacos, direct = recorded(name)["tacos"], recorded(name)["direct"]
+    assert tacos["frechet"] < direct["frechet"]
+    assert tacos["rmse"] < direct["rmse"]
+    assert tacos["psnr"] > direct["psnr"]
+    assert tacos["ssim"] > direct["ssim"]
+    assert abs(tacos["detail"] - 1) < abs(direct["detail"] - 1)
+
+
+@pytest.mark.parametrize("name", [*DEBLUR, "photos-inpaint-cpu", "photos-superres-cpu", "photos-recolour-cpu"])
+def test_algorithm_1_has_the_largest_rmse_and_one_restoration_less_detail_than_tacos(name):
+    rows = recorded(name)
+    assert max(("direct", "naive", "tacos"), key=lambda way: rows[way]["rmse"]) == "naive"
+    assert rows["direct"]["detail"] < rows["tacos"]["detail"]
+
+
+@pytest.mark.parametrize("name", [name for name in DEBLUR if name.startswith("photos")])
+def test_one_restoration_of_photographs_has_two_or_three_per_cent_of_the_detail(name):
+    assert round(100 * recorded(name)["direct"]["detail"]) in (2, 3)
+    assert "two or three per cent of the fine detail" in NOTES["bansal-blurry"]
+
+
+@pytest.mark.parametrize("name", DEBLUR)
+def test_the_order_of_the_three_ways_is_that_of_the_text(name):
+    order = sorted(("direct", "naive", "tacos"), key=lambda way: frechet(name, way, "restoration"))
+    assert order == (["tacos", "direct", "naive"] if name.startswith("digits") else ["tacos", "naive", "direct"])
+
+
+def test_what_cannot_be_told_is_told_in_per_cents():
+    text = prose("08_cold_diffusion")
+    superres, recolour = (
+        frechet(name, "tacos", "restoration") / frechet(name, "direct", "restoration") - 1
+        for name in ("photos-superres-cpu", "photos-recolour-cpu")
+    )
+    assert round(-100 * superres) == 1
+    assert "TACoS closer by one per cent" in text
+    assert round(100 * recolour) == 8
+    assert "one restoration closer by eight" in text
+
+
+@pytest.mark.parametrize(
+    ("claim", "values"),
+    [
+        (
+            "bansal-any-degradation",
+            {
+                "14": frechet("digits-fixed-noise-cpu", "estimated noise"),
+                "37": frechet("digits-from-colour-cpu", "tacos"),
+                "115": frechet("digits-from-leaves-cpu", "tacos"),
+                "233": frechet("digits-from-mean-cpu", "tacos"),
+            },
+        ),
+        (
+            "bansal-estimated-better",
+            {
+                "14": frechet("digits-fixed-noise-cpu", "estimated noise"),
+                "78": frechet("digits-fixed-noise-cpu", "tacos"),
+            },
+        ),
+        (
+            "bansal-symmetry",
+            {
+                "531": frechet("digits-from-mean-cpu", "perfect symmetry"),
+                "233": frechet("digits-from-mean-cpu", "tacos"),
+            },
+        ),
+        (
+            "bansal-inpainting",
+            {
+                "0.63": frechet("photos-inpaint-cpu", "tacos", "restoration"),
+                "1.04": frechet("photos-inpaint-cpu", "direct", "restoration"),
+            },
+        ),
+        (
+            "bansal-super",
+            {
+                "18.7": frechet("photos-superres-cpu", "tacos", "restoration"),
+                "19.0": frechet("photos-superres-cpu", "direct", "restoration"),
+            },
+        ),
+        (
+            "bansal-diversity",
+            {"7": 100 * recorded("digits-from-mean-cpu", "generation")["perfect symmetry"]["variance"]},
+        ),
+    ],
+)
+def test_numbers_in_the_ledger_are_the_recorded_ones(claim, values):
+    for written, value in values.items():
+        decimals = len(written.partition(".")[2])
+        assert f"{value:.{decimals}f}" == written
+        assert re.search(rf"(?<![\d.]){re.escape(written)}(?![\d.]*\d)", NOTES[claim]), f"{written} is not in the note"
+
+
+def test_generation_comes_out_as_chapter_10_says():
+    mean, noise, leaves, colour = (
+        {way: m["frechet"] for way, m in recorded(f"digits-{name}-cpu", "generation").items()}
+        for name in ("from-mean", "fixed-noise", "from-leaves", "from-colour")
+    )
+    assert mean["tacos"] < mean["perfect symmetry"] / 2
+    assert mean["naive"] < mean["tacos"] < mean["direct"]
+    assert noise["estimated noise"] < noise["naive"] < noise["tacos"] < noise["direct"]
+    assert leaves["naive"] < leaves["tacos"] < leaves["direct"]
+    assert colour["tacos"] < colour["naive"] < colour["direct"]
+    assert 0.4 < recorded("digits-fixed-noise-cpu", "generation")["tacos"]["variance"] < 0.6, "half of the variance"
