@@ -7,6 +7,7 @@ while mean_s = mean_t alpha_s / alpha_t does not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -163,6 +164,35 @@ class PredictLessBlurred:
 
 
 @dataclass(frozen=True)
+class PredictStepMean(_FromX0):
+    """The mean of the posterior step t -> t - 1/steps: c u_t + (alpha_s - c alpha_t) u_x, c as `samplers.ancestral`'s.
+
+    Ho et al. 2020 sec. 3.2 (their mu) and HS sec. 3 name it to advise against it. x0_hat divides by
+    alpha_s - c alpha_t, but a step of the same length multiplies by it again.
+    """
+
+    steps: int = 100
+
+    def x0(self, seen, out):
+        carry, share = self._coefficients(seen)
+        # Where nothing of the image enters the step, the network cannot say what it is.
+        return torch.where(share == 0, 0.0, (out - carry * seen.u_t) / torch.where(share == 0, 1.0, share))
+
+    def target(self, seen, x0, noise):
+        carry, share = self._coefficients(seen)
+        basis = seen.process.basis
+        return basis.inverse(carry * seen.u_t + share * basis.forward(x0))
+
+    def _coefficients(self, seen: Observed) -> tuple[Tensor, Tensor]:
+        t = expand(seen.t)
+        s = (t - 1 / self.steps).clamp_min(0).flatten()
+        process = seen.require_process()
+        alpha_t, sigma_t, alpha_s, sigma_s = process.coefficients(t.flatten(), s)
+        carry = ratio(alpha_t, alpha_s) * (sigma_s / sigma_t) ** 2
+        return carry.to(seen.u_t), (alpha_s - carry * alpha_t).to(seen.u_t)
+
+
+@dataclass(frozen=True)
 class Spectral(_FromX0):
     """Spectral preconditioning: EDM's c_skip and c_out, one of each per frequency, from the data's spectrum.
 
@@ -211,8 +241,15 @@ def wiener(alpha: Tensor, sigma: Tensor, variance: Tensor) -> tuple[Tensor, Tens
 
 
 EPS, X0, V = PredictEps(), PredictX0(), PredictV()
-RESIDUAL, LESS_BLURRED = PredictResidual(), PredictLessBlurred()
-PREDICTIONS = {"eps": EPS, "x0": X0, "v": V, "residual": RESIDUAL, "less_blurred": LESS_BLURRED}
+RESIDUAL, LESS_BLURRED, STEP_MEAN = PredictResidual(), PredictLessBlurred(), PredictStepMean()
+PREDICTIONS = {
+    "eps": EPS,
+    "x0": X0,
+    "v": V,
+    "residual": RESIDUAL,
+    "less_blurred": LESS_BLURRED,
+    "step_mean": STEP_MEAN,
+}
 
 
 def prediction(name: str) -> Prediction:
@@ -307,10 +344,39 @@ def soft_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
     return (error**2).flatten(1).mean(1)
 
 
+def bound_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    """The bound's weight on each frequency's error: -1/2 dlogSNR/dt (eps_hat - eps)^2, mean per image (B,).
+
+    Divided by half the fall of log SNR from t = 0 to 1, so that the weight is 1 on average; for any prediction, since
+    sigma_t (eps_hat - eps) = alpha_t (x0 - x0_hat). Source: Kingma et al. 2021, here per frequency; HS Eq. 7.
+    """
+    x_t = denoiser.process.sample(x0, t, noise)
+    answer = denoiser.estimate(x_t, t)
+    seen, process = answer.seen, answer.seen.require_process()
+    error = (answer.mean(t) - seen.alpha * process.basis.forward(at_least_float32(x0))) / seen.sigma
+    ends = torch.log(process.snr(0.0)), torch.log(process.snr(1.0))
+    fall = (ends[0] - ends[1]).mean().item()
+    if not math.isfinite(fall):
+        raise ValueError(
+            f"the bound of {process.name} weighs some frequencies without limit: log SNR falls by {fall:g} on "
+            "average; use the plain loss"
+        )
+    return (slope_of_log_snr(process, t).to(error) / -fall * error**2).flatten(1).mean(1)
+
+
+def slope_of_log_snr(process: Process, t: Time) -> Tensor:
+    """d log SNR / dt per frequency, float64: the difference over the interval of 1/1000 that t lies in."""
+    n = process.steps or 1000
+    upper = torch.ceil(expand(t) * n - 1e-9).clamp_min(1) / n
+    lower = torch.round(upper * n - 1) / n
+    rise = torch.log(process.snr(upper.flatten())) - torch.log(process.snr(lower.flatten()))
+    return rise * n
+
+
 def _error(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
     """What the network says less what it should have said, in pixels."""
     answer = denoiser.estimate(denoiser.process.sample(x0, t, noise), t)
     return answer.pixels - answer.predicts.target(answer.seen, at_least_float32(x0), at_least_float32(noise))
 
 
-LOSSES = {"plain": loss, "l1": l1_loss, "soft": soft_loss}
+LOSSES = {"plain": loss, "l1": l1_loss, "soft": soft_loss, "bound": bound_loss}

@@ -158,6 +158,9 @@ def blurring_diffusion(
     return Process(basis, alpha, lambda t: noise(t)[1], name="blurring_diffusion")
 
 
+ORDERS = ("coarse_to_fine", "fine_to_coarse")
+
+
 def blur_diffusion(
     size: int | tuple[int, int],
     f_max: float = 0.14,
@@ -166,12 +169,16 @@ def blur_diffusion(
     steps: int = 1000,
     boundary: str = "zero",
     kernel: tuple[float, ...] | None = None,
+    order: str = "coarse_to_fine",
 ) -> Process:
     """Blur diffusion: step i blurs by W^f(i) and keeps unit variance. Source: Lee Eq. 2-5, Prop. 1.
 
     A_i = (1 - beta_i) D^{2 f(i)}; alpha_i^2 = product of A_1 .. A_i, so the total blur is the sum of f. W is a
-    Gaussian of kernel_sigma px, or the taps given as kernel.
+    Gaussian of kernel_sigma px, or the taps given as kernel. order "fine_to_coarse" has I - D for D (Lee app. B),
+    which takes the coarse structure away first and makes it last.
     """
+    if order not in ORDERS:
+        raise unknown("order", order, ORDERS)
     _check_steps(steps)
     basis = Separable(size, gaussian_kernel(kernel_sigma) if kernel is None else kernel, boundary)
     eigenvalues = basis.eigenvalues
@@ -192,6 +199,9 @@ def blur_diffusion(
     exponent = torch.cat([zero, schedules.blur_exponent(i, steps, f_max, f_type)]).cumsum(0)
     log_a = torch.cat([zero, _half_log_one_minus(schedules.linear_beta(steps))]).cumsum(0)
     log_d = torch.log(eigenvalues)
+    if order == "fine_to_coarse":
+        # A frequency that W leaves as it is has I - D = 0, and would be gone after one step.
+        log_d = torch.log1p(-eigenvalues.clamp_max(1 - 1e-12))
 
     def log_alpha(t: Tensor) -> Tensor:
         return lookup(log_a, t) + lookup(exponent, t) * log_d.to(t.device)

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
 import time
 import warnings
 from dataclasses import dataclass, replace
@@ -97,8 +98,27 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def identity(recipe: Recipe, seed: int, images: Tensor) -> dict:
     """What must agree for a run to be resumed: the recipe but for how it samples, the seed and the very pixels."""
     pixels = hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-    trained = {k: v for k, v in recipe.as_dict().items() if k not in ("rule", "sample_steps")}
-    return json.loads(json.dumps({"recipe": trained, "seed": seed, "images": pixels, "count": len(images)}))
+    return {"recipe": _as_trained(recipe), "seed": seed, "images": pixels, "count": len(images)}
+
+
+def _as_trained(recipe: Recipe) -> dict:
+    """A recipe but for how it samples, as JSON gives it back."""
+    return json.loads(json.dumps({k: v for k, v in recipe.as_dict().items() if k not in ("rule", "sample_steps")}))
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this library runs from, "-changed" if files differ; None outside of one."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=-changed"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None if described.returncode == 0 else None
 
 
 def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: str) -> dict:
@@ -112,6 +132,7 @@ def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: 
         "profile": profile,
         "device": device,
         "versions": versions,
+        "commit": commit(),
         "date": date.today().isoformat(),
         "wall_s": 0.0,
     }
@@ -155,7 +176,10 @@ def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, autocast: to
     if not found:
         return state, None, []
     path, tensors, header = _newest_whole(found)
-    _require_same(path, header["record"]["identity"], identity(recipe, seed, images))
+    stored = header["record"]["identity"]
+    # As this version would write it: fields that recipes have gained since have their defaults.
+    stored = stored | {"recipe": _as_trained(Recipe.from_dict(stored["recipe"]))}
+    _require_same(path, stored, identity(recipe, seed, images))
     state.net.load_state_dict(_part(tensors, "net."))
     state.ema.load_state_dict(_part(tensors, "ema."))
     names = [name for name, _ in state.net.named_parameters()]

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bdbook.transforms import Basis, at_least_float32
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -277,3 +279,14 @@ class UNet(nn.Module):
                 f"expected times t as floats in [0, 1] of shape ({x.shape[0]},) or (1,), got {t.dtype} of shape "
                 f"{tuple(t.shape)}"
             )
+
+
+class InFrequencies(nn.Module):
+    """A network that sees the coefficients of a basis instead of pixels, and says coefficients. Source: HS app. B."""
+
+    def __init__(self, net: nn.Module, basis: Basis):
+        super().__init__()
+        self.net, self.basis = net, basis
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.basis.inverse(at_least_float32(self.net(self.basis.forward(x), t)))

@@ -1,0 +1,25 @@
+"""Recipes by name: `get("photos-blurring")`.
+
+recipe.py     what a recipe is
+book.py       the systems at book scale, minutes on two cores
+ablations.py  one thing changed at a time
+"""
+
+from bdbook.errors import unknown
+from bdbook.recipes.ablations import ABLATIONS
+from bdbook.recipes.book import BOOK
+from bdbook.recipes.recipe import STEPS, Recipe
+
+# Enough for a sampler to run through every line, with a network that has learnt nothing.
+SMOKE_SAMPLE_STEPS = 5
+
+RECIPES = BOOK | ABLATIONS
+
+__all__ = ["ABLATIONS", "BOOK", "RECIPES", "SMOKE_SAMPLE_STEPS", "STEPS", "Recipe", "get"]
+
+
+def get(name: str) -> Recipe:
+    """A recipe by name."""
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]
