@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +13,22 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from bdbook import data, doctor, errors, evaluate, metrics, plots, profiles, recipes, restore, runs
+from bdbook import (
+    budget,
+    data,
+    doctor,
+    engine,
+    errors,
+    evaluate,
+    metrics,
+    plots,
+    profiles,
+    quality,
+    recipes,
+    restore,
+    runs,
+)
+from bdbook.engine import Engine
 from bdbook.runs import Run, write_atomically
 from bdbook.train import State, train
 
@@ -20,8 +37,8 @@ from bdbook.train import State, train
 class Train:
     """Train a recipe into a run folder."""
 
-    out: Path
-    """Run folder to write."""
+    out: Path | None = None
+    """Run folder to write; default: runs/RECIPE-PROFILE."""
     recipe: str = "photos-blurring"
     """Recipe name, e.g. photos-blurring, leaves-ddpm, photos-ddpm-plain."""
     data: str | None = None
@@ -34,65 +51,113 @@ class Train:
     """Images a step; default: the recipe's."""
     checkpoint_every: int = 500
     """Steps between checkpoints (and sample grids)."""
+    log_every: int = 50
+    """Steps whose mean loss makes a line of the log."""
     seed: int = 0
     """Decides everything that is random."""
     resume: bool = False
     """Go on from the last checkpoint in --out."""
+    precision: str | None = None
+    """fp32 or bf16, of the network alone; default: bf16 on a GPU that has it, else fp32."""
+    accumulate: int | None = None
+    """Parts in which a process takes its share of a batch, where all at once would not fit; default: the recipe's."""
+    compile: bool = False
+    """Run the network through torch.compile."""
+    minutes: float | None = None
+    """Stop at the first checkpoint after so many minutes; --resume goes on."""
+    dry_run: bool = False
+    """Print parameters, memory, FLOPs and the time it would take on this device, and stop."""
 
     def run(self) -> None:
         profile = profiles.resolve(self.profile)
-        device = profiles.device(profile)
         recipe = recipes.get(self.recipe)
-        if self.batch is not None:
-            recipe = replace(recipe, batch=self.batch)
+        if self.out is None:
+            replace(self, out=Path("runs") / f"{recipe.name}-{profile}").run()
+            return
+        given = {"batch": self.batch, "accumulate": self.accumulate}
+        recipe = replace(recipe, **{key: value for key, value in given.items() if value is not None})
         if profile == "smoke":  # pictures of nothing learnt
             recipe = replace(recipe, sample_steps=recipes.SMOKE_SAMPLE_STEPS)
         steps = recipe.steps[profile] if self.steps is None else self.steps
-        if steps < 1 or self.checkpoint_every < 1 or recipe.batch < 1:
+        if min(steps, self.checkpoint_every, self.log_every) < 1:
             raise ValueError(
-                f"steps was {steps}, checkpoint-every {self.checkpoint_every} and batch {recipe.batch}; "
+                f"steps was {steps}, checkpoint-every {self.checkpoint_every} and log-every {self.log_every}; "
                 "expected at least 1 of each"
             )
         if runs.checkpoints(self.out) and not self.resume:
             raise ValueError(f"{self.out} already holds a run; add --resume to go on with it, or choose another --out")
+        here = engine.here(profile, self.precision, self.compile)
+        if self.dry_run:
+            print(budget.report(budget.budget(recipe, here.device, here.autocast, steps=steps)))
+            return
         name = self.data or recipe.data
-        images = data.load(name, recipe.size, recipe.channels, seed=self.seed).to(device)
-        state, record, log = runs.resume(self.out, recipe, images, self.seed)
+        images = here.place(data.load_pixels(name, recipe.size, recipe.channels, seed=self.seed))
+        state, record, log = runs.resume(self.out, recipe, images, self.seed, here)
         if record is None:
-            record = runs.new_record(recipe, self.seed, images, name, profile)
+            record = runs.new_record(recipe, self.seed, images, name, profile, here)
+        done = state.step >= steps
+        if not done:
+            self._train(recipe, images, state, steps, record, log, here)
+        if not here.is_main:
+            return
         if state.step < steps:
-            self._train(recipe, images, state, steps, record, log)
-        else:
+            print(f"stopped at step {state.step} of {steps}; add --resume to go on")
+            return
+        if done:
             print(f"{self.out} already has {state.step} of {steps} steps; nothing to do")
         runs.save_weights(self.out / "weights.safetensors", state, record)
         print(f"weights: {self.out / 'weights.safetensors'}\nsample:  python -m bdbook sample --run {self.out}")
 
-    def _train(self, recipe, images, state: State, steps: int, record: dict, log: list[dict]) -> None:
-        clock = runs.Clock(record)
-        parameters = sum(p.numel() for p in state.net.parameters())
-        print(f"{recipe.name}: {parameters:,} parameters, {len(images)} images, {record['device']}, to step {steps}")
-        with tqdm(total=steps, initial=state.step, unit="step", disable=None) as bar:
-            losses, trained = [], train(recipe, images, state, self.seed)
+    def _train(self, recipe, images, state: State, steps: int, record: dict, log: list[dict], here: Engine) -> None:
+        clock, began = runs.Clock(record), time.monotonic()
+        if here.is_main:
+            parameters = sum(p.numel() for p in state.net.parameters())
+            on = record["device"] + (f", {here.processes} processes" if here.processes > 1 else "")
+            print(f"{recipe.name}: {parameters:,} parameters, {len(images)} images, {on}, to step {steps}")
+        with tqdm(total=steps, initial=state.step, unit="step", disable=None if here.is_main else True) as bar:
+            losses, trained = [], train(recipe, images, state, self.seed, here)
             while state.step < steps:
-                next(trained)  # updates state in place
+                self._advance(trained)  # updates state in place
                 losses.append(state.loss.mean())
                 bar.update()
-                if state.step % self.checkpoint_every == 0 or state.step == steps:
-                    mean = torch.stack(losses).mean().item()
-                    bar.write(f"step {state.step}: loss {mean:.4f}, {clock.read():.0f} s")
-                    log.append({"step": state.step, "loss": mean})
-                    record["wall_s"], losses = clock.read(), []
-                    runs.save_checkpoint(self.out, state, record, log)
-                    run = Run(recipe, record, state.ema_denoiser(), state.spectrum, images.device)
-                    pictures = run.draw(16, self.seed)
-                    write_atomically(self.out / f"samples-{state.step:08d}.png", plots.png(pictures, 8))
+                checkpoint = state.step % self.checkpoint_every == 0 or state.step == steps
+                if checkpoint or state.step % self.log_every == 0:
+                    log.append({"step": state.step, "loss": torch.stack(losses).mean().item()})
+                    losses = []
+                if checkpoint:
+                    if here.is_main:
+                        bar.write(f"step {state.step}: loss {log[-1]['loss']:.4f}, {clock.read():.0f} s")
+                        record["wall_s"] = clock.read()
+                        self._save(recipe, state, record, log, here)
+                    if self._time_is_up(began, here):
+                        return
+
+    def _save(self, recipe, state: State, record: dict, log: list[dict], here: Engine) -> None:
+        runs.save_checkpoint(self.out, state, record, log)
+        run = Run(recipe, record, state.ema_denoiser(), state.spectrum, here.device)
+        write_atomically(self.out / f"samples-{state.step:08d}.png", plots.png(run.draw(16, self.seed), 8))
+
+    def _time_is_up(self, began: float, here: Engine) -> bool:
+        if self.minutes is None:
+            return False
+        # All processes by the clock of the first: one that stopped alone would leave the others waiting.
+        elapsed = here.gather(torch.tensor([time.monotonic() - began], device=here.device))
+        return elapsed[0].item() >= 60 * self.minutes
+
+    def _advance(self, trained: Iterator[State]) -> None:
+        try:
+            next(trained)
+        except FloatingPointError as error:
+            kept = runs.checkpoints(self.out)
+            whole = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+            raise FloatingPointError(f"{error}; {whole}") from error
 
 
 @dataclass(frozen=True)
 class Sample:
     """Draw images from a trained run and write a grid of them."""
 
-    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])]
     """Run folder, or a weights file."""
     rule: str | None = None
     """ancestral, ddim, momentum, ihdm, tacos, naive; default: the recipe's."""
@@ -108,15 +173,19 @@ class Sample:
     """Decides the noise."""
     profile: str | None = None
     """cpu or gpu: where to run."""
+    precision: str | None = None
+    """fp32 or bf16, of the network alone; default: bf16 on a GPU that has it, else fp32."""
     out: Path | None = None
     """PNG to write; default: samples.png beside the weights."""
 
     def run(self) -> None:
-        device = profiles.device(profiles.resolve(self.profile))
         if self.count < 1:
             raise ValueError(f"count was {self.count}; expected at least 1 image")
-        run = runs.load(self.run_folder, device)
-        pictures = run.draw(self.count, self.seed, self.rule, self.steps, True, self.order, self.clip)
+        here = engine.here(profiles.resolve(self.profile), self.precision)
+        run = runs.load(self.run_folder, here.device, here.autocast)
+        pictures = run.draw(self.count, self.seed, self.rule, self.steps, True, self.order, self.clip, here)
+        if not here.is_main:
+            return
         folder = self.run_folder if self.run_folder.is_dir() else self.run_folder.parent
         out = self.out or folder / "samples.png"
         write_atomically(out, plots.png(pictures))
@@ -127,7 +196,7 @@ class Sample:
 class Evaluate:
     """Compare with test images: restorations of a restorer's run, samples of a generating one."""
 
-    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])]
     """Run folder, or a weights file."""
     count: int = 1024
     """Images, or all there are."""
@@ -140,19 +209,34 @@ class Evaluate:
     profile: str | None = None
     """cpu or gpu: where to run."""
 
+    rule: str | None = None
+    """Of a generating run: ancestral, ddim, momentum, ihdm; default: the recipe's."""
+    order: int = 1
+    """Of a generating run: 2 draws the guess on from the last two answers."""
+    bits: bool = False
+    """Of a generating run: bits per dimension too, a bound."""
+    precision: str | None = None
+    """fp32 or bf16, of the network alone; default: bf16 on a GPU that has it, else fp32."""
+
     def run(self) -> None:
-        run = runs.load(self.run_folder, profiles.device(profiles.resolve(self.profile)))
+        here = engine.here(profiles.resolve(self.profile), self.precision)
+        run = runs.load(self.run_folder, here.device, here.autocast)
+        told = self._restorer(run, here) if run.recipe.is_cold else self._generator(run, here)
+        if here.is_main:
+            print(told)
+
+    def _restorer(self, run: Run, here: Engine) -> str:
         protocol = evaluate.Protocol(self.count, self.split, self.steps, self.seed)
-        if run.recipe.is_cold:
-            print(f"{protocol}\n{evaluate.table(evaluate.evaluate(run, protocol))}")
-            return
-        rule, steps = run.recipe.rule, run.recipe.sample_steps if self.steps is None else self.steps
-        print(
-            f"{run.recipe.name}: as many samples ({rule}, {'all' if steps is None else steps} steps) as images of the "
-            f"{self.split} split, up to {self.count}; Frechet distance of embedded digit features, images clamped and "
-            f"rounded to uint8; the others on images as they are; seed {self.seed}"
-        )
-        print(evaluate.compare_samples(run, protocol, progress=True))
+        return f"{protocol}\n{evaluate.table(evaluate.evaluate(run, protocol, here))}"
+
+    def _generator(self, run: Run, here: Engine) -> str:
+        protocol = quality.Protocol(self.count, self.split, self.rule, self.steps, self.order, seed=self.seed)
+        told = f"{protocol.words(run)}\n{quality.table(quality.compare(run, protocol, here, progress=True))}"
+        if not self.bits:
+            return told
+        truth = evaluate.held_out(run, evaluate.Protocol(self.count, self.split))
+        bound = quality.bits(run, truth, seed=self.seed)
+        return f"{told}\nbits per dimension, at most: {bound.mean:.3f} +- {bound.standard_error:.3f}"
 
 
 @dataclass(frozen=True)
@@ -161,7 +245,7 @@ class Restore:
 
     image: Path
     """A picture, or a folder of pictures."""
-    run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("results/photos-sharpen-cpu")
+    run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])] = Path("results/photos-sharpen-cpu")
     """Run folder of a restorer, or its weights file."""
     degrade: bool = False
     """The picture is clean: degrade it first, and say how close the restorations come."""

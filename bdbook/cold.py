@@ -7,7 +7,7 @@ around or mirrors at the pixel's edge, masks, pixelation, desaturation.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -143,6 +143,16 @@ def inpainting(
     return Blend(fade, flat_colour((channels, height, width)), name="inpainting with a colour")
 
 
+@dataclass(frozen=True)
+class Masks(Process):
+    """Masks at drawn places; `of` gives those of some images."""
+
+    of: Callable[[slice], Process] | None = None
+
+    def rows(self, chosen):
+        return self.of(chosen)
+
+
 def _mask(size: tuple[int, int], deviations: tuple[float, ...], centres: Tensor) -> Process:
     """Masks around centres (B, 2), in pixels (row, column)."""
     height, width = size
@@ -161,10 +171,15 @@ def _mask(size: tuple[int, int], deviations: tuple[float, ...], centres: Tensor)
 
     def alpha(t: Tensor) -> Tensor:
         index = torch.round(t.flatten() * len(deviations)).long().to(device)
+        if len(index) > 1 < table.shape[1] != len(index):
+            raise ValueError(f"masks were drawn for {table.shape[1]} images, but there are {len(index)} times")
         each = torch.arange(table.shape[1], device=device) if table.shape[1] > 1 else torch.zeros_like(index)
         return table[index.expand(len(each)) if len(index) == 1 else index, each].unsqueeze(1)
 
-    return Process(Pixel(), alpha, torch.zeros_like, len(deviations), "inpainting")
+    def of(chosen: slice) -> Process:
+        return _mask(size, deviations, centres[chosen] if len(centres) > 1 else centres)
+
+    return Masks(Pixel(), alpha, torch.zeros_like, len(deviations), "inpainting", of)
 
 
 @dataclass(frozen=True)

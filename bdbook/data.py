@@ -1,7 +1,8 @@
-"""Images to learn from: four embedded datasets that need no network, and any folder of images.
+"""Images to learn from: four embedded datasets that need no network, sets of the hub, and any folder of images.
 
-Every function returns float32 images (N, C, H, W) in [-1, 1] (`gaussian` alone may leave that range). The same
-arguments give the same images, and a smaller count gives the first of them.
+Every function returns float32 images (N, C, H, W) in [-1, 1] (`gaussian` alone may leave that range), but for
+`load_pixels`, which leaves 8-bit pixels as they are stored. The same arguments give the same images, and a smaller
+count gives the first of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -40,6 +42,8 @@ REDUCTION = (3.0, 12.0)
 SMALLEST_LEAF = 2.0  # radius in pixels
 FIRST_TEST_LEAF = 10**9  # test images of the endless dead leaves start at this index
 SPLITS = {"train": 0, "test": 1}
+# What Pillow raises on damaged files depends on the format.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def load(
@@ -47,29 +51,55 @@ def load(
 ) -> Tensor:
     """Images of a dataset, (count, channels, H, W) float32 in [-1, 1].
 
-    name      "digits", "photos", "leaves", "gaussian", or the path of a folder ("./photos" if it bears such a
-              name); of a folder, every fifth image in order of path is for testing
+    name      "digits", "photos", "leaves", "gaussian", a set of bdbook.hub ("mnist", "cifar10", ...), or the path of
+              a folder ("./photos" if it bears such a name); of a folder, every fifth image in order of path is for
+              testing
     size      side in pixels or (height, width)
     channels  1 (grey) or 3 (colour; digits repeat their grey, gaussian channels are independent)
-    count     None: all digits or files, 16384 photos or gaussian, 8192 leaves
+    count     None: all digits, files or images of the hub, 16384 photos or gaussian, 8192 leaves
     seed      what is drawn at random: patches of photos, leaves, gaussian fields
     """
+    return as_float(load_pixels(name, size, channels, count, split, seed))
+
+
+def load_pixels(
+    name: str | Path, size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0
+) -> Tensor:
+    """What `load` makes float32 of, as it is stored: uint8 for a set of the hub, mapped from a file, else float32."""
     size = pair(size)
+    check_request(channels, count, split)
+    if str(name) in EMBEDDED:
+        return _embedded(str(name), size, channels, count, split, seed).clone()  # callers may write to theirs
+    from bdbook import hub  # here, as it reads images with this module
+
+    if str(name) in hub.DATASETS:
+        return hub.load(str(name), size, channels, count, split)
+    if not Path(name).is_dir():
+        raise unknown("dataset", str(name), [*EMBEDDED, *hub.DATASETS, "the path of a folder of images"])
+    found = image_files(name)
+    chosen = [file for i, file in enumerate(found) if (i % 5 == 4) == (split == "test")]
+    if not chosen:
+        raise ValueError(f"folder {str(name)!r} has {len(found)} image(s), too few for a {split} split")
+    return read_images(_first(chosen, count, f"folder {str(name)!r}, split {split!r},"), size, channels)
+
+
+def as_float(images: Tensor) -> Tensor:
+    """8-bit pixels, 0 to 255, as float32 in [-1, 1]; floating-point images are returned as they are."""
+    if images.is_floating_point():
+        return images
+    if images.dtype != torch.uint8:
+        raise ValueError(f"expected images of uint8 or of a floating-point type, got {images.dtype}")
+    return images.to(torch.float32).div_(127.5).sub_(1)  # in place: large sets are copied once
+
+
+def check_request(channels: int, count: int | None, split: str) -> None:
+    """Raise unless a dataset can be asked for this."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels}")
     if count is not None and count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    if str(name) in EMBEDDED:
-        return _embedded(str(name), size, channels, count, split, seed).clone()  # callers may write to theirs
-    if not Path(name).is_dir():
-        raise unknown("dataset", str(name), [*EMBEDDED, "the path of a folder of images"])
-    found = image_files(name)
-    chosen = [file for i, file in enumerate(found) if (i % 5 == 4) == (split == "test")]
-    if not chosen:
-        raise ValueError(f"folder {str(name)!r} has {len(found)} image(s), too few for a {split} split")
-    return read_images(_first(chosen, count, f"folder {str(name)!r}, split {split!r},"), size, channels)
 
 
 @lru_cache(maxsize=8)
@@ -83,7 +113,7 @@ def _first(items: Sequence, count: int | None, where: str) -> Sequence:
     return items[:count]
 
 
-def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Centre-crop to the aspect of `size`, then average over areas, or interpolate if it has to grow."""
     height, width = size
     shrinks = image.width >= width and image.height >= height
@@ -103,7 +133,7 @@ def package_file(package: str, name: str) -> Path:
 def stack(images: Sequence[Image.Image]) -> Tensor:
     """8-bit images, L or RGB, of one size -> (N, C, H, W) in [-1, 1]."""
     pixels = torch.from_numpy(np.stack([np.atleast_3d(image) for image in images]))
-    return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
+    return as_float(pixels.permute(0, 3, 1, 2).contiguous())
 
 
 # --- digits ---------------------------------------------------------------------------------------------------
@@ -115,7 +145,7 @@ def digits(size: Size, channels: int = 1, count: int | None = None, split: str =
     images = table[:, :-1].reshape(-1, 8, 8) / 8 - 1  # the last column is the label
     border = round(0.8 * len(images))
     images = _first(images[:border] if split == "train" else images[border:], count, f"digits, split {split!r},")
-    resized = np.stack([np.asarray(_resize(Image.fromarray(image), pair(size))) for image in images])
+    resized = np.stack([np.asarray(resize(Image.fromarray(image), pair(size))) for image in images])
     return torch.from_numpy(resized)[:, None].repeat(1, channels, 1, 1)
 
 
@@ -139,7 +169,7 @@ def photograph(name: str, size: Size, channels: int = 3) -> Tensor:
     if name not in names:
         raise unknown("photograph", name, names)
     image = _photographs(channels)[names.index(name)]
-    return stack([_resize(image, pair(size))])[0]
+    return stack([resize(image, pair(size))])[0]
 
 
 def photos(size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
@@ -272,7 +302,7 @@ def image_files(path: str | Path) -> list[Path]:
     return found
 
 
-def read_image(path: str | Path, channels: int = 1) -> Image.Image:
+def read_image(path: str | Path | BinaryIO, channels: int = 1) -> Image.Image:
     """One file as an upright 8-bit image, L or RGB; transparent parts show white, of a film the first frame."""
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
@@ -292,9 +322,8 @@ def read_images(paths: Sequence[Path], size: Size, channels: int = 1) -> Tensor:
     size, images = pair(size), []
     for path in paths:
         try:
-            images.append(_resize(read_image(path, channels), size))
-        # What Pillow raises on damaged files depends on the format.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            images.append(resize(read_image(path, channels), size))
+        except UNREADABLE as error:
             warnings.warn(f"left out {str(path)!r}, which cannot be read: {error}", stacklevel=2)
     if not images:
         raise ValueError(f"none of the {len(paths)} image files could be read, the first being {str(paths[0])!r}")

@@ -42,6 +42,10 @@ class Degradation:
         """This degradation with all that is random in it drawn for `count` images; itself where nothing is."""
         return self
 
+    def rows(self, chosen: slice) -> Degradation:
+        """What was drawn for some images of the batch; itself where nothing was."""
+        return self
+
     def mean(self, x0: Tensor, t: Time) -> Tensor:
         """D(x0, t), in pixels, x0's dtype (at least float32)."""
         return self.basis.inverse(self.degrade(self.basis.forward(x0), t))
@@ -137,6 +141,10 @@ class Blend(Degradation):
         z = self.z if self.draw_z is None else self.draw_z(count, generator)
         return replace(self, process=self.process.draw(count, generator), z=z)
 
+    def rows(self, chosen):
+        z = self.z if self.z is None or len(self.z) == 1 else self.z[chosen]
+        return replace(self, process=self.process.rows(chosen), z=z)
+
     def degrade(self, u, t):
         if self.z is None:
             raise ValueError(f"{self.name} blends with an image that has not been drawn; use draw(count, generator)")
@@ -184,6 +192,11 @@ class Snow(Degradation):
         enlarged = np.stack([spline_zoom(s[: corner[0], : corner[1]], self.zoom, order=1) for s in seeds])
         field = torch.from_numpy(np.ascontiguousarray(enlarged[:, None, :height, :width])).to(generator.device)
         return replace(self, field=field, vertical=vertical)
+
+    def rows(self, chosen):
+        if self.field is None:
+            return self
+        return replace(self, field=self.field[chosen], vertical=self.vertical[chosen])
 
     def flakes(self, t: Time) -> Tensor:
         """S_C, (B, 1, H, W): the field where it exceeds the threshold, clipped to [0, 1]."""

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bdbook import cold, data, metrics, priors, samplers
 from bdbook.denoiser import Denoiser
+from bdbook.engine import ALONE, Engine
 from bdbook.runs import Run
 from bdbook.train import generator_for
 
@@ -79,19 +80,27 @@ def walk_times(denoiser: Denoiser, steps: int | None, t: float = 1.0) -> Tensor:
     return grid if table is None else torch.round(grid * table) / table
 
 
-def evaluate(run: Run, protocol: Protocol = Protocol()) -> dict[str, dict[str, float]]:
+def evaluate(run: Run, protocol: Protocol = Protocol(), engine: Engine = ALONE) -> dict[str, dict[str, float]]:
     """frechet, ssim, rmse, psnr and detail of each way; detail is the variance in the finer bands over the truth's."""
     truth = held_out(run, protocol)
-    return {name: measures(images, truth) for name, images in restored_images(run, truth, protocol).items()}
+    return {name: measures(images, truth) for name, images in restored_images(run, truth, protocol, engine).items()}
 
 
-def restored_images(run: Run, truth: Tensor, protocol: Protocol = Protocol()) -> dict[str, Tensor]:
-    """`restorations` of truth (B, C, H, W), degraded to t = 1 as the protocol says."""
+def restored_images(
+    run: Run, truth: Tensor, protocol: Protocol = Protocol(), engine: Engine = ALONE
+) -> dict[str, Tensor]:
+    """`restorations` of truth (B, C, H, W), degraded to t = 1 as the protocol says; on the CPU."""
     if not run.recipe.is_cold:
         raise ValueError(f"{run.recipe.name} generates from noise; only degradations of bdbook.cold are restored")
     random = generator_for(protocol.seed, "evaluate", device=run.device)
-    drawn = replace(run.denoiser, process=run.denoiser.process.draw(len(truth), random))
-    return restorations(drawn, drawn.process.mean(truth.to(run.device), 1.0), protocol.steps)
+    process = run.denoiser.process.draw(len(truth), random)
+
+    def work(_: int, rows: slice) -> Tensor:
+        drawn = replace(run.denoiser, process=process.rows(rows))
+        ways = restorations(drawn, drawn.process.mean(truth[rows].to(run.device), 1.0), protocol.steps)
+        return torch.stack([ways[name] for name in WAYS], dim=1)
+
+    return dict(zip(WAYS, engine.in_chunks(len(truth), work).unbind(1)))
 
 
 def held_out(run: Run, protocol: Protocol) -> Tensor:
@@ -158,23 +167,6 @@ def generations(run: Run, count: int, seed: int = 0) -> dict[str, Tensor]:
 
 def _end(denoiser: Denoiser, start: Tensor, rule: samplers.Rule) -> Tensor:
     return samplers.last(samplers.sample(denoiser, start, walk_times(denoiser, None), rule)).x
-
-
-def compare_samples(run: Run, protocol: Protocol = Protocol(), progress: bool = False) -> str:
-    """A table of what a generating run draws, by its recipe's rule and steps, against images of the protocol's split.
-
-    The last line compares training images with the same ones: what a perfect sampler would have.
-    """
-    truth = held_out(run, protocol)
-    drawn = run.draw(len(truth), protocol.seed, steps=protocol.steps, progress=progress).cpu()
-    lines = [f"{'':10} {'Frechet':>9} {'sliced W2':>10} {'spectrum':>9}   variance over the images', lowest band first"]
-    training = held_out(run, replace(protocol, split="train", count=len(truth)))[: len(truth)]
-    for name, images in (("samples", drawn), ("training", training)):
-        numbers = metrics.frechet(images, truth), metrics.sliced_wasserstein(images, truth)
-        bands = " ".join(f"{ratio:.2f}" for ratio in metrics.band_ratio(images, truth))
-        spectrum = metrics.spectrum_distance(images, truth)
-        lines.append(f"{name:10} {numbers[0]:9.2f} {numbers[1]:10.4f} {spectrum:9.3f}   {bands}")
-    return "\n".join(lines)
 
 
 def novelty(images: Tensor, pictures: Tensor) -> dict[str, float]:

@@ -6,6 +6,7 @@ Inception cannot be embedded, and knows nothing of 16-pixel patches. This one is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,10 +44,15 @@ class DigitFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         count, channels = images.shape[:2]
-        grey = images.flatten(0, 1).unsqueeze(1).float() / 127.5 - 1
-        if grey.shape[-2:] != (SIZE, SIZE):
-            grey = F.interpolate(grey, (SIZE, SIZE), mode="bilinear", antialias=True)
-        return self.features(grey).reshape(count, channels * FEATURES)
+        return self.features(_grey(images.flatten(0, 1).unsqueeze(1))).reshape(count, channels * FEATURES)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """uint8 (N, 1, H, W) -> (N, 1, 16, 16) in [-1, 1]."""
+    grey = images.float() / 127.5 - 1
+    if grey.shape[-2:] != (SIZE, SIZE):
+        grey = F.interpolate(grey, (SIZE, SIZE), mode="bilinear", antialias=True)
+    return grey
 
 
 def labels(split: str) -> Tensor:
@@ -87,6 +93,12 @@ def digit_features() -> DigitFeatures:
     net = DigitFeatures()
     net.load_state_dict(load(WEIGHTS.read_bytes()))
     return net.eval().requires_grad_(False)
+
+
+def digit_logits() -> Callable[[Tensor], Tensor]:
+    """The stored network as a classifier: uint8 (N, C, H, W) -> (N, 10), of the mean over channels."""
+    net = digit_features()
+    return lambda images: net.logits(_grey(images.float().mean(1, keepdim=True)))
 
 
 if __name__ == "__main__":

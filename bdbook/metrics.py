@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,8 @@ from bdbook.transforms import DCT
 
 # Images a second for features and SSIM alike; more would only take more memory.
 CHUNK = 256
+# Every process of several has all of the images: what they found is not to be added up.
+LOCAL = {"sync_on_compute": False}
 
 
 def band_index(freq2: Tensor, bands: int) -> Tensor:
@@ -20,7 +23,7 @@ def band_index(freq2: Tensor, bands: int) -> Tensor:
 
 
 def band_variance(images: Tensor, bands: int = 5) -> Tensor:
-    """Variance over images of the DCT coefficients, summed in each band: (bands,) float64.
+    """Variance over images of the DCT coefficients, summed in each band: (bands,) float64, on the CPU.
 
     images: (N, C, H, W).
     """
@@ -30,7 +33,7 @@ def band_variance(images: Tensor, bands: int = 5) -> Tensor:
     variance = basis.forward(images.double()).var(0).sum(0)
     index = band_index(basis.freq2, bands).to(images.device)
     totals = torch.zeros(bands, dtype=torch.float64, device=images.device)
-    return totals.scatter_add(0, index.flatten(), variance.flatten())
+    return totals.scatter_add(0, index.flatten(), variance.flatten()).cpu()
 
 
 def band_ratio(samples: Tensor, data: Tensor, bands: int = 5) -> Tensor:
@@ -76,18 +79,68 @@ def frechet(images: Tensor, reference: Tensor, features: Callable[[Tensor], Tens
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    if features is None:
-        from bdbook.features import digit_features
-
-        features = digit_features()
-    for name, x in (("images", images), ("reference", reference)):
-        if x.ndim != 4 or len(x) < 2:
-            raise ValueError(f"{name} had shape {tuple(x.shape)}; expected (N, C, H, W) with N of 2 or more")
-    distance = FrechetInceptionDistance(feature=features, input_img_size=tuple(reference.shape[1:]))
+    _require_several(images=images, reference=reference)
+    distance = FrechetInceptionDistance(
+        feature=_or_digits(features), input_img_size=tuple(reference.shape[1:]), **LOCAL
+    )
     for x, real in ((images, False), (reference, True)):
         for chunk in quantise(x).split(CHUNK):
             distance.update(chunk, real=real)
     return distance.compute().item()
+
+
+def kernel_distance(
+    images: Tensor, reference: Tensor, features: Callable[[Tensor], Tensor] | None = None, subset: int = 1000
+) -> float:
+    """KID: squared maximum mean discrepancy of features (cubic kernel), unbiased, so that it may be below 0.
+
+    Both (N, C, H, W), quantised first; features as for `frechet`. With more than `subset` images the mean over 100
+    random subsets, as in Binkowski et al. 2018; else all of the smaller set against as many of the larger.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    _require_several(images=images, reference=reference)
+    smaller = min(len(images), len(reference))
+    size = min(smaller, subset)
+    subsets = 1 if len(images) == len(reference) == size else 100
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save all extracted features")
+        distance = KernelInceptionDistance(feature=_or_digits(features), subsets=subsets, subset_size=size, **LOCAL)
+    for x, real in ((images, False), (reference, True)):
+        for chunk in quantise(x).split(CHUNK):
+            distance.update(chunk, real=real)
+    with torch.random.fork_rng(devices=[]):  # the subsets come from the global generator
+        torch.manual_seed(0)
+        return distance.compute()[0].item()
+
+
+def inception_score(images: Tensor, logits: Callable[[Tensor], Tensor] | None = None, splits: int = 1) -> float:
+    """exp of the mean divergence of each image's class probabilities from their mean: 1 to the number of classes.
+
+    images: (N, C, H, W), quantised first. logits: a module, uint8 images -> (N, classes); None: the embedded digit
+    classifier, to which only digits are anything. splits: mean over so many parts; 10 in the papers, for 50,000 images.
+    """
+    from bdbook.features import digit_logits
+
+    _require_several(images=images)
+    logits = digit_logits() if logits is None else logits
+    log_p = torch.cat([logits(chunk).double().log_softmax(1) for chunk in quantise(images).split(CHUNK)])
+    scores = [(p.exp() * (p - p.exp().mean(0).log())).sum(1).mean().exp() for p in log_p.chunk(splits)]
+    return torch.stack(scores).mean().item()
+
+
+def _or_digits(features: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
+    if features is not None:
+        return features
+    from bdbook.features import digit_features
+
+    return digit_features()
+
+
+def _require_several(**sets: Tensor) -> None:
+    for name, x in sets.items():
+        if x.ndim != 4 or len(x) < 2:
+            raise ValueError(f"{name} had shape {tuple(x.shape)}; expected (N, C, H, W) with N of 2 or more")
 
 
 def spectrum_distance(images: Tensor, pictures: Tensor, bands: int = 5) -> float:

@@ -20,8 +20,10 @@ import platform
 import subprocess
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -32,12 +34,15 @@ from tqdm import tqdm
 
 from bdbook import __version__, data, samplers
 from bdbook.denoiser import Denoiser
+from bdbook.engine import ALONE, CHUNK, Engine
 from bdbook.oracle import Gaussian
+from bdbook.priors import Prior
 from bdbook.recipes import Recipe
 from bdbook.train import State, generator_for, start
 
 FORMAT = "bdbook-1"
 KEPT = 2
+HASHED = 16384
 
 
 @dataclass(frozen=True)
@@ -64,18 +69,42 @@ class Run:
         progress: bool = False,
         order: int = 1,
         clip: bool = False,
+        engine: Engine = ALONE,
     ) -> Tensor:
-        """count images by the recipe's rule and steps, or by those given: (count, C, H, W).
+        """count images by the recipe's rule and steps, or by those given: (count, C, H, W), on the CPU.
 
-        order, clip: as in `samplers.sample`.
+        order, clip: as in `samplers.sample`. Images are made 64 at a time, each such chunk from a seed of its own, by
+        the processes of the engine in turn; the images do not depend on how many processes there are.
         """
-        random = generator_for(seed, "samples", device=self.device)
         times = self.denoiser.process.times(self.recipe.sample_steps if steps is None else steps)
-        denoiser = replace(self.denoiser, process=self.denoiser.process.draw(count, random))
-        start = self.recipe.build_prior(denoiser.process, self.spectrum, self.images)(count, random)
         chosen = samplers.rule(self.recipe.rule if rule is None else rule)
-        trajectory = samplers.sample(denoiser, start, times, chosen, random, order, clip)
-        return samplers.last(tqdm(trajectory, total=len(times) - 1, unit="step", disable=None if progress else True)).x
+        chunks = -(-count // CHUNK)
+        total = len(range(engine.rank, chunks, engine.processes)) * (len(times) - 1)
+        process, images = self.denoiser.process, cache(self.images)
+
+        @cache
+        def prior() -> Prior:
+            return self.recipe.build_prior(process, self.spectrum, images)
+
+        hidden = None if progress and engine.is_main else True
+        with tqdm(total=total, unit="step", disable=hidden) as bar:
+
+            def work(number: int, rows: slice) -> Tensor:
+                random = generator_for(seed, "samples", number, device=self.device)
+                size = rows.stop - rows.start
+                drawn = process.draw(size, random)
+                own = prior() if drawn is process else self.recipe.build_prior(drawn, self.spectrum, images)
+                denoiser, start = replace(self.denoiser, process=drawn), own(size, random)
+                trajectory = samplers.sample(denoiser, start, times, chosen, random, order, clip)
+                return samplers.last(_counted(trajectory, bar)).x
+
+            return engine.in_chunks(count, work)
+
+
+def _counted(trajectory: Iterator[samplers.Step], bar: tqdm) -> Iterator[samplers.Step]:
+    for step in trajectory:
+        bar.update()
+        yield step
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -96,8 +125,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def identity(recipe: Recipe, seed: int, images: Tensor) -> dict:
-    """What must agree for a run to be resumed: the recipe but for how it samples, the seed and the very pixels."""
-    pixels = hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    """What must agree for a run to be resumed: the recipe but for how it samples, the seed and the very pixels.
+
+    Of more than 16384 images some, evenly spread, stand for all: millions would take minutes to read.
+    """
+    some = images[:: -(-len(images) // HASHED)]
+    pixels = hashlib.sha256(some.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
     return {"recipe": _as_trained(recipe), "seed": seed, "images": pixels, "count": len(images)}
 
 
@@ -121,9 +154,10 @@ def commit() -> str | None:
     return described.stdout.strip() or None if described.returncode == 0 else None
 
 
-def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: str) -> dict:
+def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: str, engine: Engine = ALONE) -> dict:
     """The record of a run that begins now."""
-    device = torch.cuda.get_device_name(images.device) if images.is_cuda else f"CPU, threads: {torch.get_num_threads()}"
+    on_gpu = engine.device.type == "cuda"
+    device = torch.cuda.get_device_name(engine.device) if on_gpu else f"CPU, threads: {torch.get_num_threads()}"
     versions = {"bdbook": __version__, "torch": torch.__version__, "python": platform.python_version()}
     return {
         "identity": identity(recipe, seed, images),
@@ -131,6 +165,8 @@ def new_record(recipe: Recipe, seed: int, images: Tensor, source: str, profile: 
         "data": source,
         "profile": profile,
         "device": device,
+        "processes": engine.processes,
+        "precision": "fp32" if engine.autocast is None else str(engine.autocast).removeprefix("torch."),
         "versions": versions,
         "commit": commit(),
         "date": date.today().isoformat(),
@@ -167,11 +203,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((Path(folder) / "checkpoints").glob("step-*.safetensors"))
 
 
-def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, autocast: torch.dtype | None = None):
+def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, engine: Engine = ALONE):
     """(state, record, log) of the last whole checkpoint in folder; the state is `start`'s where there is none."""
-    state = start(recipe, images, seed, autocast)
+    state = start(recipe, images, seed, engine)
     for half_written in (Path(folder) / "checkpoints").glob(".*.tmp"):  # by a run that was killed
-        half_written.unlink()
+        if engine.is_main:
+            half_written.unlink()
     found = checkpoints(folder)
     if not found:
         return state, None, []
@@ -193,8 +230,11 @@ def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, autocast: to
     return state, header["record"], [line for line in log if line["step"] <= state.step]
 
 
-def load(path: Path | str, device: torch.device | str = "cpu") -> Run:
-    """A trained model from a run folder (its weights, else its last checkpoint) or from one safetensors file."""
+def load(path: Path | str, device: torch.device | str = "cpu", autocast: torch.dtype | None = None) -> Run:
+    """A trained model from a run folder (its weights, else its last checkpoint) or from one safetensors file.
+
+    autocast: the network's arithmetic, as in `Denoiser`.
+    """
     path = Path(path)
     found = [path]
     if path.is_dir():
@@ -207,7 +247,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Run:
     net.load_state_dict(_part(tensors, "ema."))
     process = recipe.build_process()
     spectrum = Gaussian(process.basis, tensors["spectrum.variance"], tensors["spectrum.mean"])
-    denoiser = Denoiser(net, process, recipe.build_prediction(spectrum))
+    denoiser = Denoiser(net, process, recipe.build_prediction(spectrum), autocast)
     return Run(recipe, {**header["record"], "step": header["step"]}, denoiser, spectrum, device)
 
 

@@ -15,10 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from bdbook.data import as_float
 from bdbook.degradations import Degradation
 from bdbook.denoiser import LOSSES, Denoiser
+from bdbook.engine import ALONE, Engine
 from bdbook.oracle import Gaussian
 from bdbook.recipes import Recipe
+
+# The spectrum of a data set is estimated from about so many of its images.
+FITTED = 20000
 
 
 @dataclass
@@ -45,51 +50,102 @@ def generator_for(seed: int, *path: int | str, device: torch.device | str = "cpu
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def start(recipe: Recipe, images: Tensor, seed: int = 0, autocast: torch.dtype | None = None) -> State:
-    """The state before the first step, on images' device. images: (N, C, H, W) in [-1, 1]."""
+def start(recipe: Recipe, images: Tensor, seed: int = 0, engine: Engine = ALONE) -> State:
+    """The state before the first step, on the engine's device. images: (N, C, H, W), uint8 or float in [-1, 1]."""
     recipe.check_images(images)
     with torch.random.fork_rng():
         torch.manual_seed(generator_for(seed, "weights").initial_seed())
-        net = recipe.build_net().to(images.device)
+        net = recipe.build_net().to(engine.device)
+    if engine.device.type == "cuda":  # the layout in which its convolutions are fast
+        net = net.to(memory_format=torch.channels_last)
     process = recipe.build_process()
-    spectrum = Gaussian.fit(process.basis, images)
-    denoiser = Denoiser(net, process, recipe.build_prediction(spectrum), autocast)
+    spectrum = Gaussian.fit(process.basis, as_float(images[:: -(-len(images) // FITTED)]))
+    denoiser = Denoiser(net, process, recipe.build_prediction(spectrum), engine.autocast)
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, fused=True)
     return State(0, net, copy.deepcopy(net).eval().requires_grad_(False), optimizer, spectrum, denoiser)
 
 
-def train(recipe: Recipe, images: Tensor, state: State, seed: int = 0) -> Iterator[State]:
+def train(recipe: Recipe, images: Tensor, state: State, seed: int = 0, engine: Engine = ALONE) -> Iterator[State]:
     """Optimise for ever, yielding the state after each step; the caller logs, saves and stops.
 
-    The state is updated in place. Raises FloatingPointError at a loss that is not finite, before the weights see it.
+    The state is updated in place, and equal on all processes. Raises FloatingPointError at a loss that is not finite,
+    before the weights see it.
     """
-    loss_of = LOSSES[recipe.loss]
+    loss_of, share = LOSSES[recipe.loss], _share(recipe, engine)
+    net = engine.wrap(state.net)
     state.net.train()
     while True:
-        random = generator_for(seed, "batch", state.step, device=images.device)
-        x0 = images[torch.randint(len(images), (recipe.batch,), generator=random, device=images.device)]
-        t = draw_times(state.denoiser.process, recipe.batch, random)
-        noise = torch.randn(x0.shape, generator=random, device=images.device)
-        denoiser = replace(state.denoiser, process=state.denoiser.process.draw(len(x0), random))
-        with torch.random.fork_rng(enabled=recipe.unet.dropout > 0):
-            if recipe.unet.dropout:  # the one thing that draws from the global generator
-                torch.manual_seed(random.initial_seed())
-            loss = loss_of(denoiser, x0, t, noise)
-        if not loss.isfinite().all():
-            worst = t[~loss.isfinite()][0].item()
-            raise FloatingPointError(
-                f"the loss is not finite at step {state.step} (seed {seed}, first at t = {worst:.4f}); the weights "
-                f"are those before this step. Lower the learning rate ({recipe.learning_rate}), or resume"
-            )
+        batch = draw_batch(recipe, images, state, seed, engine.device)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.mean().backward()
+        losses = []
+        for part in range(recipe.accumulate):
+            first = (engine.rank * recipe.accumulate + part) * share
+            x0, t, noise, process = batch.rows(slice(first, first + share))
+            denoiser = replace(state.denoiser, net=net, process=process)
+            with engine.accumulating(net, part + 1 < recipe.accumulate):
+                with torch.random.fork_rng(enabled=recipe.unet.dropout > 0):
+                    if recipe.unet.dropout:  # the one thing that draws from the global generator
+                        torch.manual_seed(batch.seed + first)
+                    loss = loss_of(denoiser, x0, t, noise)
+                (loss.mean() / recipe.accumulate).backward()
+            losses.append(loss.detach())
+        loss = engine.gather(torch.cat(losses))
+        if not loss.isfinite().all():
+            worst = batch.t[~loss.isfinite()][0].item()
+            raise FloatingPointError(
+                f"the loss is not finite at step {state.step} (seed {seed}, its batch's {batch.seed}, first at t = "
+                f"{worst:.4f}); the weights are those before this step. Lower the learning rate "
+                f"({recipe.learning_rate}), or resume"
+            )
         clip_grad_norm_(state.net.parameters(), recipe.clip)
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * min(1.0, (state.step + 1) / max(1, recipe.warmup))
         state.optimizer.step()
         update_ema(state.ema, state.net, min(recipe.ema, (1 + state.step) / (10 + state.step)))
-        state.step, state.loss, state.t = state.step + 1, loss.detach(), t
+        state.step, state.loss, state.t = state.step + 1, loss, batch.t
         yield state
+
+
+def _share(recipe: Recipe, engine: Engine) -> int:
+    """Images of a part of a batch."""
+    parts = engine.processes * recipe.accumulate
+    if recipe.batch % parts:
+        raise ValueError(
+            f"a batch of {recipe.batch} images cannot be shared by {engine.processes} process(es) in "
+            f"{recipe.accumulate} part(s) each; choose a multiple of {parts}"
+        )
+    return recipe.batch // parts
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that is random in a step, for the images of all processes; seed: of the generator that drew it."""
+
+    x0: Tensor
+    t: Tensor
+    noise: Tensor
+    process: Degradation
+    seed: int
+
+    def rows(self, chosen: slice) -> tuple[Tensor, Tensor, Tensor, Degradation]:
+        """(x0, t, noise, process) of some of the images."""
+        if chosen == slice(0, len(self.x0)):
+            return self.x0, self.t, self.noise, self.process
+        return self.x0[chosen], self.t[chosen], self.noise[chosen], self.process.rows(chosen)
+
+
+def draw_batch(recipe: Recipe, images: Tensor, state: State, seed: int, device: torch.device) -> Batch:
+    """The batch of the step that comes next: the same wherever and by however many it is drawn."""
+    random = generator_for(seed, "batch", state.step, device=device)
+    chosen = torch.randint(len(images), (recipe.batch,), generator=random, device=device)
+    x0 = as_float(images[chosen.to(images.device)].to(device))
+    t = draw_times(state.denoiser.process, recipe.batch, random)
+    noise = torch.randn(x0.shape, generator=random, device=device)
+    process = state.denoiser.process.draw(len(x0), random)
+    if recipe.flip:
+        mirrored = torch.rand(len(x0), 1, 1, 1, generator=random, device=device) < 0.5
+        x0 = torch.where(mirrored, x0.flip(-1), x0)
+    return Batch(x0, t, noise, process, random.initial_seed())
 
 
 def draw_times(process: Degradation, count: int, random: torch.Generator) -> Tensor:

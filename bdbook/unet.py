@@ -39,6 +39,7 @@ class UNetConfig:
     resblock_updown  residual blocks that resample (HS), or else a strided convolution down, and nearest
                  neighbour and a convolution up (Lee's "BigGAN up/downsampling: False")
     scale_shift  the time scales and shifts the normalised features; otherwise it is added before the norm
+    middle_attention  attention in the middle even where the coarsest level has none (Ho et al.)
     """
 
     size: int | tuple[int, int] = 16
@@ -53,6 +54,7 @@ class UNetConfig:
     dropout: float = 0.0
     resblock_updown: bool = False
     scale_shift: bool = True
+    middle_attention: bool = False
 
     def __post_init__(self) -> None:
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
@@ -71,6 +73,8 @@ class UNetConfig:
                     f"the factors {self.factors}. A resolution r is the factor size // r"
                 )
             self.heads_of(self.widths[self.factors.index(factor)])
+        if self.middle_attention:
+            self.heads_of(self.widths[-1])
 
     @property
     def factors(self) -> tuple[int, ...]:
@@ -243,7 +247,9 @@ class UNet(nn.Module):
             if factor != c.factors[-1]:
                 self.down.append(down(width))
                 skips.append(width)
-        self.middle = Chain([*block(width, width, factor), Residual(c, width, width)])
+        attends = c.middle_attention or factor in c.attention
+        attention = [Attention(width, c.heads_of(width))] if attends else []
+        self.middle = Chain([Residual(c, width, width), *attention, Residual(c, width, width)])
         self.up = nn.ModuleList()
         for factor, level_width in zip(reversed(c.factors), reversed(c.widths)):
             for i in range(c.blocks + 1):

@@ -78,7 +78,10 @@ def test_default_counts(name, count):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "photo"}, ["unknown dataset 'photo'", "'photos'", "digits, gaussian, leaves, photos", "a folder"]),
+        (
+            {"name": "photo"},
+            ["unknown dataset 'photo'", "'photos'", "digits, gaussian, leaves, lsun", "photos", "a folder"],
+        ),
         ({"name": "/no/such/folder"}, ["unknown dataset '/no/such/folder'", "path of a folder of images"]),
         ({"split": "tset"}, ["unknown split 'tset'", "'test'"]),
         ({"channels": 4}, ["channels", "1 (grey) or 3 (colour)", "4"]),

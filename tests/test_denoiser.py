@@ -7,7 +7,20 @@ from reference import dct, idct, lam
 
 from bdbook import cold
 from bdbook import denoiser as dn
-from bdbook.denoiser import EPS, LESS_BLURRED, RESIDUAL, X0, Denoiser, Spectral, V, l1_loss, loss, soft_loss
+from bdbook.denoiser import (
+    EPS,
+    LESS_BLURRED,
+    RESIDUAL,
+    STEP_MEAN,
+    X0,
+    Denoiser,
+    Spectral,
+    V,
+    bound_loss,
+    l1_loss,
+    loss,
+    soft_loss,
+)
 from bdbook.processes import (
     blur_diffusion,
     blurring_diffusion,
@@ -16,7 +29,9 @@ from bdbook.processes import (
     heat_dissipation,
     soft_diffusion,
 )
+from bdbook.samplers import ancestral, step
 from bdbook.transforms import DCT, Pixel
+from bdbook.unet import InFrequencies
 
 SIZE = (6, 5)
 SHAPE = (3, 2, *SIZE)
@@ -334,3 +349,81 @@ def test_what_needs_alpha_and_sigma_says_so(predicts):
     with pytest.raises(ValueError, match=r"blur has no alpha and sigma per frequency.*predict x0 or residual"):
         Denoiser(lambda x_t, t: x_t, blur, predicts)(seen, 1.0)
     assert Denoiser(lambda x_t, t: x_t, blur, X0)(seen, 1.0).shape == seen.shape
+
+
+# --- the mean of a step, the bound's weight, a network that sees frequencies ------------------------------------
+
+
+def step_mean(t=T, steps=100):
+    """HS Eq. 18 in its own form, by precisions: the mean of q(u_s | u_t, x), s = t - 1/steps."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = alpha_sigma(t), alpha_sigma(t - 1 / steps)
+    a = alpha_t / alpha_s
+    step = sigma_t**2 - a**2 * sigma_s**2
+    variance = 1 / (1 / sigma_s**2 + a**2 / step)
+    return idct(variance * (a / step * dct(Z) + alpha_s / sigma_s**2 * dct(X)))
+
+
+def test_step_mean_is_the_posteriors():
+    said = Denoiser(lambda x, t: torch.from_numpy(step_mean()), BLURRING, STEP_MEAN)
+    torch.testing.assert_close(loss(said, *tensors()), torch.zeros(3).double(), rtol=0, atol=1e-18)
+    x0_hat = said(torch.from_numpy(Z), torch.from_numpy(T)).numpy()
+    np.testing.assert_allclose(x0_hat, X, rtol=0, atol=1e-7)
+
+
+def test_a_step_of_the_same_length_goes_to_what_the_network_said():
+    """In float32 too, though x0_hat divides by a number near 0."""
+    t, s = 0.9, 0.89
+    z = torch.from_numpy(Z[2:]).float()
+    said = torch.from_numpy(step_mean()[2:] + 0.1 * MIX.reshape(1, -1)[:, :60].reshape(1, 2, *SIZE)).float()
+    estimate = Denoiser(lambda x, t: said, BLURRING, STEP_MEAN).estimate(z, t)
+    reached = step(estimate, t, s, lambda *a: (ancestral(*a)[0], torch.zeros(1, 1, 1, 1).double()))
+    torch.testing.assert_close(reached, said, rtol=0, atol=1e-5)
+
+
+def test_step_mean_at_the_end_of_the_walk_asks_for_no_image():
+    """At t = 0 the step has no length: the image enters with weight 0."""
+    t = torch.full((1,), 1e-9, dtype=torch.float64)
+    seen = Denoiser(lambda x, t: x, BLURRING, STEP_MEAN).estimate(torch.from_numpy(Z[:1]), t)
+    assert seen.x0_hat.isfinite().all()
+
+
+def test_the_bounds_weight_is_the_slope_of_log_snr():
+    """Without blur the slope is -4 theta' / sin 2 theta, a closed form, and log SNR falls by 20."""
+    process = cosine_diffusion(basis=DCT(SIZE))
+    low, high = np.arctan(np.exp(-5)), np.arctan(np.exp(5))
+    slope = 4 * (high - low) / np.sin(2 * (low + T * (high - low)))
+    found = dn.slope_of_log_snr(process, torch.from_numpy(T)).flatten().numpy()
+    np.testing.assert_allclose(found, -slope, rtol=1e-2)
+    z = process.sample(*tensors()).numpy()
+    expected = slope / 20 * mean_square(numpy_net(z, T) - NOISE)
+    np.testing.assert_allclose(bound_loss(Denoiser(net, process, EPS), *tensors()).numpy(), expected, rtol=1e-2)
+
+
+def test_the_bounds_weight_goes_by_frequency_and_is_the_same_for_every_prediction():
+    lower, upper = (alpha_sigma(np.floor(1000 * T + k - 1e-9) / 1000) for k in (0, 1))
+    fall = 2 * np.log(lower[0] / lower[1]) - 2 * np.log(upper[0] / upper[1])
+    ends = [alpha_sigma(np.array([end])) for end in (0.0, 1.0)]
+    total = (2 * np.log(ends[0][0] / ends[0][1]) - 2 * np.log(ends[1][0] / ends[1][1])).mean()
+    for name, x0_hat in X0_HATS.items():
+        expected = mean_square(np.sqrt(1000 * fall / total) * ALPHA / SIGMA * (dct(x0_hat) - dct(X)))
+        found = bound_loss(Denoiser(net, BLURRING, TARGETS[name][0]), *tensors()).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_bound_without_limit_is_refused():
+    process = ddpm(10, DCT(SIZE))
+    with pytest.raises(ValueError, match="without limit"):
+        bound_loss(Denoiser(net, process, EPS), torch.from_numpy(X), torch.full((3,), 0.5).double(), torch.zeros(SHAPE))
+
+
+def test_a_network_of_frequencies_sees_and_says_coefficients():
+    """One that damps what it sees, frequency by frequency, blurs; the same one on pixels only shades them."""
+    damping = torch.exp(-torch.from_numpy(lam(SIZE)))
+
+    def damp(x, t):
+        return damping.to(x) * x
+
+    x = torch.from_numpy(X)
+    found = InFrequencies(damp, DCT(SIZE))(x, torch.from_numpy(T)).numpy()
+    np.testing.assert_allclose(found, idct(np.exp(-lam(SIZE)) * dct(X)), atol=1e-12)
+    assert np.abs(found - damp(x, None).numpy()).max() > 0.1

@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
-from bdbook import cold, data, evaluate, metrics, recipes, runs, train
+from bdbook import cold, data, evaluate, metrics, quality, recipes, runs, train
 from bdbook.denoiser import X0, Denoiser
 
 
@@ -131,7 +131,14 @@ def test_hot_runs_are_not_restored(run_of):
 
 
 def test_samples_of_a_generating_run_are_compared_with_test_images(run_of):
-    told = evaluate.compare_samples(run_of("digits-ddpm"), evaluate.Protocol(count=40, steps=3)).splitlines()
+    run, protocol = run_of("digits-ddpm"), quality.Protocol(count=40, steps=3)
+    compared = quality.compare(run, protocol)
+    assert list(compared) == ["samples", "training"]
+    for measure in ("frechet", "kernel", "sliced_wasserstein", "spectrum"):
+        samples, training = (row[measure] for row in compared.values())
+        assert samples > 1.3 * training, f"{measure}: an untrained network is far off, training images are not"
+    assert compared["samples"]["score"] < compared["training"]["score"]
+    told = quality.table(compared).splitlines()
     assert [line.split()[0] for line in told] == ["Frechet", "samples", "training"]
-    samples, training = (float(line.split()[1]) for line in told[1:])
-    assert samples > 3 * training, "an untrained network is far off, training images are not"
+    assert float(told[1].split()[1]) == pytest.approx(compared["samples"]["frechet"], abs=0.01)
+    assert "ancestral, 3 steps; averaged weights of step 3" in protocol.words(run)

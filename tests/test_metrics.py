@@ -7,7 +7,8 @@ from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 
-from bdbook import metrics
+from bdbook import data, metrics
+from bdbook.features import digit_features
 
 
 def test_bands_share_out_all_of_the_variance():
@@ -73,3 +74,55 @@ def test_spectrum_distance_is_of_logarithms():
     assert metrics.spectrum_distance(images, images) == 0
     assert metrics.spectrum_distance(2 * images, images) == pytest.approx(np.log(4), rel=1e-5)
     assert metrics.spectrum_distance(images / 2, images) == pytest.approx(np.log(4), rel=1e-5)
+
+
+def random_features(seed: int = 0) -> torch.nn.Module:
+    """A fixed random map, uint8 (N, C, H, W) -> (N, 5)."""
+
+    class Project(torch.nn.Module):
+        def forward(self, x):
+            matrix = torch.randn(x[0].numel(), 5, generator=torch.Generator().manual_seed(seed))
+            return x.flatten(1).float() / 255 @ matrix
+
+    return Project()
+
+
+def test_kernel_distance_is_its_formula():
+    """The unbiased estimate of Gretton et al. 2012 with the kernel (x.y / d + 1)^3, by sums over pairs."""
+    random = torch.Generator().manual_seed(0)
+    a, b = (2 * torch.rand(12, 1, 4, 4, generator=random) - 1 for _ in range(2))
+    x, y = (random_features()(metrics.quantise(z)).double().numpy() for z in (a, b))
+    n, d = x.shape
+
+    def kernel(p, q):
+        return (p @ q.T / d + 1) ** 3
+
+    same = sum(kernel(z, z).sum() - np.trace(kernel(z, z)) for z in (x, y)) / (n * (n - 1))
+    expected = same - 2 * kernel(x, y).mean()
+    assert metrics.kernel_distance(a, b, random_features()) == pytest.approx(expected, rel=1e-4)
+    before = torch.get_rng_state()
+    many = metrics.kernel_distance(a, torch.cat([b, a]), random_features(), subset=6)
+    assert metrics.kernel_distance(a, torch.cat([b, a]), random_features(), subset=6) == many
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_inception_score_is_its_formula_and_knows_digits():
+    digits = data.load("digits", 16, split="test")
+    shuffled = digits[torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))][:357]
+    found = metrics.inception_score(shuffled, splits=3)
+    logits = digit_features().logits(metrics.quantise(shuffled).float() / 127.5 - 1).double().numpy()
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    parts = [np.exp((q * np.log(q / q.mean(0))).sum(1).mean()) for q in np.split(p, 3)]
+    assert found == pytest.approx(np.mean(parts), rel=1e-5)
+    assert found > 7, "ten classes, most of them named surely"
+    assert metrics.inception_score(digits[:1].repeat(8, 1, 1, 1)) == pytest.approx(1)
+
+
+def test_too_few_images_are_refused():
+    one = torch.zeros(1, 1, 16, 16)
+    for measure in (metrics.kernel_distance, metrics.frechet):
+        with pytest.raises(ValueError, match=r"images had shape \(1, 1, 16, 16\); expected .* with N of 2 or more"):
+            measure(one, one)
+    with pytest.raises(ValueError, match="N of 2 or more"):
+        metrics.inception_score(one)

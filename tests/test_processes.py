@@ -171,6 +171,22 @@ def test_blur_diffusion_is_the_product_of_dense_steps(boundary, f_type):
         np.testing.assert_allclose(ours, cov, rtol=0, atol=1e-10)
 
 
+def test_fine_to_coarse_has_i_minus_d_for_d():
+    """Lee app. B, step by step with dense matrices."""
+    size, steps = (5, 4), 6
+    process = blur_diffusion(size, f_max=0.3, f_type="linear", steps=steps, order="fine_to_coarse")
+    kept = 1 - process.basis.eigenvalues[0, 0].numpy()
+    a = np.ones(size)
+    for i in range(1, steps + 1):
+        a = a * kept ** (0.3 * i / steps)
+    noise = ddpm(steps).alpha(1.0).item()
+    np.testing.assert_allclose(process.alpha(1.0)[0, 0].numpy(), noise * a, rtol=1e-10)
+    alpha = process.alpha(1.0)[0, 0]
+    assert alpha[0, 0] < alpha[-1, -1], "the coarsest goes first"
+    with pytest.raises(ValueError, match="unknown order 'fine'"):
+        blur_diffusion(size, order="fine")
+
+
 def test_blur_diffusion_with_f_1_is_one_scipy_filter():
     x = image((7, 6))
     process = blur_diffusion((7, 6), f_max=1.0, f_type="linear", steps=1, boundary="symmetric")

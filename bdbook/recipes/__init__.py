@@ -3,19 +3,21 @@
 recipe.py     what a recipe is
 book.py       the systems at book scale, minutes on two cores
 ablations.py  one thing changed at a time
+papers.py     the papers' systems at their own size, days on a GPU
 """
 
 from bdbook.errors import unknown
 from bdbook.recipes.ablations import ABLATIONS
 from bdbook.recipes.book import BOOK
+from bdbook.recipes.papers import PAPERS
 from bdbook.recipes.recipe import STEPS, Recipe
 
 # Enough for a sampler to run through every line, with a network that has learnt nothing.
 SMOKE_SAMPLE_STEPS = 5
 
-RECIPES = BOOK | ABLATIONS
+RECIPES = BOOK | ABLATIONS | PAPERS
 
-__all__ = ["ABLATIONS", "BOOK", "RECIPES", "SMOKE_SAMPLE_STEPS", "STEPS", "Recipe", "get"]
+__all__ = ["ABLATIONS", "BOOK", "PAPERS", "RECIPES", "SMOKE_SAMPLE_STEPS", "STEPS", "Recipe", "get"]
 
 
 def get(name: str) -> Recipe:

@@ -114,10 +114,12 @@ class Recipe:
         return priors.normal((self.channels, height, width))
 
     def check_images(self, images: Tensor) -> None:
-        """Raise unless images are finite and (N, C, H, W) of this recipe's channels and size."""
+        """Raise unless images are (N, C, H, W) of this recipe's channels and size, and finite."""
         expected = (self.channels, *pair(self.size))
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(f"recipe {self.name} expects images (N, {expected}), but got {tuple(images.shape)}")
+        if not images.is_floating_point():
+            return
         bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten()
         if len(bad):
             raise ValueError(f"image {bad[0].item()} has NaN or infinite pixels ({len(bad)} such images); remove them")
