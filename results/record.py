@@ -1,21 +1,22 @@
 """Record the book's runs: train each recipe through the command line, measure it, keep what the chapters show.
 
-    python results/record.py --profile cpu --only photos-blurring digits-deblur@1
+    python results/record.py --profile cpu --only photos-blurring digits-deblur@1 --minutes 10
 
 A name may end in @seed. A run that is already in results/ is left alone; one that was interrupted goes on from its
-last checkpoint.
+last checkpoint. With --minutes it stops at a checkpoint after so long; the same command goes on.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
-from bdbook import data, evaluate, metrics, plots, profiles, runs
+from bdbook import data, evaluate, metrics, plots, profiles, quality, recipes, runs
 from bdbook.__main__ import main as bdbook
 
 HERE = Path(__file__).parent
@@ -37,9 +38,35 @@ CHAPTERS_8_TO_10 = (
     "digits-from-leaves",
     "photos-sharpen",
 )
+SYSTEMS = ("ddpm", "heat", "blurring", "blur", "soft", "from-mean")
+CHAPTER_14 = tuple(f"digits-{name}{end}{seed}" for seed in SEEDS for name in SYSTEMS for end in ("", "-plain"))
+CHAPTER_15 = tuple(
+    f"digits-{name}"
+    for name in (
+        *("cosine", "cosine-plain", "blurring-10px", "blurring-10px-plain", "blurring-0.5px", "blurring-0.5px-plain"),
+        *("blurring-sin-5px", "blurring-sin-10px"),
+        *("cosine-x0", "cosine-step-mean", "cosine-bound", "cosine-frequencies"),
+        *("blurring-x0", "blurring-step-mean", "blurring-bound", "blurring-frequencies"),
+        *("blurring-dmin-0.1", "blurring-dmin-0.01"),
+        *("blur-log-plain", "blur-fine-plain"),
+    )
+)
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
-KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen")
-WALKS = (("ancestral", 250), ("ancestral", 20), ("ddim", 20))
+KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *(f"digits-{name}" for name in SYSTEMS))
+# Runs whose quality is measured on the way as well: does more blur converge later?
+MILESTONES = {
+    f"digits-{name}{end}": (250, 500, 1000)
+    for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px")
+    for end in ("", "-plain")
+}
+# Runs whose quality is measured against the number of steps.
+WALKED = ("digits-blurring", "photos-blurring")
+WALKS = (("ancestral", 1), ("ddim", 1), ("ddim", 2))
+WALK_STEPS = (5, 10, 15, 20, 30, 50, 100)
+PAPERS_STEPS = 1000
+# Evaluations of the network for a sample: as many for every system that lets one choose.
+STEPS = 100
+BAND_WALKS = (("ancestral", 250), ("ancestral", 20), ("ddim", 20))
 COUNT = 512
 SHOWN = 10
 
@@ -49,62 +76,131 @@ class Record:
     """What to record."""
 
     profile: str | None = None
-    only: tuple[str, ...] = field(default=CHAPTER_13 + CHAPTERS_8_TO_10)
+    only: tuple[str, ...] = field(default=tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15)))
+    minutes: float | None = None
+    """Stop after about so long; the same command goes on."""
 
     def run(self) -> None:
-        profile = profiles.resolve(self.profile)
-        for asked in self.only:
+        profile, began = profiles.resolve(self.profile), time.monotonic()
+        for number, asked in enumerate(self.only):
             name, _, seed = asked.partition("@")
             target = HERE / f"{name}-{profile}{f'-seed{seed}' if seed else ''}"
             if (target / "metrics.json").exists():
                 print(f"{target.name}: recorded already")
                 continue
+            left = None if self.minutes is None else self.minutes - (time.monotonic() - began) / 60
+            if left is not None and left <= 0:
+                print(f"time is up; {len(self.only) - number} of {len(self.only)} left to look at: run it again")
+                return
             work = HERE.parent / "runs" / target.name
-            train = ["train", "--recipe", name, "--profile", profile, "--out", str(work), "--seed", seed or "0"]
-            if bdbook([*train, "--resume"]):
+            if trained(name, seed or "0", profile, work, left):
+                keep(work, target, profiles.device(profile), name)
+
+
+def trained(name: str, seed: str, profile: str, work: Path, minutes: float | None) -> bool:
+    """Train as far as time allows; whether it came to the end."""
+    train = ["train", "--recipe", name, "--profile", profile, "--out", str(work), "--seed", seed, "--resume"]
+    train += [] if minutes is None else ["--minutes", str(minutes)]
+    for step in MILESTONES.get(name, ()):
+        kept = milestone(work, step)
+        if not kept.exists():
+            if bdbook([*train, "--steps", str(step)]):
                 raise SystemExit(f"{name} failed; what it reached is in {work}")
-            keep(work, target, profiles.device(profile), name in KEEP_WEIGHTS)
+            if runs.load(work).record["step"] < step:
+                return False
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(work / "weights.safetensors", kept)
+    if bdbook(train):
+        raise SystemExit(f"{name} failed; what it reached is in {work}")
+    found = work / "weights.safetensors"
+    return found.exists() and runs.load(found).record["step"] == recipes.get(name).steps[profile]
 
 
-def keep(work: Path, target: Path, device, weights: bool) -> None:
+def milestone(work: Path, step: int) -> Path:
+    """Where the weights of a step are kept."""
+    return work / "milestones" / f"step-{step:08d}.safetensors"
+
+
+def keep(work: Path, target: Path, device: torch.device, name: str) -> None:
     """Measure a finished run and copy what is shown."""
-    run = runs.load(work, device)
-    measured = restored(run, target) if run.recipe.is_cold else sampled(run, target)
-    for name in ("record.json", "log.jsonl", *(["weights.safetensors"] if weights else [])):
-        shutil.copyfile(work / name, target / name)
+    run = runs.load(work / "weights.safetensors", device)
+    generates = not run.recipe.is_cold or name.startswith("digits-from-mean")
+    measured = restored(run, target) if run.recipe.is_cold else {}
+    if generates:
+        measured |= sampled(run, target)
+    if name in CHAPTER_13:
+        measured |= bands(run)
+    if name in MILESTONES:
+        stages = [(step, runs.load(milestone(work, step), device)) for step in MILESTONES[name]]
+        measured["on_the_way"] = {
+            str(step): quality.compare(stage, protocol(stage))["samples"] for step, stage in stages
+        }
+    if name in WALKED and "seed" not in target.name:
+        measured["walks"] = walks(run)
+    kept = ["weights.safetensors"] if name in KEEP_WEIGHTS and "seed" not in target.name else []
+    for file in ("record.json", "log.jsonl", *kept):
+        shutil.copyfile(work / file, target / file)
     # Last: its presence says that the record is whole.
     runs.write_atomically(target / "metrics.json", json.dumps({"step": run.record["step"], **measured}, indent=1))
-    print(target.name, json.dumps(measured))
+    print(target.name, json.dumps(measured)[:200])
+
+
+def protocol(run: runs.Run, **changes) -> quality.Protocol:
+    """Test images as many as there are up to 512, and 100 steps where a system lets one choose."""
+    steps = None if run.recipe.sample_steps is None else STEPS
+    return quality.Protocol(**{"count": COUNT, "steps": steps, "seed": run.record["identity"]["seed"], **changes})
 
 
 def sampled(run: runs.Run, target: Path) -> dict:
-    """Variance of samples over that of data, by band, for each walk; the first walk's pictures."""
+    """Samples against test images, bits per dimension where there is a bound, pictures."""
+    asked = protocol(run)
+    truth = evaluate.held_out(run, evaluate.Protocol(COUNT))
+    runs.write_atomically(target / "samples.png", plots.png(quality.samples(run, 64, asked)[:32], columns=8))
+    measured = {"sample_protocol": asked.words(run), "count": len(truth), "quality": quality.compare(run, asked)}
+    try:
+        bound = quality.bits(run, truth)
+    except ValueError as error:
+        return measured | {"bits": None, "no bits": str(error)}
+    return measured | {"bits": {"mean": bound.mean, "standard_error": bound.standard_error}}
+
+
+def walks(run: runs.Run) -> dict:
+    """Quality against steps, for the paper's sampler and this book's second order."""
+    found = {}
+    for rule, order in WALKS:
+        for steps in WALK_STEPS:
+            asked = protocol(run, rule=rule, order=order, steps=steps)
+            found[f"{rule}, order {order}, {steps} steps"] = quality.compare(run, asked)["samples"]
+    asked = protocol(run, rule="ancestral", steps=PAPERS_STEPS)
+    return found | {f"ancestral, order 1, {PAPERS_STEPS} steps": quality.compare(run, asked)["samples"]}
+
+
+def bands(run: runs.Run) -> dict:
+    """Variance of samples over that of training data, by band, for each walk."""
     seed = run.record["identity"]["seed"]
-    images = run.images().to(run.device)
-    held_out = data.load(run.record["data"], run.recipe.size, run.recipe.channels, 4096, "test", seed).to(run.device)
+    images = run.images()
+    held_out = data.load(run.record["data"], run.recipe.size, run.recipe.channels, 4096, "test", seed)
     ratios = {"held-out data": metrics.band_ratio(held_out, images).tolist()}
-    for rule, steps in WALKS:
+    for rule, steps in BAND_WALKS:
         samples = run.draw(COUNT, seed, rule, steps)
         ratios[f"{rule}, {steps} steps"] = metrics.band_ratio(samples, images).tolist()
-        if (rule, steps) == WALKS[0]:
-            runs.write_atomically(target / "samples.png", plots.png(samples[:32], columns=8))
-    return {"count": COUNT, "band_ratio": ratios}
+    return {"band_ratio": ratios}
 
 
 def restored(run: runs.Run, target: Path) -> dict:
     """The tables of cold diffusion, and pictures: a row a way, a column an image."""
-    protocol = evaluate.Protocol()
-    truth = evaluate.held_out(run, protocol)
-    ways = evaluate.restored_images(run, truth, protocol)
+    asked = evaluate.Protocol()
+    truth = evaluate.held_out(run, asked)
+    ways = evaluate.restored_images(run, truth, asked)
     rows = {"truth": truth, **ways}
     pictures = torch.cat([images[:SHOWN].cpu() for images in rows.values()])
     runs.write_atomically(target / "restored.png", plots.png(pictures, columns=SHOWN))
     measured = {
-        "protocol": {**asdict(protocol), "count": len(truth), "in words": str(protocol)},
+        "protocol": {**asdict(asked), "count": len(truth), "in words": str(asked)},
         "restoration": {name: evaluate.measures(images, truth) for name, images in ways.items()},
         "rows": list(rows),
     }
-    if any(run.recipe.name.endswith(name) for name in GENERATE):
+    if any(run.recipe.name.removesuffix("-plain").endswith(name) for name in GENERATE):
         made = evaluate.generations(run, len(truth))
         measured["generation"] = {name: evaluate.novelty(images, truth) for name, images in made.items()}
         measured["generation_rows"] = list(made)
