@@ -29,9 +29,9 @@ CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.ipynb))))
 EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
 LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
 PAGES := _config.yml _toc.yml $(shell find book -type f -not -path '*/__pycache__/*')
-# Chapters 8 to 10, and 13 and later, show the recorded runs.
+# Chapters 8 to 10, and 13 to 15, show the recorded runs.
 RESULTS := $(sort $(shell find results -type f))
-SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
+SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_%,$(CHAPTERS))
 
 .PHONY: help book results serve test lint unit notebooks tested-chapters browser clean FORCE
 
@@ -40,7 +40,8 @@ help:
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
 	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
-	@echo "make results  record the runs that the chapters show, where they are missing (two hours on a CPU)"
+	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
+	@echo "              MINUTES=10 stops after so long, and the same command goes on"
 	@echo "make clean    remove $(BUILD) (the virtual environment stays in $(VENV))"
 	@echo
 	@echo "PROFILE=smoke|cpu|gpu  how much a chapter computes; unset: gpu where CUDA is, else cpu"
@@ -100,9 +101,10 @@ book: $(HTML)/.built
 	@echo "The book: file://$(abspath $(HTML))/index.html"
 	@echo "Or, with search: make serve$(if $(filter-out _build,$(BUILD)), BUILD=$(BUILD)) (http://127.0.0.1:$(PORT)/)"
 
-# Runs that are missing are trained, interrupted ones go on; on a GPU: make results PROFILE=gpu
+# Runs that are missing are trained, interrupted ones go on; on a GPU: make results PROFILE=gpu MINUTES=10
+MINUTES ?=
 results: | $(INSTALLED)
-	$(BIN)/python results/record.py
+	$(BIN)/python results/record.py $(if $(MINUTES),--minutes $(MINUTES))
 
 serve: | $(INSTALLED)
 	@test -f $(HTML)/index.html || { echo "There is no book in $(HTML) yet: make book"; exit 1; }

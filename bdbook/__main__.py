@@ -310,7 +310,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m bdbook", args=arguments)
     try:
         command.run()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         print(f"bdbook: {error}", file=sys.stderr)
         return 2
     return 0

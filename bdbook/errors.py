@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# More names than this are not all listed.
+MOST = 40
+
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> ValueError:
     """An error to raise when `given` is not one of the `known` names of a `kind` of thing.
@@ -16,4 +19,9 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> ValueError:
     spelling = {name.casefold(): name for name in names}  # "DDPM" is as near to "ddpm" as can be
     nearest = difflib.get_close_matches(str(given).casefold(), spelling, n=1)
     hint = f": did you mean {spelling[nearest[0]]!r}?" if nearest else "."
-    return ValueError(f"unknown {kind} {given!r}{hint} Known: {', '.join(names)}.")
+    if len(names) > MOST:
+        likely = difflib.get_close_matches(str(given).casefold(), spelling, n=8, cutoff=0.0)
+        listed = f"{', '.join(sorted(spelling[name] for name in likely))}, and {len(names) - len(likely)} more"
+    else:
+        listed = ", ".join(names)
+    return ValueError(f"unknown {kind} {given!r}{hint} Known: {listed}.")

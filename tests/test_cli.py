@@ -1,5 +1,6 @@
 """The command line as a user meets it, in processes of its own."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -82,7 +84,12 @@ def test_doctor_names_versions_and_the_device(capsys):
         (["train", "--recipe", "photo-ddpm", "--out", "x"], "did you mean 'photos-ddpm'"),
         (["train", "--data", "fotos", "--out", "x"], "did you mean 'photos'"),
         (["train", "--profile", "cup", "--out", "x"], "did you mean 'cpu'"),
+        (["train", "--recipe", "photo-ddpm", "--out", "x"], "photos-ddpm-plain"),
         (["train", "--steps", "0", "--out", "x"], "steps was 0"),
+        (["train", "--log-every", "0", "--out", "x"], "log-every 0"),
+        (["train", "--batch", "0", "--out", "x"], "batch was 0"),
+        (["train", "--batch", "6", "--accumulate", "4", "--out", "x"], "batch was 6, in 4 parts"),
+        (["train", "--precision", "half", "--out", "x"], "unknown precision 'half'"),
         (["trian"], "unknown command 'trian': did you mean 'train'"),
         (["sample", "--run", "nowhere"], "nowhere does not exist"),
     ],
@@ -109,3 +116,57 @@ def test_finishing_a_finished_run_changes_nothing(trained, capsys):
     assert main(again) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert (trained / "weights.safetensors").read_bytes() == before
+
+
+def test_a_run_stops_when_its_time_is_up_and_goes_on(tmp_path, capsys):
+    out = ("--out", str(tmp_path / "run"))
+    assert main(["train", *out, *TRAIN, "--minutes", "0"]) == 0
+    told = capsys.readouterr().out
+    assert "stopped at step 3 of 15; add --resume" in told
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+    assert main(["train", *out, *TRAIN, "--resume"]) == 0
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_the_log_has_a_line_every_so_often(tmp_path):
+    assert main(["train", "--out", str(tmp_path), *TRAIN, "--log-every", "2"]) == 0
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [2, 3, 4, 6, 8, 9, 10, 12, 14, 15]
+
+
+def test_a_dry_run_trains_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = ("--recipe", "digits-blurring", "--profile", "smoke", "--steps", "1000", "--batch", "8")
+    assert main(["train", *recipe, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    for words in ("digits-blurring on the CPU", "1,000 steps of 8 images", "716,929", "time in all"):
+        assert words in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_has_a_folder_of_its_own_by_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--recipe", "digits-ddpm", *TRAIN[:4], "--steps", "2"]) == 0
+    assert (tmp_path / "runs" / "digits-ddpm-smoke" / "weights.safetensors").is_file()
+
+
+def test_a_loss_that_is_not_finite_names_the_last_checkpoint(tmp_path, monkeypatch, capsys):
+    from bdbook import train
+
+    assert main(["train", "--out", str(tmp_path), *TRAIN[:4], "--steps", "3", "--checkpoint-every", "3"]) == 0
+    monkeypatch.setitem(train.LOSSES, "plain", lambda *a: torch.full((4,), float("nan"), requires_grad=True))
+    capsys.readouterr()
+    assert main(["train", "--out", str(tmp_path), *TRAIN, "--resume"]) == 2
+    told = capsys.readouterr().err
+    assert "not finite at step 3 (seed 0, its batch's" in told
+    assert "the last checkpoint is" in told
+    assert "step-00000003.safetensors" in told
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["step"] == 3
+
+
+def test_bits_are_evaluated_where_there_is_a_bound(trained, capsys):
+    few = ("--run", str(trained), "--count", "8", "--steps", "2")
+    assert main(["evaluate", *few, "--bits"]) == 0
+    told = capsys.readouterr().out
+    assert "bits per dimension, at most:" in told
+    assert "2 steps; averaged weights of step 2" in told
