@@ -175,14 +175,16 @@ class Sample:
     """cpu or gpu: where to run."""
     precision: str | None = None
     """fp32 or bf16, of the network alone; default: bf16 on a GPU that has it, else fp32."""
+    compile: bool = False
+    """Run the network through torch.compile, on a GPU as CUDA graphs."""
     out: Path | None = None
     """PNG to write; default: samples.png beside the weights."""
 
     def run(self) -> None:
         if self.count < 1:
             raise ValueError(f"count was {self.count}; expected at least 1 image")
-        here = engine.here(profiles.resolve(self.profile), self.precision)
-        run = runs.load(self.run_folder, here.device, here.autocast)
+        here = engine.here(profiles.resolve(self.profile), self.precision, self.compile)
+        run = runs.load(self.run_folder, here)
         pictures = run.draw(self.count, self.seed, self.rule, self.steps, True, self.order, self.clip, here)
         if not here.is_main:
             return
@@ -217,10 +219,12 @@ class Evaluate:
     """Of a generating run: bits per dimension too, a bound."""
     precision: str | None = None
     """fp32 or bf16, of the network alone; default: bf16 on a GPU that has it, else fp32."""
+    compile: bool = False
+    """Run the network through torch.compile, on a GPU as CUDA graphs."""
 
     def run(self) -> None:
-        here = engine.here(profiles.resolve(self.profile), self.precision)
-        run = runs.load(self.run_folder, here.device, here.autocast)
+        here = engine.here(profiles.resolve(self.profile), self.precision, self.compile)
+        run = runs.load(self.run_folder, here)
         told = self._restorer(run, here) if run.recipe.is_cold else self._generator(run, here)
         if here.is_main:
             print(told)
@@ -267,7 +271,7 @@ class Restore:
             raise ValueError(f"steps was {self.steps}; expected at least 1")
         if not self.image.exists():
             raise ValueError(f"{self.image} does not exist; expected a picture or a folder of pictures")
-        run = runs.load(self.run_folder, profiles.device(profiles.resolve(self.profile)))
+        run = runs.load(self.run_folder, engine.here(profiles.resolve(self.profile)))
         restore.require_degradation(run, self.degradation)
         files = data.image_files(self.image) if self.image.is_dir() else [self.image]
         folder = self.out or (self.image if self.image.is_dir() else self.image.parent) / "restored"

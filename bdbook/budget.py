@@ -157,6 +157,13 @@ def report(found: Budget) -> str:
     return "\n".join([head, *lines, *([foot] if found.probe < found.batch else [])])
 
 
+def flops_of_step(recipe: Recipe, images: Tensor, state: State, engine: Engine) -> int:
+    """Floating-point operations of one optimisation step, which is made; a multiply-add is two."""
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+        next(train(recipe, images, state, engine=engine))
+    return counter.get_total_flops()
+
+
 @contextmanager
 def saved_for_backward(net: nn.Module) -> Iterator[dict[int, int]]:
     """Bytes of each storage that is saved for the backward pass inside the context, by address, but for net's own."""

@@ -230,11 +230,8 @@ def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, engine: Engi
     return state, header["record"], [line for line in log if line["step"] <= state.step]
 
 
-def load(path: Path | str, device: torch.device | str = "cpu", autocast: torch.dtype | None = None) -> Run:
-    """A trained model from a run folder (its weights, else its last checkpoint) or from one safetensors file.
-
-    autocast: the network's arithmetic, as in `Denoiser`.
-    """
+def load(path: Path | str, engine: Engine = ALONE) -> Run:
+    """A trained model from a run folder (its weights, else its last checkpoint) or from one safetensors file."""
     path = Path(path)
     found = [path]
     if path.is_dir():
@@ -243,12 +240,12 @@ def load(path: Path | str, device: torch.device | str = "cpu", autocast: torch.d
             raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
     _, tensors, header = _newest_whole(found)
     recipe = Recipe.from_dict(header["record"]["recipe"])
-    net = recipe.build_net().to(device).eval().requires_grad_(False)
+    net = recipe.build_net().to(engine.device).eval().requires_grad_(False)
     net.load_state_dict(_part(tensors, "ema."))
     process = recipe.build_process()
     spectrum = Gaussian(process.basis, tensors["spectrum.variance"], tensors["spectrum.mean"])
-    denoiser = Denoiser(net, process, recipe.build_prediction(spectrum), autocast)
-    return Run(recipe, {**header["record"], "step": header["step"]}, denoiser, spectrum, device)
+    denoiser = Denoiser(engine.quick(net), process, recipe.build_prediction(spectrum), engine.autocast)
+    return Run(recipe, {**header["record"], "step": header["step"]}, denoiser, spectrum, engine.device)
 
 
 class Clock:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from bdbook import data, evaluate, metrics, plots, profiles, quality, recipes, runs
+from bdbook import data, engine, evaluate, metrics, plots, profiles, quality, recipes, runs
 from bdbook.__main__ import main as bdbook
 
 HERE = Path(__file__).parent
@@ -94,7 +94,7 @@ class Record:
                 return
             work = HERE.parent / "runs" / target.name
             if trained(name, seed or "0", profile, work, left):
-                keep(work, target, profiles.device(profile), name)
+                keep(work, target, engine.here(profile), name)
 
 
 def trained(name: str, seed: str, profile: str, work: Path, minutes: float | None) -> bool:
@@ -121,9 +121,9 @@ def milestone(work: Path, step: int) -> Path:
     return work / "milestones" / f"step-{step:08d}.safetensors"
 
 
-def keep(work: Path, target: Path, device: torch.device, name: str) -> None:
+def keep(work: Path, target: Path, here: engine.Engine, name: str) -> None:
     """Measure a finished run and copy what is shown."""
-    run = runs.load(work / "weights.safetensors", device)
+    run = runs.load(work / "weights.safetensors", here)
     generates = not run.recipe.is_cold or name.startswith("digits-from-mean")
     measured = restored(run, target) if run.recipe.is_cold else {}
     if generates:
@@ -131,7 +131,7 @@ def keep(work: Path, target: Path, device: torch.device, name: str) -> None:
     if name in CHAPTER_13:
         measured |= bands(run)
     if name in MILESTONES:
-        stages = [(step, runs.load(milestone(work, step), device)) for step in MILESTONES[name]]
+        stages = [(step, runs.load(milestone(work, step), here)) for step in MILESTONES[name]]
         measured["on_the_way"] = {
             str(step): quality.compare(stage, protocol(stage))["samples"] for step, stage in stages
         }

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bdbook import cold, degradations, engine, recipes, runs, train
+from bdbook import cold, degradations, engine, processes, recipes, runs, samplers, train
 from bdbook.__main__ import main
+from bdbook.denoiser import Denoiser
 from bdbook.unet import UNetConfig
 
 TINY = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
@@ -84,6 +85,38 @@ def test_compiled_networks_keep_their_names(tmp_path):
     assert resumed.net.state_dict().keys() == train.start(recipe, images).net.state_dict().keys()
     for name, value in resumed.net.state_dict().items():
         assert torch.equal(value, state.net.state_dict()[name])
+
+
+def test_compiled_sampling_draws_the_same(tmp_path):
+    """Answers of a network that is run as a graph are overwritten by the next: the second order keeps two of them."""
+    recipe, images = tiny(), some_images()
+    state = train.start(recipe, images)
+    next(train.train(recipe, images, state))
+    runs.save_weights(tmp_path / "w.safetensors", state, runs.new_record(recipe, 0, images, "photos", "smoke"))
+    plain = runs.load(tmp_path / "w.safetensors")
+    compiled = runs.load(tmp_path / "w.safetensors", engine.Engine(compiler="eager"))
+    drawn = [run.draw(5, 0, "ddim", 4, order=2) for run in (plain, compiled)]
+    torch.testing.assert_close(*drawn)
+
+
+def test_answers_of_a_graph_last():
+    """A CUDA graph writes each answer over the one before, of which the second order has need in the pixel basis."""
+
+    class Overwrites(torch.nn.Module):
+        buffer = torch.zeros(5, 1, 8, 8)
+
+        def forward(self, x, t):
+            return self.buffer.copy_(x.tanh() * t.view(-1, 1, 1, 1))
+
+    process = processes.cosine_diffusion()
+    x = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def walk(net):
+        return samplers.last(samplers.sample(Denoiser(net, process), x, process.times(5), samplers.ddim, order=2)).x
+
+    expected = walk(lambda x, t: x.tanh() * t.view(-1, 1, 1, 1))
+    torch.testing.assert_close(walk(engine.Graphed(Overwrites())), expected)
+    assert not torch.allclose(walk(Overwrites()), expected)
 
 
 DRAWN = {

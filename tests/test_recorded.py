@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bdbook import recorded as recorded_runs
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTES = {c["id"]: c["note"] for c in yaml.safe_load((ROOT / "book" / "claims.yml").read_text(encoding="utf-8"))}
 DEBLUR = [f"{source}-deblur-cpu{seed}" for source in ("digits", "photos") for seed in ("", "-seed1", "-seed2")]
@@ -139,3 +141,49 @@ def test_generation_comes_out_as_chapter_10_says():
     assert leaves["naive"] < leaves["tacos"] < leaves["direct"]
     assert colour["tacos"] < colour["naive"] < colour["direct"]
     assert 0.4 < recorded("digits-fixed-noise-cpu", "generation")["tacos"]["variance"] < 0.6, "half of the variance"
+
+
+# --- how chapters read them ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """Two seeds of one run."""
+    for seed, distance in ((0, 4.0), (2, 7.0)):
+        folder = tmp_path / f"a-cpu{'-seed2' if seed else ''}"
+        folder.mkdir()
+        record = {"identity": {"seed": seed}, "wall_s": 9.6, "device": "CPU, threads: 1", "date": "2026-01-01"}
+        (folder / "metrics.json").write_text(json.dumps({"step": 30, "distance": distance}))
+        (folder / "record.json").write_text(json.dumps(record | ({"commit": "abc"} if seed else {})))
+        (folder / "log.jsonl").write_text('{"step": 10, "loss": 0.5}\n{"step": 30, "loss": 0.25}\n')
+    return tmp_path
+
+
+def test_a_recorded_run_is_read_whole(shelf):
+    run = recorded_runs.read("a", seed=2, results=shelf)
+    assert run.metrics["distance"] == 7.0
+    assert run.losses() == ([10, 30], [0.5, 0.25])
+    assert str(run) == "a-cpu-seed2: seed 2, 30 steps in 10 s, CPU, threads: 1, 2026-01-01, commit abc"
+    assert str(recorded_runs.read("a", results=shelf)).endswith("commit unknown")
+
+
+def test_seeds_that_there_are(shelf):
+    found = recorded_runs.seeds("a", results=shelf)
+    assert [run.metrics["distance"] for run in found] == [4.0, 7.0]
+    mean, half, each = recorded_runs.over_seeds(found, lambda m: m["distance"])
+    assert (mean, half, each) == (5.5, 1.5, [4.0, 7.0])
+
+
+def test_a_run_that_is_not_recorded_says_how_to_record_it(shelf):
+    with pytest.raises(ValueError, match=r"recorded are a-cpu, a-cpu-seed2\. .*--profile gpu --only b@1"):
+        recorded_runs.read("b", "gpu", 1, shelf)
+    with pytest.raises(ValueError, match="is not recorded"):
+        recorded_runs.seeds("b", results=shelf)
+
+
+def test_every_run_that_the_chapters_name_is_recorded():
+    for chapter in ("13_training", "14_head_to_head", "15_ablations"):
+        cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+        source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        for name in re.findall(r'recorded\.(?:read|seeds)\("([\w.-]+)"\)', source):
+            assert recorded_runs.read(name).record["recipe"]["name"] == name
