@@ -53,22 +53,31 @@ CHAPTER_15 = tuple(
 )
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *(f"digits-{name}" for name in SYSTEMS))
-# Runs whose quality is measured on the way as well: does more blur converge later?
-MILESTONES = {
-    f"digits-{name}{end}": (250, 500, 1000)
+# Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
+WATCHED = tuple(
+    f"digits-{name}{end}"
     for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px")
     for end in ("", "-plain")
-}
+)
+MILESTONES = (1 / 6, 1 / 3, 2 / 3)
 # Runs whose quality is measured against the number of steps.
-WALKED = ("digits-blurring", "photos-blurring")
+WALKED = ("digits-blurring",)
 WALKS = (("ancestral", 1), ("ddim", 1), ("ddim", 2))
-WALK_STEPS = (5, 10, 15, 20, 30, 50, 100)
-PAPERS_STEPS = 1000
-# Evaluations of the network for a sample: as many for every system that lets one choose.
-STEPS = 100
 BAND_WALKS = (("ancestral", 250), ("ancestral", 20), ("ddim", 20))
-COUNT = 512
 SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured: samples, steps of each (where a system lets one choose), and steps of the walks."""
+
+    count: int = 512
+    steps: int = 100
+    walk_steps: tuple[int, ...] = (5, 10, 15, 20, 30, 50, 100)
+    papers_steps: int = 1000
+
+
+SCALES = {"smoke": Scale(40, 3, (2,), 4), "cpu": Scale(), "gpu": Scale()}
 
 
 @dataclass(frozen=True)
@@ -76,15 +85,20 @@ class Record:
     """What to record."""
 
     profile: str | None = None
+    """smoke, cpu or gpu; default: BDBOOK_PROFILE, else what the machine has."""
     only: tuple[str, ...] = field(default=tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15)))
     minutes: float | None = None
     """Stop after about so long; the same command goes on."""
+    results: Path = HERE
+    """Where to keep the records."""
+    runs: Path = HERE.parent / "runs"
+    """Where to train."""
 
     def run(self) -> None:
         profile, began = profiles.resolve(self.profile), time.monotonic()
         for number, asked in enumerate(self.only):
             name, _, seed = asked.partition("@")
-            target = HERE / f"{name}-{profile}{f'-seed{seed}' if seed else ''}"
+            target = self.results / f"{name}-{profile}{f'-seed{seed}' if seed else ''}"
             if (target / "metrics.json").exists():
                 print(f"{target.name}: recorded already")
                 continue
@@ -92,16 +106,16 @@ class Record:
             if left is not None and left <= 0:
                 print(f"time is up; {len(self.only) - number} of {len(self.only)} left to look at: run it again")
                 return
-            work = HERE.parent / "runs" / target.name
+            work = self.runs / target.name
             if trained(name, seed or "0", profile, work, left):
-                keep(work, target, engine.here(profile), name)
+                keep(work, target, engine.here(profile), name, SCALES[profile])
 
 
 def trained(name: str, seed: str, profile: str, work: Path, minutes: float | None) -> bool:
     """Train as far as time allows; whether it came to the end."""
     train = ["train", "--recipe", name, "--profile", profile, "--out", str(work), "--seed", seed, "--resume"]
     train += [] if minutes is None else ["--minutes", str(minutes)]
-    for step in MILESTONES.get(name, ()):
+    for step in milestones(name, profile):
         kept = milestone(work, step)
         if not kept.exists():
             if bdbook([*train, "--steps", str(step)]):
@@ -116,27 +130,33 @@ def trained(name: str, seed: str, profile: str, work: Path, minutes: float | Non
     return found.exists() and runs.load(found).record["step"] == recipes.get(name).steps[profile]
 
 
+def milestones(name: str, profile: str) -> list[int]:
+    """Steps of a watched training at which it is measured too."""
+    steps = recipes.get(name).steps[profile]
+    return [round(part * steps) for part in MILESTONES] if name in WATCHED else []
+
+
 def milestone(work: Path, step: int) -> Path:
     """Where the weights of a step are kept."""
     return work / "milestones" / f"step-{step:08d}.safetensors"
 
 
-def keep(work: Path, target: Path, here: engine.Engine, name: str) -> None:
+def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale) -> None:
     """Measure a finished run and copy what is shown."""
     run = runs.load(work / "weights.safetensors", here)
     generates = not run.recipe.is_cold or name.startswith("digits-from-mean")
     measured = restored(run, target) if run.recipe.is_cold else {}
     if generates:
-        measured |= sampled(run, target)
+        measured |= sampled(run, target, scale)
     if name in CHAPTER_13:
         measured |= bands(run)
-    if name in MILESTONES:
-        stages = [(step, runs.load(milestone(work, step), here)) for step in MILESTONES[name]]
+    stages = [runs.load(milestone(work, step), here) for step in milestones(name, run.record["profile"])]
+    if stages:
         measured["on_the_way"] = {
-            str(step): quality.compare(stage, protocol(stage))["samples"] for step, stage in stages
+            str(stage.record["step"]): quality.compare(stage, protocol(stage, scale))["samples"] for stage in stages
         }
     if name in WALKED and "seed" not in target.name:
-        measured["walks"] = walks(run)
+        measured["walks"] = walks(run, scale)
     kept = ["weights.safetensors"] if name in KEEP_WEIGHTS and "seed" not in target.name else []
     for file in ("record.json", "log.jsonl", *kept):
         shutil.copyfile(work / file, target / file)
@@ -145,16 +165,16 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str) -> None:
     print(target.name, json.dumps(measured)[:200])
 
 
-def protocol(run: runs.Run, **changes) -> quality.Protocol:
-    """Test images as many as there are up to 512, and 100 steps where a system lets one choose."""
-    steps = None if run.recipe.sample_steps is None else STEPS
-    return quality.Protocol(**{"count": COUNT, "steps": steps, "seed": run.record["identity"]["seed"], **changes})
+def protocol(run: runs.Run, scale: Scale, **changes) -> quality.Protocol:
+    """Test images as many as there are up to a count, and equal steps where a system lets one choose."""
+    steps = None if run.recipe.sample_steps is None else scale.steps
+    return quality.Protocol(**{"count": scale.count, "steps": steps, "seed": run.record["identity"]["seed"], **changes})
 
 
-def sampled(run: runs.Run, target: Path) -> dict:
+def sampled(run: runs.Run, target: Path, scale: Scale) -> dict:
     """Samples against test images, bits per dimension where there is a bound, pictures."""
-    asked = protocol(run)
-    truth = evaluate.held_out(run, evaluate.Protocol(COUNT))
+    asked = protocol(run, scale)
+    truth = evaluate.held_out(run, evaluate.Protocol(scale.count))
     runs.write_atomically(target / "samples.png", plots.png(quality.samples(run, 64, asked)[:32], columns=8))
     measured = {"sample_protocol": asked.words(run), "count": len(truth), "quality": quality.compare(run, asked)}
     try:
@@ -164,15 +184,14 @@ def sampled(run: runs.Run, target: Path) -> dict:
     return measured | {"bits": {"mean": bound.mean, "standard_error": bound.standard_error}}
 
 
-def walks(run: runs.Run) -> dict:
-    """Quality against steps, for the paper's sampler and this book's second order."""
+def walks(run: runs.Run, scale: Scale) -> dict:
+    """Quality against steps, for the paper's sampler and this book's second order; the last as the papers do."""
+    asked = [(rule, order, steps) for rule, order in WALKS for steps in scale.walk_steps]
     found = {}
-    for rule, order in WALKS:
-        for steps in WALK_STEPS:
-            asked = protocol(run, rule=rule, order=order, steps=steps)
-            found[f"{rule}, order {order}, {steps} steps"] = quality.compare(run, asked)["samples"]
-    asked = protocol(run, rule="ancestral", steps=PAPERS_STEPS)
-    return found | {f"ancestral, order 1, {PAPERS_STEPS} steps": quality.compare(run, asked)["samples"]}
+    for rule, order, steps in [*asked, ("ancestral", 1, scale.papers_steps)]:
+        walk = protocol(run, scale, rule=rule, order=order, steps=steps)
+        found[f"{rule}, order {order}, {steps} steps"] = quality.compare(run, walk)["samples"]
+    return found
 
 
 def bands(run: runs.Run) -> dict:
@@ -182,7 +201,7 @@ def bands(run: runs.Run) -> dict:
     held_out = data.load(run.record["data"], run.recipe.size, run.recipe.channels, 4096, "test", seed)
     ratios = {"held-out data": metrics.band_ratio(held_out, images).tolist()}
     for rule, steps in BAND_WALKS:
-        samples = run.draw(COUNT, seed, rule, steps)
+        samples = run.draw(512, seed, rule, steps)
         ratios[f"{rule}, {steps} steps"] = metrics.band_ratio(samples, images).tolist()
     return {"band_ratio": ratios}
 
