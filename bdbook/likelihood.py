@@ -19,6 +19,9 @@ from bdbook.metrics import quantise
 from bdbook.processes import Process
 from bdbook.times import Time
 
+# A signal-to-noise ratio that cannot matter to the bound.
+NOTHING = 1e-12
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -49,13 +52,13 @@ def bound(
     denoiser: Denoiser,
     images: Tensor,
     generator: torch.Generator,
-    steps: int = 1000,
+    steps: int | None = None,
     draws: int = 4,
     prior: tuple[Tensor, Tensor] | None = None,
 ) -> Bound:
     """An unbiased estimate of the bound of `ancestral` sampling in `steps` uniform steps.
 
-    images: (B, C, H, W) in [-1, 1], taken as 8-bit images. draws: steps drawn for each image, out of all. prior: mean
+    steps: None for all of a table, else 1000. images: (B, C, H, W) in [-1, 1], taken as 8-bit images. draws: steps drawn for each image, out of all. prior: mean
     and variance of u_1, as `oracle.Gaussian.marginal` gives them; None: standard normal. Raises for a degradation
     without noise, under which no image has a density.
     """
@@ -92,8 +95,8 @@ def _chances(process: Process, grid: Tensor, u: Tensor) -> Tensor:
     """
     variance = u.var(0, correction=0, keepdim=True).cpu().clamp_min((2 / 255) ** 2 / 12)  # that of rounding
     snr = process.snr(grid)
-    left = snr[1:] * variance / (snr[1:] * variance + 1)  # of eps, after a Wiener filter
-    terms = ((snr[:-1] / snr[1:] - 1) * left).flatten(1).sum(1)
+    # (SNR_s - SNR_t) times what a Wiener filter leaves of the variance.
+    terms = ((snr[:-1] - snr[1:]) * variance / (snr[1:] * variance + 1)).flatten(1).sum(1)
     # The network is no Wiener filter: nowhere less often than half as often as the average.
     return 0.5 * terms / terms.sum() + 0.5 / len(terms)
 
@@ -111,7 +114,14 @@ def _step(denoiser: Denoiser, x: Tensor, u: Tensor, t: Tensor, s: Tensor, genera
     answer = denoiser.estimate(process.sample(x, t, noise).float(), t)
     # alpha (u_x_hat - u_x) is well conditioned where u_x_hat is not.
     error = (answer.mean(t).double() - process.alpha(t).to(u) * u) / process.sigma(t).to(u)
-    gained = process.snr(s) / process.snr(t) - 1
+    after, before = process.snr(t), process.snr(s)
+    lost = after == 0  # strong blur: alpha_t^2 has underflowed
+    if (before[lost.expand_as(before)] > NOTHING).any():
+        raise ValueError(
+            f"{process.name} loses a frequency at once, from SNR {before[lost.expand_as(before)].max():.2g} to 0: "
+            "its bound needs smaller steps"
+        )
+    gained = torch.where(lost, 0.0, before / torch.where(lost, 1.0, after) - 1)
     return 0.5 * (gained.to(u) * error**2).flatten(1).sum(1)
 
 

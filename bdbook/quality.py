@@ -79,7 +79,7 @@ def compare(
     return {"samples": measures(drawn, truth, digits), "training": measures(training, truth, digits)}
 
 
-def bits(run: Run, images: Tensor, steps: int = 1000, seed: int = 0) -> Bound:
+def bits(run: Run, images: Tensor, steps: int | None = None, seed: int = 0) -> Bound:
     """The bound of a run on images (B, C, H, W), bits per dimension: `likelihood.bound`.
 
     Where a process does not end in white noise, what it starts from is the Gaussian that the data become.
@@ -88,7 +88,7 @@ def bits(run: Run, images: Tensor, steps: int = 1000, seed: int = 0) -> Bound:
     white = run.recipe.process not in ("heat_dissipation", "soft_diffusion")
     prior = None if white or not isinstance(process, Process) else run.spectrum.marginal(process, 1.0)
     random = generator_for(seed, "bits", device=run.device)
-    return likelihood.bound(run.denoiser, images.to(run.device), random, process.steps or steps, prior=prior)
+    return likelihood.bound(run.denoiser, images.to(run.device), random, steps, prior=prior)
 
 
 def table(rows: dict[str, dict]) -> str:

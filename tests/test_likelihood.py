@@ -130,6 +130,21 @@ def test_a_process_that_begins_without_noise_has_a_bound_too():
     assert found.mean > exact_bits(spectrum, x).mean().item()
 
 
+def test_blur_that_underflows_still_has_a_bound():
+    """Heat dissipation: alpha^2 is 0 in float64 for most frequencies at the end, and their steps carry nothing."""
+    process = processes.heat_dissipation(16, sigma_max=8.0, steps=100, noise=0.05)
+    assert (process.snr(1.0) == 0).any()
+    spectrum = oracle.Gaussian(process.basis, 0.02 / (0.2 + process.basis.freq2))
+    x = spectrum.sample(256, seeded(1)).float()
+    prior = spectrum.marginal(process, 1.0)
+    found = likelihood.bound(spectrum.denoiser(process), x, seeded(), draws=16, prior=prior)
+    gap = found.total_bits - exact_bits(spectrum, x)
+    assert 0 < gap.mean().item() < 0.5, "a hundred steps cost something"
+    sudden = processes.heat_dissipation(16, sigma_max=30.0, sigma_min=30.0, steps=1)
+    with pytest.raises(ValueError, match="loses a frequency at once"):
+        likelihood.bound(spectrum.denoiser(sudden), x, seeded(), draws=1)
+
+
 def test_what_has_no_bound_says_so():
     x = torch.zeros(2, 1, 8, 8)
     with pytest.raises(ValueError, match="bound is infinite"):
