@@ -103,9 +103,10 @@ def _chances(process: Process, grid: Tensor, u: Tensor) -> Tensor:
 
 def _spread(chances: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """count steps drawn with these chances, evenly spread over the images, which come in random order."""
-    places = (torch.arange(count) + torch.rand((), generator=generator, dtype=torch.float64)) / count
-    drawn = torch.searchsorted(chances.cumsum(0), places).clamp_max(len(chances) - 1)
-    return drawn[torch.randperm(count, generator=generator)]
+    device = generator.device
+    offset = torch.rand((), generator=generator, dtype=torch.float64, device=device).cpu()
+    drawn = torch.searchsorted(chances.cumsum(0), (torch.arange(count) + offset) / count).clamp_max(len(chances) - 1)
+    return drawn[torch.randperm(count, generator=generator, device=device).cpu()]
 
 
 def _step(denoiser: Denoiser, x: Tensor, u: Tensor, t: Tensor, s: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,7 +24,8 @@ SOURCES = {
 }
 # Signs beside the words, so that no colour is needed to tell them apart.
 VERDICTS = {"holds": "✓", "corrected": "≈", "refuted": "✗", "open": "…", "not testable here": "–"}
-STATUSES = {"done": "✓", "open": "…"}
+# scaled: a training of the papers, of which the book shows a smaller one.
+STATUSES = {"done": "✓", "scaled": "≈", "open": "…"}
 SLIPS = {"formula": "∑", "editorial": "¶"}
 POINTER = re.compile(r"(?P<name>(?P<number>\d\d)_\w+)(?:#(?P<fragment>[a-z0-9][\w-]*))?")
 TEST = re.compile(r"tests/[\w/]+\.py::test_\w+")
@@ -139,11 +140,12 @@ def _check_sense(file: str, label: str, entry: dict) -> None:
     waits = "waits_for" in entry
     if (entry.get("status") == "open" or entry.get("verdict") == "open") and not waits:
         _fail(file, label, "it is open; expected waits_for to say what it waits for")
-    if (entry.get("status") == "done" or entry.get("verdict", "open") != "open") and waits:
+    shown = entry.get("status") in ("done", "scaled")
+    if (shown or entry.get("verdict", "open") != "open") and waits:
         _fail(file, label, "it is not open, so it waits for nothing; expected no waits_for")
-    if entry.get("status") == "done" and not entry["chapter"]:
-        _fail(file, label, "it is done; expected at least one chapter")
-    if entry.get("status") == "done" and not entry["code"] and "check" not in entry:
+    if shown and not entry["chapter"]:
+        _fail(file, label, f"it is {entry['status']}; expected at least one chapter")
+    if shown and not entry["code"] and "check" not in entry:
         _fail(file, label, "it names no code; expected check to say why")
     if entry.get("verdict") in ("holds", "corrected", "refuted") and not entry["evidence"]:
         _fail(file, label, f"the verdict is {entry['verdict']}; expected evidence")
@@ -163,8 +165,8 @@ def _equations(ledgers: dict[str, list[dict]]) -> str:
     intro = (
         "Every numbered equation, algorithm, listing and table of the three sources, in this book's symbols "
         "([](notation.md)): where it is derived, which function of the library it is, and which test fails if that "
-        "function stops being it. *Done* means all of these exist; *open* names what it waits for. A misprint leads "
-        "to its [correction](errata.md)."
+        "function stops being it. *Done* means all of these exist; *scaled*, of a table of trainings, that the book shows the same "
+        "comparison at a smaller scale; *open* names what it waits for. A misprint leads to its [correction](errata.md)."
     )
     return _page("Equations", intro, entries, "status", STATUSES, _equation)
 

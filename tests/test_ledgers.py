@@ -230,6 +230,8 @@ FAULTS = {
     "open": ("equations", [EQUATION | {"status": "open"}], r"expected waits_for"),
     "not open": ("claims", [CLAIM | {"waits_for": "chapter 9"}], r"expected no waits_for"),
     "no chapter": ("equations", [EQUATION | {"chapter": []}], r"expected at least one chapter"),
+    "no chapter, scaled": ("equations", [EQUATION | {"status": "scaled", "chapter": []}], r"it is scaled; expected"),
+    "scaled but open": ("equations", [EQUATION | {"status": "scaled", "waits_for": "more"}], r"expected no waits_for"),
     "no code": ("equations", [EQUATION | {"code": []}], r"expected check to say why"),
     "no evidence": ("claims", [CLAIM | {"evidence": []}], r"the verdict is holds; expected evidence"),
     "nobody": ("errata", [ERRATUM | {"shown_by": []}], r"hs-slip: nobody shows it"),
