@@ -9,10 +9,21 @@ import shutil
 import torch
 
 NEEDED = {
-    "the library": ("torch", "numpy", "scipy", "matplotlib", "scikit-learn", "scikit-image", "safetensors", "tyro"),
+    "the library": (
+        "torch",
+        "numpy",
+        "scipy",
+        "matplotlib",
+        "scikit-learn",
+        "scikit-image",
+        "safetensors",
+        "tyro",
+        "torchmetrics",
+        "accelerate",
+    ),
     "live sliders": ("ipywidgets", "anywidget", "jupyterlab"),
     "building the book": ("jupyter-book", "papermill", "sphinx-proof", "sphinx-exercise", "sphinxcontrib-bibtex"),
-    "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright"),
+    "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright", "datasets"),
 }
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -231,13 +232,14 @@ def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, engine: Engi
 
 
 def load(path: Path | str, engine: Engine = ALONE) -> Run:
-    """A trained model from a run folder (its weights, else its last checkpoint) or from one safetensors file."""
+    """A trained model from a run folder, its weights or last checkpoint, whichever is newer, or from one such file."""
     path = Path(path)
     found = [path]
     if path.is_dir():
         found = [*checkpoints(path), *path.glob("weights.safetensors")]
         if not found:
             raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
+        found.sort(key=_step_of)  # a training that went on after its end has checkpoints newer than its weights
     _, tensors, header = _newest_whole(found)
     recipe = Recipe.from_dict(header["record"]["recipe"])
     net = recipe.build_net().to(engine.device).eval().requires_grad_(False)
@@ -309,6 +311,15 @@ def _decode(path: Path) -> tuple[dict[str, Tensor], dict]:
     if known is not None and known != _digest(tensors, header):
         raise ValueError(f"{path} is damaged: its checksum does not fit its contents")
     return tensors, header
+
+
+def _step_of(path: Path) -> float:
+    """The step of a file by its header; a file that has none comes last, for `_newest_whole` to warn about."""
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {})[FORMAT])["step"]
+    except (SafetensorError, KeyError, ValueError):
+        return math.inf
 
 
 def _require_same(path: Path, stored: dict, asked: dict) -> None:

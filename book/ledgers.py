@@ -165,8 +165,9 @@ def _equations(ledgers: dict[str, list[dict]]) -> str:
     intro = (
         "Every numbered equation, algorithm, listing and table of the three sources, in this book's symbols "
         "([](notation.md)): where it is derived, which function of the library it is, and which test fails if that "
-        "function stops being it. *Done* means all of these exist; *scaled*, of a table of trainings, that the book shows the same "
-        "comparison at a smaller scale; *open* names what it waits for. A misprint leads to its [correction](errata.md)."
+        "function stops being it. *Done* means all of these exist; *scaled*, of a table of trainings, that the book "
+        "shows the same comparison at a smaller scale; *open* names what it waits for. A misprint leads to its "
+        "[correction](errata.md)."
     )
     return _page("Equations", intro, entries, "status", STATUSES, _equation)
 

@@ -243,6 +243,22 @@ def test_a_saved_model_samples_like_the_one_in_memory(tmp_path):
     assert not torch.equal(runs.load(tmp_path).draw(4, seed=4, steps=5), memory)
 
 
+def test_the_newer_of_weights_and_checkpoints_is_loaded(tmp_path):
+    recipe, images = tiny(), some_images()
+    record = runs.new_record(recipe, 0, images, "photos", "smoke")
+    state = advance(recipe, images, train.start(recipe, images), 2)
+    runs.save_checkpoint(tmp_path, state, record, [])
+    runs.save_weights(tmp_path / "weights.safetensors", state, record)
+    assert runs.load(tmp_path).record["step"] == 2
+    runs.save_checkpoint(tmp_path, advance(recipe, images, state, 4), record, [])
+    assert runs.load(tmp_path).record["step"] == 4
+    runs.save_weights(tmp_path / "weights.safetensors", advance(recipe, images, state, 5), record)
+    assert runs.load(tmp_path).record["step"] == 5
+    (tmp_path / "weights.safetensors").write_bytes(b"torn")
+    with pytest.warns(UserWarning, match=r"weights\.safetensors is truncated.*Going back"):
+        assert runs.load(tmp_path).record["step"] == 4
+
+
 # Those of papers.py are too large to run: tests/test_papers.py.
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES.keys() - recipes.PAPERS.keys()))
 def test_every_recipe_can_be_built(name):
