@@ -91,7 +91,9 @@ class Train:
             print(budget.report(budget.budget(recipe, here.device, here.autocast, steps=steps)))
             return
         name = self.data or recipe.data
-        images = here.place(data.load_pixels(name, recipe.size, recipe.channels, seed=self.seed))
+        with here.main_first():
+            images = data.load_pixels(name, recipe.size, recipe.channels, seed=self.seed)
+        images = here.place(images)
         state, record, log = runs.resume(self.out, recipe, images, self.seed, here)
         if record is None:
             record = runs.new_record(recipe, self.seed, images, name, profile, here)

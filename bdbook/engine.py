@@ -9,8 +9,8 @@ the batches nor the images.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,12 @@ class Engine:
     def is_main(self) -> bool:
         """Whether this is the process that prints and writes."""
         return self.rank == 0
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """A context that the first process passes before the others: what it downloads, they find."""
+        with nullcontext() if self.accelerator is None else self.accelerator.main_process_first():
+            yield
 
     def wrap(self, net: nn.Module) -> nn.Module:
         """The network to train with: the same parameters, their gradients averaged over the processes."""

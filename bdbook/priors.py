@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bdbook.data import as_float
 from bdbook.degradations import Degradation
 from bdbook.oracle import Gaussian
 from bdbook.processes import Process
@@ -16,6 +17,8 @@ Prior = Callable[[int, torch.Generator], Tensor]
 
 # Numbers a mixture is fitted to at most: the images that are left must be simple.
 MOST_FITTED = 64
+# Of a larger set about so many pictures, evenly spread, are looked at.
+SOME = 20000
 
 
 def normal(shape: tuple[int, int, int], std: float = 1.0) -> Prior:
@@ -28,9 +31,9 @@ def normal(shape: tuple[int, int, int], std: float = 1.0) -> Prior:
 
 
 def blurred_data(process: Degradation, images: Tensor, delta: float, t: Time = 1.0) -> Prior:
-    """D(x, t) of images drawn from `images` (N, C, H, W) plus white noise delta. Source: Rissanen et al. 2022.
+    """D(x, t) of images drawn from `images`, plus white noise delta. Source: Rissanen et al. 2022.
 
-    Training images, blurred away: what remains of them at t = 1 is close to their mean grey.
+    images: training images, (N, C, H, W), uint8 or in [-1, 1]; at t = 1 little more than their mean grey remains.
     """
     pick = _picks(images)
 
@@ -51,7 +54,7 @@ def _picks(pictures: Tensor) -> Prior:
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(pictures), (count,), generator=generator, device=generator.device)
-        return pictures.to(generator.device)[chosen].float()
+        return as_float(pictures[chosen.to(pictures.device)].to(generator.device)).float()
 
     return draw
 
@@ -78,7 +81,8 @@ def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symm
 
     _require_images(pictures)
     basis = degradation.basis
-    u = basis.forward(degradation.mean(pictures.double(), 1.0)).cpu()
+    some = as_float(pictures[:: -(-len(pictures) // SOME)])
+    u = basis.forward(degradation.mean(some.double(), 1.0)).cpu()
     varies = u.var(0, correction=0) > 1e-9
     found = int(varies.sum())
     if not 1 <= found <= MOST_FITTED:

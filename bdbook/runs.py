@@ -57,9 +57,13 @@ class Run:
     device: torch.device | str = "cpu"
 
     def images(self) -> Tensor:
-        """The images it was trained on, loaded again."""
+        """The images it was trained on, loaded again, in [-1, 1]."""
+        return data.as_float(self.pixels())
+
+    def pixels(self) -> Tensor:
+        """The same as they are stored: sets that do not fit in memory are mapped from a file."""
         seed = self.record["identity"]["seed"]
-        return data.load(self.record["data"], self.recipe.size, self.recipe.channels, seed=seed)
+        return data.load_pixels(self.record["data"], self.recipe.size, self.recipe.channels, seed=seed)
 
     def draw(
         self,
@@ -81,7 +85,7 @@ class Run:
         chosen = samplers.rule(self.recipe.rule if rule is None else rule)
         chunks = -(-count // CHUNK)
         total = len(range(engine.rank, chunks, engine.processes)) * (len(times) - 1)
-        process, images = self.denoiser.process, cache(self.images)
+        process, images = self.denoiser.process, cache(self.pixels)
 
         @cache
         def prior() -> Prior:

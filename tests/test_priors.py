@@ -251,3 +251,17 @@ def test_fitted_says_what_cannot_be_fitted(degradation, pictures, components, me
 def test_images_need_images():
     with pytest.raises(ValueError, match=r"images had shape \(8, 8\); expected \(N, C, H, W\)"):
         priors.images(torch.zeros(8, 8))
+
+
+def test_stored_bytes_make_the_same_start_as_floats():
+    pixels = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    floats = pixels.float() / 127.5 - 1
+    process = blur(8, 12, std=2.0, boundary="symmetric", to_mean=True)
+    for prior in (
+        lambda x: priors.images(x),
+        lambda x: priors.blurred_data(process, x, 0.1),
+        lambda x: priors.fitted(process, x),
+    ):
+        a, b = (prior(x)(5, torch.Generator().manual_seed(1)) for x in (pixels, floats))
+        torch.testing.assert_close(a, b)
+        assert a.dtype == torch.float32
