@@ -115,7 +115,7 @@ def trained(name: str, seed: str, profile: str, work: Path, minutes: float | Non
     """Train as far as time allows; whether it came to the end."""
     train = ["train", "--recipe", name, "--profile", profile, "--out", str(work), "--seed", seed, "--resume"]
     train += [] if minutes is None else ["--minutes", str(minutes)]
-    for step in milestones(name, profile):
+    for step in milestones(name, seed, profile):
         kept = milestone(work, step)
         if not kept.exists():
             if bdbook([*train, "--steps", str(step)]):
@@ -130,10 +130,10 @@ def trained(name: str, seed: str, profile: str, work: Path, minutes: float | Non
     return found.exists() and runs.load(found).record["step"] == recipes.get(name).steps[profile]
 
 
-def milestones(name: str, profile: str) -> list[int]:
-    """Steps of a watched training at which it is measured too."""
+def milestones(name: str, seed: str, profile: str) -> list[int]:
+    """Steps of a watched training, of the first seed, at which it is measured too."""
     steps = recipes.get(name).steps[profile]
-    return [round(part * steps) for part in MILESTONES] if name in WATCHED else []
+    return [round(part * steps) for part in MILESTONES] if name in WATCHED and seed == "0" else []
 
 
 def milestone(work: Path, step: int) -> Path:
@@ -150,7 +150,8 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
         measured |= sampled(run, target, scale)
     if name in CHAPTER_13:
         measured |= bands(run)
-    stages = [runs.load(milestone(work, step), here) for step in milestones(name, run.record["profile"])]
+    seed, profile = str(run.record["identity"]["seed"]), run.record["profile"]
+    stages = [runs.load(milestone(work, step), here) for step in milestones(name, seed, profile)]
     if stages:
         measured["on_the_way"] = {
             str(stage.record["step"]): quality.compare(stage, protocol(stage, scale))["samples"] for stage in stages
