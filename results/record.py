@@ -48,7 +48,7 @@ CHAPTER_15 = tuple(
         *("cosine-x0", "cosine-step-mean", "cosine-bound", "cosine-frequencies"),
         *("blurring-x0", "blurring-step-mean", "blurring-bound", "blurring-frequencies"),
         *("blurring-dmin-0.1", "blurring-dmin-0.01"),
-        *("blur-log-plain", "blur-fine-plain"),
+        *("blur-log", "blur-fine"),
     )
 )
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
