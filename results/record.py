@@ -47,7 +47,7 @@ CHAPTER_15 = tuple(
         *("blurring-sin-5px", "blurring-sin-10px"),
         *("cosine-x0", "cosine-step-mean", "cosine-bound", "cosine-frequencies"),
         *("blurring-x0", "blurring-step-mean", "blurring-bound", "blurring-frequencies"),
-        *("blurring-dmin-0.1", "blurring-dmin-0.01"),
+        "blurring-dmin-0.1",
         *("blur-log", "blur-fine"),
     )
 )

@@ -187,3 +187,129 @@ def test_every_run_that_the_chapters_name_is_recorded():
         source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         for name in re.findall(r'recorded\.(?:read|seeds)\("([\w.-]+)"\)', source):
             assert recorded_runs.read(name).record["recipe"]["name"] == name
+
+
+# --- chapters 14 and 15 --------------------------------------------------------------------------------------
+
+
+def measured(name: str, what: str = "frechet") -> float:
+    """Of the samples of the first seed, digits."""
+    return recorded_runs.read(f"digits-{name}").metrics["quality"]["samples"][what]
+
+
+def bits(name: str) -> float:
+    return recorded_runs.read(f"digits-{name}").metrics["bits"]["mean"]
+
+
+SIX = ("ddpm", "heat", "blurring", "blur", "soft", "from-mean")
+
+
+def test_the_six_systems():
+    """The order of chapter 14, and the two sides of preconditioning."""
+    training = recorded_runs.read("digits-ddpm").metrics["quality"]["training"]["frechet"]
+    assert min(SIX, key=measured) == "blurring"
+    assert min(SIX, key=lambda name: measured(f"{name}-plain")) == "blurring"
+    assert f"{measured('blurring'):.1f}" == f"{measured('blurring-plain'):.1f}" == "13.7"
+    assert f"{training:.1f}" == "11.9"
+    for end in ("", "-plain"):
+        assert max(SIX, key=lambda name, end=end: measured(name + end)) == "from-mean"
+        assert measured(f"from-mean{end}") > 10 * measured(f"ddpm{end}")
+        for name in SIX[:-1]:
+            assert measured(name + end) < 3.1 * training
+    assert measured("heat") < 0.52 * measured("heat-plain")
+    assert 0.6 < measured("soft") / measured("soft-plain") < 0.7
+    for name in ("ddpm", "blurring", "blur"):
+        assert measured(name) > 0.85 * measured(f"{name}-plain")
+        assert bits(f"{name}-plain") < bits(name) - 0.2
+    assert bits("soft") < bits("soft-plain")
+    assert abs(bits("blurring-plain") - bits("cosine-plain")) < 0.05
+    assert abs(measured("blur") - measured("ddpm")) < 1
+    assert abs(measured("blur-plain") - measured("ddpm-plain")) < 1
+    for name in ("from-mean", "from-mean-plain", "heat-plain"):
+        assert recorded_runs.read(f"digits-{name}").metrics["bits"] is None
+
+
+def test_the_highest_band_shows_the_noise_that_is_left():
+    """As the squares of 0.0067, 0.01 and 0.02 of the processes, 0.025 of IHDM's sampler."""
+    top = {name: measured(name, "bands")[4] for name in ("blurring", "soft", "heat", "heat-plain")}
+    assert top["soft"] / top["blurring"] == pytest.approx((0.01 / 0.00672) ** 2, rel=0.2)
+    assert top["heat"] / top["blurring"] == pytest.approx((0.02 / 0.00672) ** 2, rel=0.2)
+    assert top["heat-plain"] / top["heat"] == pytest.approx((0.025 / 0.02) ** 2, rel=0.2)
+    assert measured("soft-plain", "bands")[4] > 1000
+
+
+def test_second_order_needs_few_steps():
+    walks = recorded_runs.read("digits-blurring").metrics["walks"]
+
+    def fewest(prefix: str, what: str) -> int:
+        limit = 1.05 * walks["ancestral, order 1, 1000 steps"][what]
+        found = {int(k.split(", ")[2].split()[0]): v[what] for k, v in walks.items() if k.startswith(prefix)}
+        return min(steps for steps, value in found.items() if value <= limit)
+
+    assert fewest("ddim, order 2", "frechet") == 5
+    assert fewest("ddim, order 2", "sliced_wasserstein") == 10
+    assert fewest("ancestral", "frechet") == 100
+    assert fewest("ancestral", "sliced_wasserstein") == 50
+    assert fewest("ddim, order 1", "frechet") == 100
+    assert fewest("ddim, order 1", "sliced_wasserstein") == 30
+
+
+def test_more_blur():
+    """HS Tables 3 and 4, scaled down: 5 px is best, sin is worse than sin^2."""
+    for end in ("", "-plain"):
+        none, half, five, ten = (
+            measured(name + end) for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px")
+        )
+        assert five < min(none, half, ten)
+        assert ten < none
+        assert 0.66 < five / none < 0.86
+    assert measured("blurring-sin-5px") > 1.1 * measured("blurring")
+    assert measured("blurring-sin-10px") > 1.3 * measured("blurring-10px")
+
+
+def test_more_blur_converges_later():
+    """HS sec. 6.2, at a sixth, a third, two thirds of the training and its end."""
+    way = {}
+    for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px"):
+        for end in ("", "-plain"):
+            run = recorded_runs.read(f"digits-{name}{end}").metrics
+            way[name + end] = [m["frechet"] for m in run["on_the_way"].values()] + [
+                run["quality"]["samples"]["frechet"]
+            ]
+    assert way["blurring-10px-plain"][0] > way["blurring-plain"][0] > 9.9 * way["cosine-plain"][0]
+    for name in ("blurring-plain", "blurring-10px-plain"):
+        assert way[name][3] < way["cosine-plain"][3], "it wins in the end"
+    for name in ("cosine-plain", "blurring-0.5px-plain"):
+        assert min(way[name]) == way[name][1], "its best is behind it"
+    for name in ("blurring", "blurring-10px"):
+        assert 1.15 < way[name][0] / way["cosine"][0] < 1.4, "most of the wait is gone"
+
+
+def test_what_to_predict():
+    """HS sec. 2.1, 3, 4 and app. B, scaled down."""
+    assert measured("cosine-x0") < measured("cosine-plain")
+    assert abs(measured("blurring-x0") - measured("blurring-plain")) < 1
+    for base in ("cosine", "blurring"):
+        assert bits(f"{base}-x0") > 10 * bits(f"{base}-plain")
+        assert measured(f"{base}-step-mean") > 1.2 * measured(f"{base}-plain")
+        top, usual = (measured(name, "bands")[4] for name in (f"{base}-step-mean", f"{base}-plain"))
+        assert top > 300
+        assert top > 9 * usual
+        assert bits(f"{base}-bound") > bits(f"{base}-plain")
+        assert 1.4 < bits(f"{base}-frequencies") / bits(f"{base}-plain") < 1.5
+    assert measured("blurring-bound") > measured("blurring-plain")
+    assert measured("cosine-bound") < measured("cosine-plain")
+    assert measured("blurring-frequencies") > 2 * measured("blurring-plain")
+    assert measured("cosine-frequencies") < measured("cosine-plain")
+
+
+def test_the_floor():
+    assert abs(measured("blurring-dmin-0.1") - measured("blurring")) < 1
+    assert abs(bits("blurring-dmin-0.1") - bits("blurring")) < 0.05
+
+
+def test_lees_orders():
+    """Lee Table 1 and Fig. 3, scaled down."""
+    assert measured("blur-log") == pytest.approx(2 * measured("blur"), rel=0.05)
+    assert max(measured("blur-log", "bands")[2:4]) < 0.8
+    assert abs(measured("blur-fine") - measured("blur")) < 1
