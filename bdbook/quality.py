@@ -21,11 +21,14 @@ from bdbook.train import generator_for
 class Protocol:
     """How samples are drawn and compared.
 
-    As many samples as there are images of the split, at most count; by rule in `steps` steps (None: the recipe's),
-    with the averaged weights. order, clip: as in `samplers.sample`.
+    Samples by rule in `steps` steps (None: the recipe's), with the averaged weights, against the images of the split,
+    at most count. samples: how many, None for as many as images. Few samples scatter more than good models differ:
+    359 training digits, drawn again and again, lie at Frechet distances from 11 to 23 of the test digits. order, clip:
+    as in `samplers.sample`.
     """
 
     count: int = 1024
+    samples: int | None = None
     split: str = "test"
     rule: str | None = None
     steps: int | None = None
@@ -37,9 +40,11 @@ class Protocol:
         """The protocol for a run, to print beside its numbers."""
         rule, steps = self.rule or run.recipe.rule, self.steps or run.recipe.sample_steps
         walk = f"{rule}, {'all' if steps is None else steps} steps" + (", second order" if self.order == 2 else "")
+        number = "as many" if self.samples is None else f"{self.samples}"
+        images = f"images of the {self.split} split, up to {self.count}"
         return (
-            f"{run.recipe.name}: as many samples ({walk}{', clipped' if self.clip else ''}; averaged weights of step "
-            f"{run.record['step']}) as images of the {self.split} split, up to {self.count}; Frechet and kernel "
+            f"{run.recipe.name}: {number} samples ({walk}{', clipped' if self.clip else ''}; averaged weights of step "
+            f"{run.record['step']}) {'as' if self.samples is None else 'against'} {images}; Frechet and kernel "
             "distance of embedded digit features, images clamped to [-1, 1] and rounded to uint8; the others on images "
             f"as they are; seed {self.seed}"
         )
@@ -70,11 +75,12 @@ def measures(images: Tensor, pictures: Tensor, digits: bool = False) -> dict:
 def compare(
     run: Run, protocol: Protocol = Protocol(), engine: Engine = ALONE, progress: bool = False
 ) -> dict[str, dict]:
-    """`measures` of the run's samples, and of as many training images: what a perfect sampler would have."""
+    """`measures` of the run's samples, and of as many training images (or all): what a perfect sampler would have."""
     split = evaluate.Protocol(protocol.count, protocol.split)
     truth = evaluate.held_out(run, split)
-    drawn = samples(run, len(truth), protocol, engine, progress)
-    training = evaluate.held_out(run, replace(split, split="train", count=len(truth)))[: len(truth)]
+    count = len(truth) if protocol.samples is None else protocol.samples
+    drawn = samples(run, count, protocol, engine, progress)
+    training = evaluate.held_out(run, replace(split, split="train", count=count))[:count]
     digits = run.record["data"] == "digits"
     return {"samples": measures(drawn, truth, digits), "training": measures(training, truth, digits)}
 

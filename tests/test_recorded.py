@@ -205,26 +205,23 @@ SIX = ("ddpm", "heat", "blurring", "blur", "soft", "from-mean")
 
 
 def test_the_six_systems():
-    """The order of chapter 14, and the two sides of preconditioning."""
-    training = recorded_runs.read("digits-ddpm").metrics["quality"]["training"]["frechet"]
-    assert min(SIX, key=measured) == "blurring"
-    assert min(SIX, key=lambda name: measured(f"{name}-plain")) == "blurring"
-    assert f"{measured('blurring'):.1f}" == f"{measured('blurring-plain'):.1f}" == "13.7"
-    assert f"{training:.1f}" == "11.9"
+    """What chapter 14 says of them, beyond what two draws of 1024 samples differ by."""
+    for name in SIX:
+        for end in ("", "-plain"):
+            assert "1024 samples" in recorded_runs.read(f"digits-{name}{end}").metrics["sample_protocol"]
     for end in ("", "-plain"):
         assert max(SIX, key=lambda name, end=end: measured(name + end)) == "from-mean"
-        assert measured(f"from-mean{end}") > 10 * measured(f"ddpm{end}")
-        for name in SIX[:-1]:
-            assert measured(name + end) < 3.1 * training
-    assert measured("heat") < 0.52 * measured("heat-plain")
-    assert 0.6 < measured("soft") / measured("soft-plain") < 0.7
+        assert measured(f"from-mean{end}") > 8 * measured(f"ddpm{end}")
+        assert min(SIX, key=lambda name, end=end: measured(name + end)) in ("blurring", "ddpm", "blur")
+    assert measured("heat") < 0.7 * measured("heat-plain")
+    assert measured("soft") < 0.75 * measured("soft-plain")
     for name in ("ddpm", "blurring", "blur"):
-        assert measured(name) > 0.85 * measured(f"{name}-plain")
+        assert abs(measured(name) - measured(f"{name}-plain")) < 3
         assert bits(f"{name}-plain") < bits(name) - 0.2
     assert bits("soft") < bits("soft-plain")
     assert abs(bits("blurring-plain") - bits("cosine-plain")) < 0.05
-    assert abs(measured("blur") - measured("ddpm")) < 1
-    assert abs(measured("blur-plain") - measured("ddpm-plain")) < 1
+    assert abs(measured("blur") - measured("ddpm")) < 2
+    assert abs(measured("blur-plain") - measured("ddpm-plain")) < 2
     for name in ("from-mean", "from-mean-plain", "heat-plain"):
         assert recorded_runs.read(f"digits-{name}").metrics["bits"] is None
 
@@ -239,77 +236,67 @@ def test_the_highest_band_shows_the_noise_that_is_left():
 
 
 def test_second_order_needs_few_steps():
+    """At 359 samples, whose scatter is a quarter of the distance: what is said holds beyond that."""
     walks = recorded_runs.read("digits-blurring").metrics["walks"]
 
-    def fewest(prefix: str, what: str) -> int:
-        limit = 1.05 * walks["ancestral, order 1, 1000 steps"][what]
-        found = {int(k.split(", ")[2].split()[0]): v[what] for k, v in walks.items() if k.startswith(prefix)}
-        return min(steps for steps, value in found.items() if value <= limit)
+    def distance(way: str, steps: int, what: str = "frechet") -> float:
+        return walks[f"{way}, {steps} steps"][what]
 
-    assert fewest("ddim, order 2", "frechet") == 5
-    assert fewest("ddim, order 2", "sliced_wasserstein") == 10
-    assert fewest("ancestral", "frechet") == 100
-    assert fewest("ancestral", "sliced_wasserstein") == 50
-    assert fewest("ddim, order 1", "frechet") == 100
-    assert fewest("ddim, order 1", "sliced_wasserstein") == 30
+    limit = distance("ancestral, order 1", 1000)
+    for steps in (5, 10, 15, 20, 30, 50, 100):
+        assert distance("ddim, order 2", steps) < 1.05 * limit
+    for steps in (5, 10, 15, 20, 30):
+        assert distance("ancestral, order 1", steps) > 1.5 * limit
+    for steps in (5, 10):
+        assert distance("ddim, order 1", steps) > 1.9 * limit
+    assert distance("ddim, order 2", 5, "sliced_wasserstein") > 1.1 * distance(
+        "ddim, order 2", 10, "sliced_wasserstein"
+    )
 
 
 def test_more_blur():
-    """HS Tables 3 and 4, scaled down: 5 px is best, sin is worse than sin^2."""
+    """HS Tables 3 and 4, scaled down: the direction of the first, and the second where blur is strong."""
     for end in ("", "-plain"):
-        none, half, five, ten = (
-            measured(name + end) for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px")
-        )
-        assert five < min(none, half, ten)
-        assert ten < none
-        assert 0.66 < five / none < 0.86
-    assert measured("blurring-sin-5px") > 1.1 * measured("blurring")
-    assert measured("blurring-sin-10px") > 1.3 * measured("blurring-10px")
+        widths = [measured(name + end) for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px")]
+        assert min(widths) == widths[2]
+        assert widths[0] - widths[2] < 3
+    assert measured("blurring-sin-10px") > 1.4 * measured("blurring-10px")
 
 
 def test_more_blur_converges_later():
-    """HS sec. 6.2, at a sixth, a third, two thirds of the training and its end."""
-    way = {}
+    """HS sec. 6.2, after a sixth of the training; beyond two thirds nothing can be told."""
+    first = {}
     for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px"):
         for end in ("", "-plain"):
-            run = recorded_runs.read(f"digits-{name}{end}").metrics
-            way[name + end] = [m["frechet"] for m in run["on_the_way"].values()] + [
-                run["quality"]["samples"]["frechet"]
-            ]
-    assert way["blurring-10px-plain"][0] > way["blurring-plain"][0] > 9.9 * way["cosine-plain"][0]
-    for name in ("blurring-plain", "blurring-10px-plain"):
-        assert way[name][3] < way["cosine-plain"][3], "it wins in the end"
-    for name in ("cosine-plain", "blurring-0.5px-plain"):
-        assert min(way[name]) == way[name][1], "its best is behind it"
+            first[name + end] = recorded_runs.read(f"digits-{name}{end}").metrics["on_the_way"]["250"]["frechet"]
+    assert first["blurring-10px-plain"] > first["blurring-plain"] > 9.9 * first["cosine-plain"]
     for name in ("blurring", "blurring-10px"):
-        assert 1.15 < way[name][0] / way["cosine"][0] < 1.4, "most of the wait is gone"
+        assert first[name] < 1.5 * first["cosine"]
 
 
 def test_what_to_predict():
     """HS sec. 2.1, 3, 4 and app. B, scaled down."""
-    assert measured("cosine-x0") < measured("cosine-plain")
-    assert abs(measured("blurring-x0") - measured("blurring-plain")) < 1
     for base in ("cosine", "blurring"):
+        assert abs(measured(f"{base}-x0") - measured(f"{base}-plain")) < 1
         assert bits(f"{base}-x0") > 10 * bits(f"{base}-plain")
         assert measured(f"{base}-step-mean") > 1.2 * measured(f"{base}-plain")
         top, usual = (measured(name, "bands")[4] for name in (f"{base}-step-mean", f"{base}-plain"))
         assert top > 300
         assert top > 9 * usual
+        assert 2 < measured(f"{base}-bound") - measured(f"{base}-plain") < 3.5
         assert bits(f"{base}-bound") > bits(f"{base}-plain")
         assert 1.4 < bits(f"{base}-frequencies") / bits(f"{base}-plain") < 1.5
-    assert measured("blurring-bound") > measured("blurring-plain")
-    assert measured("cosine-bound") < measured("cosine-plain")
     assert measured("blurring-frequencies") > 2 * measured("blurring-plain")
-    assert measured("cosine-frequencies") < measured("cosine-plain")
+    assert measured("cosine-frequencies") < 1.15 * measured("cosine-plain")
 
 
 def test_the_floor():
-    assert abs(measured("blurring-dmin-0.1") - measured("blurring")) < 1
+    assert abs(measured("blurring-dmin-0.1") - measured("blurring")) < 1.5
     assert abs(bits("blurring-dmin-0.1") - bits("blurring")) < 0.05
 
 
 def test_lees_orders():
     """Lee Table 1 and Fig. 3, scaled down."""
-    assert measured("blur-log") == pytest.approx(2 * measured("blur"), rel=0.05)
+    assert 1.6 < measured("blur-log") / measured("blur") < 2
     assert max(measured("blur-log", "bands")[2:4]) < 0.8
-    assert abs(measured("blur-fine") - measured("blur")) < 1
+    assert abs(measured("blur-fine") - measured("blur")) < 2
