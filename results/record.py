@@ -69,15 +69,19 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: samples, steps of each (where a system lets one choose), and steps of the walks."""
+    """How much is measured: test images, samples, steps of each (where a system lets one choose), and of the walks.
+
+    On the way and along the walks there are as many samples as test images, few: they show what is large.
+    """
 
     count: int = 512
+    samples: int = 1024
     steps: int = 100
     walk_steps: tuple[int, ...] = (5, 10, 15, 20, 30, 50, 100)
     papers_steps: int = 1000
 
 
-SCALES = {"smoke": Scale(40, 3, (2,), 4), "cpu": Scale(), "gpu": Scale()}
+SCALES = {"smoke": Scale(40, 48, 3, (2,), 4), "cpu": Scale(), "gpu": Scale()}
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,8 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
     stages = [runs.load(milestone(work, step), here) for step in milestones(name, seed, profile)]
     if stages:
         measured["on_the_way"] = {
-            str(stage.record["step"]): quality.compare(stage, protocol(stage, scale))["samples"] for stage in stages
+            str(stage.record["step"]): quality.compare(stage, protocol(stage, scale, samples=None))["samples"]
+            for stage in stages
         }
     if name in WALKED and "seed" not in target.name:
         measured["walks"] = walks(run, scale)
@@ -169,7 +174,8 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
 def protocol(run: runs.Run, scale: Scale, **changes) -> quality.Protocol:
     """Test images as many as there are up to a count, and equal steps where a system lets one choose."""
     steps = None if run.recipe.sample_steps is None else scale.steps
-    return quality.Protocol(**{"count": scale.count, "steps": steps, "seed": run.record["identity"]["seed"], **changes})
+    usual = {"count": scale.count, "samples": scale.samples, "steps": steps, "seed": run.record["identity"]["seed"]}
+    return quality.Protocol(**usual | changes)
 
 
 def sampled(run: runs.Run, target: Path, scale: Scale) -> dict:
@@ -190,7 +196,7 @@ def walks(run: runs.Run, scale: Scale) -> dict:
     asked = [(rule, order, steps) for rule, order in WALKS for steps in scale.walk_steps]
     found = {}
     for rule, order, steps in [*asked, ("ancestral", 1, scale.papers_steps)]:
-        walk = protocol(run, scale, rule=rule, order=order, steps=steps)
+        walk = protocol(run, scale, samples=None, rule=rule, order=order, steps=steps)
         found[f"{rule}, order {order}, {steps} steps"] = quality.compare(run, walk)["samples"]
     return found
 
