@@ -213,6 +213,8 @@ class Evaluate:
     profile: str | None = None
     """cpu or gpu: where to run."""
 
+    samples: int | None = None
+    """Of a generating run: how many to draw; default: as many as images, which may be too few to tell."""
     rule: str | None = None
     """Of a generating run: ancestral, ddim, momentum, ihdm; default: the recipe's."""
     order: int = 1
@@ -236,7 +238,15 @@ class Evaluate:
         return f"{protocol}\n{evaluate.table(evaluate.evaluate(run, protocol, here))}"
 
     def _generator(self, run: Run, here: Engine) -> str:
-        protocol = quality.Protocol(self.count, self.split, self.rule, self.steps, self.order, seed=self.seed)
+        protocol = quality.Protocol(
+            count=self.count,
+            samples=self.samples,
+            split=self.split,
+            rule=self.rule,
+            steps=self.steps,
+            order=self.order,
+            seed=self.seed,
+        )
         told = f"{protocol.words(run)}\n{quality.table(quality.compare(run, protocol, here, progress=True))}"
         if not self.bits:
             return told
@@ -319,6 +329,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         print(f"bdbook: {error}", file=sys.stderr)
         return 2
+    finally:
+        engine.leave()
     return 0
 
 

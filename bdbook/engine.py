@@ -151,6 +151,14 @@ def here(profile: str, precision: str | None = None, compiled: bool = False) -> 
     return Engine(accelerator.device, autocast, compiler, accelerator)
 
 
+def leave() -> None:
+    """Take leave of the other processes, if there are any: one that just ends may be aborted by its own threads."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def _accelerator(device: torch.device) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import DistributedType
