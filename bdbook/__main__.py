@@ -84,7 +84,7 @@ class Train:
                 f"steps was {steps}, checkpoint-every {self.checkpoint_every} and log-every {self.log_every}; "
                 "expected at least 1 of each"
             )
-        if runs.checkpoints(self.out) and not self.resume:
+        if runs.checkpoints(self.out) and not (self.resume or self.dry_run):
             raise ValueError(f"{self.out} already holds a run; add --resume to go on with it, or choose another --out")
         here = engine.here(profile, self.precision, self.compile)
         if self.dry_run:
@@ -212,7 +212,6 @@ class Evaluate:
     """Decides what a degradation draws."""
     profile: str | None = None
     """cpu or gpu: where to run."""
-
     samples: int | None = None
     """Of a generating run: how many to draw; default: as many as images, which may be too few to tell."""
     rule: str | None = None

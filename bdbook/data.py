@@ -42,6 +42,8 @@ REDUCTION = (3.0, 12.0)
 SMALLEST_LEAF = 2.0  # radius in pixels
 FIRST_TEST_LEAF = 10**9  # test images of the endless dead leaves start at this index
 SPLITS = {"train": 0, "test": 1}
+# Variance that rounding to 8 bits adds to a pixel, or to a coefficient, of images in [-1, 1].
+ROUNDING = (2 / 255) ** 2 / 12
 # What Pillow raises on damaged files depends on the format.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -90,6 +92,11 @@ def as_float(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         raise ValueError(f"expected images of uint8 or of a floating-point type, got {images.dtype}")
     return images.to(torch.float32).div_(127.5).sub_(1)  # in place: large sets are copied once
+
+
+def spread(images: Tensor, most: int) -> Tensor:
+    """All images, or of more than `most` about so many, at equal distances: a view that stands for the set."""
+    return images[:: -(-len(images) // most)]
 
 
 def check_request(channels: int, count: int | None, split: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bdbook.data import ROUNDING
 from bdbook.denoiser import Denoiser
 from bdbook.metrics import quantise
 from bdbook.processes import Process
@@ -93,7 +94,7 @@ def _chances(process: Process, grid: Tensor, u: Tensor) -> Tensor:
 
     Drawn uniformly, a few steps next to the data would carry the sum, and most estimates would miss them.
     """
-    variance = u.var(0, correction=0, keepdim=True).cpu().clamp_min((2 / 255) ** 2 / 12)  # that of rounding
+    variance = u.var(0, correction=0, keepdim=True).cpu().clamp_min(ROUNDING)
     snr = process.snr(grid)
     # (SNR_s - SNR_t) times what a Wiener filter leaves of the variance.
     terms = ((snr[:-1] - snr[1:]) * variance / (snr[1:] * variance + 1)).flatten(1).sum(1)
@@ -127,10 +128,9 @@ def _step(denoiser: Denoiser, x: Tensor, u: Tensor, t: Tensor, s: Tensor, genera
 
 
 def _prior(process: Process, u: Tensor, prior: tuple[Tensor, Tensor] | None) -> Tensor:
-    mean, variance = (0.0, torch.ones(())) if prior is None else prior
-    variance = variance.to(u)
+    mean, variance = (m.to(u) for m in (prior or (torch.zeros(()), torch.ones(()))))
     alpha, sigma = process.alpha(1.0).to(u), process.sigma(1.0).to(u)
-    shift = alpha * u - (mean if prior is None else mean.to(u))
+    shift = alpha * u - mean
     terms = (sigma**2 + shift**2) / variance - 1 - torch.log(sigma**2 / variance)
     return 0.5 * terms.expand_as(u).flatten(1).sum(1)
 

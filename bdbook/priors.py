@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bdbook.data import as_float
+from bdbook.data import as_float, spread
 from bdbook.degradations import Degradation
 from bdbook.oracle import Gaussian
 from bdbook.processes import Process
@@ -81,7 +81,7 @@ def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symm
 
     _require_images(pictures)
     basis = degradation.basis
-    some = as_float(pictures[:: -(-len(pictures) // SOME)])
+    some = as_float(spread(pictures, SOME))
     u = basis.forward(degradation.mean(some.double(), 1.0)).cpu()
     varies = u.var(0, correction=0) > 1e-9
     found = int(varies.sum())

@@ -36,6 +36,10 @@ class Protocol:
     clip: bool = False
     seed: int = 0
 
+    def drawn(self, images: int) -> int:
+        """How many samples, against so many images."""
+        return images if self.samples is None else self.samples
+
     def words(self, run: Run) -> str:
         """The protocol for a run, to print beside its numbers."""
         rule, steps = self.rule or run.recipe.rule, self.steps or run.recipe.sample_steps
@@ -72,17 +76,25 @@ def measures(images: Tensor, pictures: Tensor, digits: bool = False) -> dict:
     return found | ({"score": metrics.inception_score(images)} if digits else {})
 
 
+def of_samples(run: Run, protocol: Protocol, engine: Engine = ALONE, progress: bool = False) -> dict:
+    """`measures` of the run's samples."""
+    truth = evaluate.held_out(run, evaluate.Protocol(protocol.count, protocol.split))
+    drawn = samples(run, protocol.drawn(len(truth)), protocol, engine, progress)
+    return measures(drawn, truth, run.record["data"] == "digits")
+
+
 def compare(
     run: Run, protocol: Protocol = Protocol(), engine: Engine = ALONE, progress: bool = False
 ) -> dict[str, dict]:
     """`measures` of the run's samples, and of as many training images (or all): what a perfect sampler would have."""
     split = evaluate.Protocol(protocol.count, protocol.split)
     truth = evaluate.held_out(run, split)
-    count = len(truth) if protocol.samples is None else protocol.samples
-    drawn = samples(run, count, protocol, engine, progress)
+    count = protocol.drawn(len(truth))
     training = evaluate.held_out(run, replace(split, split="train", count=count))[:count]
-    digits = run.record["data"] == "digits"
-    return {"samples": measures(drawn, truth, digits), "training": measures(training, truth, digits)}
+    return {
+        "samples": of_samples(run, protocol, engine, progress),
+        "training": measures(training, truth, run.record["data"] == "digits"),
+    }
 
 
 def bits(run: Run, images: Tensor, steps: int | None = None, seed: int = 0) -> Bound:

@@ -41,9 +41,14 @@ class Recorded:
         )
 
 
+def folder_of(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS) -> Path:
+    """Where the run of a recipe under a profile is kept, whether it is there or not; record.py trains by that name."""
+    return results / f"{name}-{profile}{f'-seed{seed}' if seed else ''}"
+
+
 def read(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS) -> Recorded:
     """The recorded run of a recipe under a profile."""
-    folder = results / f"{name}-{profile}{f'-seed{seed}' if seed else ''}"
+    folder = folder_of(name, profile, seed, results)
     if not (folder / "metrics.json").is_file():
         found = ", ".join(sorted(path.parent.name for path in results.glob("*/metrics.json")))
         raise ValueError(
@@ -56,9 +61,8 @@ def read(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS
 
 def seeds(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Recorded]:
     """The recorded runs of a recipe, one for each seed that there is."""
-    folders = [results / f"{name}-{profile}{f'-seed{seed}' if seed else ''}" for seed in SEEDS]
-    found = [seed for seed, folder in zip(SEEDS, folders) if (folder / "metrics.json").is_file()]
-    return [read(name, profile, seed, results) for seed in found] or [read(name, profile, 0, results)]
+    found = [seed for seed in SEEDS if (folder_of(name, profile, seed, results) / "metrics.json").is_file()]
+    return [read(name, profile, seed, results) for seed in found or SEEDS[:1]]
 
 
 def over_seeds(runs: list[Recorded], number: Callable[[dict], float]) -> tuple[float, float, list[float]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from bdbook.data import as_float
+from bdbook.data import as_float, spread
 from bdbook.degradations import Degradation
 from bdbook.denoiser import LOSSES, Denoiser
 from bdbook.engine import ALONE, Engine
@@ -59,7 +59,7 @@ def start(recipe: Recipe, images: Tensor, seed: int = 0, engine: Engine = ALONE)
     if engine.device.type == "cuda":  # the layout in which its convolutions are fast
         net = net.to(memory_format=torch.channels_last)
     process = recipe.build_process()
-    spectrum = Gaussian.fit(process.basis, as_float(images[:: -(-len(images) // FITTED)]))
+    spectrum = Gaussian.fit(process.basis, as_float(spread(images, FITTED)))
     denoiser = Denoiser(net, process, recipe.build_prediction(spectrum), engine.autocast)
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, fused=True)
     return State(0, net, copy.deepcopy(net).eval().requires_grad_(False), optimizer, spectrum, denoiser)

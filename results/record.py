@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from bdbook import data, engine, evaluate, metrics, plots, profiles, quality, recipes, runs
+from bdbook import data, engine, evaluate, metrics, plots, profiles, quality, recipes, recorded, runs
 from bdbook.__main__ import main as bdbook
 
 HERE = Path(__file__).parent
@@ -102,7 +102,7 @@ class Record:
         profile, began = profiles.resolve(self.profile), time.monotonic()
         for number, asked in enumerate(self.only):
             name, _, seed = asked.partition("@")
-            target = self.results / f"{name}-{profile}{f'-seed{seed}' if seed else ''}"
+            target = recorded.folder_of(name, profile, int(seed or 0), self.results)
             if (target / "metrics.json").exists():
                 print(f"{target.name}: recorded already")
                 continue
@@ -153,17 +153,17 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
     if generates:
         measured |= sampled(run, target, scale)
     if name in CHAPTER_13:
-        measured |= bands(run)
+        measured |= bands(run, scale)
     seed, profile = str(run.record["identity"]["seed"]), run.record["profile"]
     stages = [runs.load(milestone(work, step), here) for step in milestones(name, seed, profile)]
     if stages:
         measured["on_the_way"] = {
-            str(stage.record["step"]): quality.compare(stage, protocol(stage, scale, samples=None))["samples"]
+            str(stage.record["step"]): quality.of_samples(stage, protocol(stage, scale, samples=None))
             for stage in stages
         }
-    if name in WALKED and "seed" not in target.name:
+    if name in WALKED and seed == "0":
         measured["walks"] = walks(run, scale)
-    kept = ["weights.safetensors"] if name in KEEP_WEIGHTS and "seed" not in target.name else []
+    kept = ["weights.safetensors"] if name in KEEP_WEIGHTS and seed == "0" else []
     for file in ("record.json", "log.jsonl", *kept):
         shutil.copyfile(work / file, target / file)
     # Last: its presence says that the record is whole.
@@ -197,18 +197,18 @@ def walks(run: runs.Run, scale: Scale) -> dict:
     found = {}
     for rule, order, steps in [*asked, ("ancestral", 1, scale.papers_steps)]:
         walk = protocol(run, scale, samples=None, rule=rule, order=order, steps=steps)
-        found[f"{rule}, order {order}, {steps} steps"] = quality.compare(run, walk)["samples"]
+        found[f"{rule}, order {order}, {steps} steps"] = quality.of_samples(run, walk)
     return found
 
 
-def bands(run: runs.Run) -> dict:
+def bands(run: runs.Run, scale: Scale) -> dict:
     """Variance of samples over that of training data, by band, for each walk."""
     seed = run.record["identity"]["seed"]
     images = run.images()
     held_out = data.load(run.record["data"], run.recipe.size, run.recipe.channels, 4096, "test", seed)
     ratios = {"held-out data": metrics.band_ratio(held_out, images).tolist()}
     for rule, steps in BAND_WALKS:
-        samples = run.draw(512, seed, rule, steps)
+        samples = run.draw(scale.count, seed, rule, steps)
         ratios[f"{rule}, {steps} steps"] = metrics.band_ratio(samples, images).tolist()
     return {"band_ratio": ratios}
 

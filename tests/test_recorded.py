@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from bdbook import data, metrics
 from bdbook import recorded as recorded_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,11 +184,14 @@ def test_a_run_that_is_not_recorded_says_how_to_record_it(shelf):
 
 
 def test_every_run_that_the_chapters_name_is_recorded():
+    seen = set()
     for chapter in ("13_training", "14_head_to_head", "15_ablations"):
         cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
         source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         for name in re.findall(r'recorded\.(?:read|seeds)\("([\w.-]+)"\)', source):
             assert recorded_runs.read(name).record["recipe"]["name"] == name
+            seen.add(name)
+    assert {"digits-blurring", "digits-cosine"} <= seen
 
 
 # --- chapters 14 and 15 --------------------------------------------------------------------------------------
@@ -300,3 +305,16 @@ def test_lees_orders():
     assert 1.6 < measured("blur-log") / measured("blur") < 2
     assert max(measured("blur-log", "bands")[2:4]) < 0.8
     assert abs(measured("blur-fine") - measured("blur")) < 2
+
+
+def test_a_few_hundred_images_are_too_few_to_tell():
+    """What `quality.Protocol` and chapter 14 say of 359 and of 1024 training digits, with the chapter's own draws."""
+    digits = {split: data.load("digits", 16, split=split) for split in ("train", "test")}
+    random = torch.Generator().manual_seed(0)
+    found = {}
+    for count in (100, 359, 1024):
+        orders = [torch.randperm(len(digits["train"]), generator=random)[:count] for _ in range(6)]
+        found[count] = [metrics.frechet(digits["train"][order], digits["test"]) for order in orders]
+    assert 11 <= min(found[359]) < 12
+    assert 23 <= max(found[359]) < 24
+    assert max(found[1024]) - min(found[1024]) < 2.1

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from bdbook import cold, denoiser, oracle, priors, processes
+from bdbook import cold, data, denoiser, oracle, priors, processes
 from bdbook.degradations import Degradation
 from bdbook.denoiser import Prediction
 from bdbook.errors import unknown
@@ -17,8 +17,6 @@ from bdbook.samplers import IHDM_DELTA
 from bdbook.transforms import DCT, pair
 from bdbook.unet import InFrequencies, UNet, UNetConfig
 
-# Variance of rounding to 8 bits, of images in [-1, 1]: below it there is nothing to learn.
-ROUNDING = (2 / 255) ** 2 / 12
 DOMAINS = ("pixels", "frequencies")
 STEPS = MappingProxyType({"smoke": 20, "cpu": 1500, "gpu": 20000})
 # Noise that tells the pixels of a flat start apart. Source: Bansal sec. 5.2
@@ -93,8 +91,8 @@ class Recipe:
         """What the network predicts; the data's spectrum serves spectral preconditioning."""
         if self.predicts != "spectral":
             return denoiser.prediction(self.predicts)
-        # A frequency that the data hardly have would be scaled up until rounding errors are the target.
-        return replace(spectrum, variance=spectrum.variance.clamp_min(ROUNDING)).prediction()
+        # Below that there is nothing to learn: scaled up, errors of rounding would be the target.
+        return replace(spectrum, variance=spectrum.variance.clamp_min(data.ROUNDING)).prediction()
 
     def build_prior(self, process: Degradation, spectrum: oracle.Gaussian, images: Callable[[], Tensor]) -> Prior:
         """Where x_T comes from: white noise where the process ends there, else what the data become at t = 1.
