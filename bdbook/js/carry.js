@@ -14,7 +14,7 @@ const TERMS = [["f0", "degrade"], ["f2", "carry"], ["f3", "both: they covary"], 
 /** c and tau of a rule at one frequency. */
 function coefficients(rule, a, sigmaT, sigmaS) {
   const carry = new Float64Array(1), refresh = new Float64Array(1);
-  rule(Float64Array.of(a), sigmaT, sigmaS, carry, refresh);
+  rule(Float64Array.of(a), [sigmaT], [sigmaS], carry, refresh);
   return [carry[0], refresh[0]];
 }
 

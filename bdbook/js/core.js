@@ -99,9 +99,8 @@ export const inverse2 = (u, rows, cols, h, w) =>
 export const dct2 = (x, h, w) => forward2(x, dctMatrix(h), dctMatrix(w), h, w);
 export const idct2 = (u, h, w) => inverse2(u, dctMatrix(h), dctMatrix(w), h, w);
 
-/** Taps of a Gaussian of standard deviation sigma px, sampled to 3 sigma and normalised to sum 1. */
-export function gaussianKernel(sigma) {
-  const radius = Math.max(1, Math.floor(3 * sigma + 0.5));
+/** Taps of a Gaussian of standard deviation sigma px, sampled to 3 sigma or `radius` px and normalised to sum 1. */
+export function gaussianKernel(sigma, radius = Math.max(1, Math.floor(3 * sigma + 0.5))) {
   const taps = Float64Array.from({ length: 2 * radius + 1 }, (_, j) => Math.exp(-0.5 * ((j - radius) / sigma) ** 2));
   const sum = taps.reduce((a, b) => a + b);
   return taps.map((tap) => tap / sum);
@@ -250,31 +249,38 @@ export function blurDiffusion({ eigenvalues, fMax = 0.14, fType = "quartic", ste
 export const IHDM_DELTA = 0.025;
 
 /**
- * The rules of "degrade, carry, refresh": from a = alpha_t / alpha_s per frequency and the two sigmas they fill in
- * the carry c and the refresh tau per frequency.
+ * The rules of "degrade, carry, refresh": from a = alpha_t / alpha_s and the two sigmas they fill in the carry c and
+ * the refresh tau, all per frequency.
  */
 export const RULES = {
   ancestral(a, sigmaT, sigmaS, carry, refresh) {
-    const shrink = (sigmaS / sigmaT) ** 2;
     for (let k = 0; k < a.length; k++) {
+      const shrink = (sigmaS[k] / sigmaT[k]) ** 2;
       carry[k] = a[k] * shrink;
-      refresh[k] = sigmaS * Math.sqrt(Math.max(1 - a[k] * a[k] * shrink, 0));
+      refresh[k] = sigmaS[k] * Math.sqrt(Math.max(1 - a[k] * a[k] * shrink, 0));
     }
   },
-  ddim: (a, sigmaT, sigmaS, carry, refresh) => { carry.fill(sigmaS / sigmaT); refresh.fill(0); },
+  ddim(a, sigmaT, sigmaS, carry, refresh) {
+    for (let k = 0; k < a.length; k++) carry[k] = sigmaS[k] / sigmaT[k];
+    refresh.fill(0);
+  },
   naive: (a, sigmaT, sigmaS, carry, refresh) => { carry.fill(0); refresh.fill(0); },
   tacos: (a, sigmaT, sigmaS, carry, refresh) => { carry.fill(1); refresh.fill(0); },
   momentum(a, sigmaT, sigmaS, carry, refresh) {
-    carry.fill((sigmaS / sigmaT) ** 2);
-    refresh.fill(Math.sqrt(sigmaT ** 2 - sigmaS ** 2));
+    for (let k = 0; k < a.length; k++) {
+      carry[k] = (sigmaS[k] / sigmaT[k]) ** 2;
+      refresh[k] = Math.sqrt(sigmaT[k] ** 2 - sigmaS[k] ** 2);
+    }
   },
   ihdm: (a, sigmaT, sigmaS, carry, refresh) => { carry.fill(0); refresh.fill(IHDM_DELTA); },
 };
 
 /** c = rho c_DDIM with the refresh that keeps the noise at sigma_s: tau^2 = sigma_s^2 - c^2 sigma_t^2. */
 export const partialCarry = (rho) => (a, sigmaT, sigmaS, carry, refresh) => {
-  carry.fill((rho * sigmaS) / sigmaT);
-  refresh.fill(sigmaS * Math.sqrt(1 - rho * rho));
+  for (let k = 0; k < a.length; k++) {
+    carry[k] = (rho * sigmaS[k]) / sigmaT[k];
+    refresh[k] = sigmaS[k] * Math.sqrt(1 - rho * rho);
+  }
 };
 
 /** Gain of the best estimate of u_x from u_t = alpha u_x + sigma eps. */
@@ -301,32 +307,40 @@ export function distinct(lambda, variance) {
 }
 
 /** l = log(alpha / sigma) per frequency. */
-function logarithms(alpha, sigma) {
-  const l = new Float64Array(alpha.length);
-  for (let k = 0; k < l.length; k++) l[k] = Math.log(alpha[k] / sigma);
-  return l;
-}
+export const logRatios = (alpha, sigma) => alpha.map((a, k) => Math.log(a / sigma[k]));
+
+/** alpha_t / alpha_s per frequency; 0 where alpha_s has underflowed. */
+export const alphaRatio = (alphaT, alphaS) => alphaT.map((a, k) => (alphaS[k] === 0 ? 0 : a / alphaS[k]));
+
+/**
+ * k of a second-order guess, x0_hat(t) + k (x0_hat(t) - x0_hat(r)), per frequency, from l = log(alpha / sigma) at
+ * r > t > s: k = (l_s - l_t) / (2 (l_t - l_r)), and 0 where nothing can be drawn on.
+ */
+export const extrapolation = (logR, logT, logS) => logT.map((l, k) => {
+  const ahead = (logS[k] - l) / (2 * (l - logR[k]));
+  return Number.isFinite(ahead) ? ahead : 0;
+});
 
 /**
  * The law of a sampler that walks from t = 1 to 0 in equal steps with the exact denoiser of Gaussian data: variance
- * of u_0 per frequency, sampled and true. Order 2 replaces the guess x0_hat(t) by (1 + k) x0_hat(t) - k x0_hat(r) with
- * the guess before, at r > t; k = (l_s - l_t) / (2 (l_t - l_r)), l = log(alpha / sigma). A generator, so that it can pause.
+ * of u_0 per frequency, sampled and true. Order 2 draws on from the last two guesses (`extrapolation`). `process` has
+ * one sigma for all frequencies. A generator, so that it can pause.
  */
 export function* samplerError({ process, variance, steps, rule, order = 1 }) {
-  const n = variance.length, carry = new Float64Array(n), refresh = new Float64Array(n), a = new Float64Array(n);
-  let alphaT = process.alpha(1), sigmaT = process.sigma(1), logT, logR;
-  const u = variance.map((v, k) => alphaT[k] ** 2 * v + sigmaT ** 2); // covariance of u and of the guess before, p
+  const n = variance.length, carry = new Float64Array(n), refresh = new Float64Array(n);
+  const plane = (sigma) => new Float64Array(n).fill(sigma);
+  let alphaT = process.alpha(1), sigmaT = plane(process.sigma(1)), logT, logR;
+  const u = variance.map((v, k) => alphaT[k] ** 2 * v + sigmaT[k] ** 2); // covariance of u and of the guess before, p
   const up = new Float64Array(n), p = new Float64Array(n);
   for (let i = steps - 1; i >= 0; i--) {
-    const s = i / steps, alphaS = process.alpha(s), sigmaS = process.sigma(s);
-    for (let k = 0; k < n; k++) a[k] = alphaS[k] === 0 ? 0 : alphaT[k] / alphaS[k];
-    rule(a, sigmaT, sigmaS, carry, refresh);
-    const logS = order === 2 ? logarithms(alphaS, sigmaS) : undefined;
-    logT ??= order === 2 ? logarithms(alphaT, sigmaT) : undefined;
+    const s = i / steps, alphaS = process.alpha(s), sigmaS = plane(process.sigma(s));
+    rule(alphaRatio(alphaT, alphaS), sigmaT, sigmaS, carry, refresh);
+    const logS = order === 2 ? logRatios(alphaS, sigmaS) : undefined;
+    logT ??= order === 2 ? logRatios(alphaT, sigmaT) : undefined;
+    const drawnOn = logR ? extrapolation(logR, logT, logS) : undefined;
     for (let k = 0; k < n; k++) {
-      const gain = wiener(alphaT[k], sigmaT, variance[k]), weight = alphaS[k] - carry[k] * alphaT[k];
-      let ahead = logR ? (logS[k] - logT[k]) / (2 * (logT[k] - logR[k])) : 0;
-      if (!Number.isFinite(ahead)) ahead = 0;
+      const gain = wiener(alphaT[k], sigmaT[k], variance[k]), weight = alphaS[k] - carry[k] * alphaT[k];
+      const ahead = drawnOn ? drawnOn[k] : 0;
       const fromU = carry[k] + weight * (1 + ahead) * gain, fromP = -weight * ahead;
       const newUp = gain * (fromU * u[k] + fromP * up[k]), newP = gain * gain * u[k];
       u[k] = fromU * fromU * u[k] + 2 * fromU * fromP * up[k] + fromP * fromP * p[k] + refresh[k] * refresh[k];
@@ -336,7 +350,7 @@ export function* samplerError({ process, variance, steps, rule, order = 1 }) {
     [logR, logT, alphaT, sigmaT] = [logT, logS, alphaS, sigmaS];
     if (i % 16 === 0) yield;
   }
-  const target = variance.map((v, k) => alphaT[k] ** 2 * v + sigmaT ** 2);
+  const target = variance.map((v, k) => alphaT[k] ** 2 * v + sigmaT[k] ** 2);
   return { variance: u, target, ratio: u.map((v, k) => (v === target[k] ? 1 : v / target[k])) };
 }
 
