@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from bdbook import data, engine, evaluate, metrics, plots, profiles, quality, recipes, recorded, runs
+from bdbook import data, engine, evaluate, live, metrics, plots, profiles, quality, recipes, recorded, runs
 from bdbook.__main__ import main as bdbook
 
 HERE = Path(__file__).parent
@@ -52,7 +52,8 @@ CHAPTER_15 = tuple(
     )
 )
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
-KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *(f"digits-{name}" for name in SYSTEMS))
+# The page samples from these (bdbook.live), and readers restore with one.
+KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
 # Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
 WATCHED = tuple(
     f"digits-{name}{end}"

@@ -4,6 +4,7 @@ from bdbook.widgets.base import JS, Slider, bundle, new_page
 from bdbook.widgets.blur import BlurDiffusionSlider, BlurringSlider
 from bdbook.widgets.one_step import CarrySlider, LaboratorySlider
 from bdbook.widgets.restoration import RestorationSlider
+from bdbook.widgets.sampler import LiveSampler
 from bdbook.widgets.severity import SeveritySlider
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "BlurringSlider",
     "CarrySlider",
     "LaboratorySlider",
+    "LiveSampler",
     "RestorationSlider",
     "SeveritySlider",
     "Slider",

@@ -1,0 +1,248 @@
+"""Trained networks that walk in the page, against PyTorch with the same noise."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+from figures import IMPORT, control, drag_to
+
+from bdbook import guesses, live, samplers
+from bdbook.widgets import LiveSampler
+
+pytestmark = pytest.mark.browser
+
+CHAPTER = "notebooks/16_live_sampler.html"
+COUNT = 4
+STATE = "[aria-label='Live sampler, interactive']"
+# What a page does with the module itself: a network's answer, and a whole walk.
+ANSWER = f"""async ([source, recipe, images, t]) => {{
+  const m = await ({IMPORT})(source), net = await m.network({{}}, recipe, 16);
+  return (await net(images.map((x) => Float64Array.from(x)), t)).map((x) => Array.from(x)); }}"""
+WALK = f"""async ([source, recipe, options]) => {{
+  const m = await ({IMPORT})(source), net = await m.network({{}}, recipe, 16);
+  const [told] = await m.files({{}}, [`walk-${{recipe}}`]);
+  const own = m.system(JSON.parse(new TextDecoder().decode(told)), net), x = m.starts(own, options.seed, {COUNT});
+  const frames = [];
+  for await (const frame of m.sampling({{ system: own, x, ...options }})) frames.push(frame);
+  return {{ t: frames.map((f) => f.t), x: frames.map((f) => f.x.map((image) => Array.from(image))) }}; }}"""
+
+
+def uniform(seed: int):
+    """mulberry32, as js/core.js."""
+    state = seed & 0xFFFFFFFF
+    while True:
+        state = (state + 0x6D2B79F5) & 0xFFFFFFFF
+        z = ((state ^ (state >> 15)) * (state | 1)) & 0xFFFFFFFF
+        z ^= (z + ((z ^ (z >> 7)) * (z | 61) & 0xFFFFFFFF)) & 0xFFFFFFFF
+        yield ((z ^ (z >> 14)) & 0xFFFFFFFF) / 2**32
+
+
+def noise(seed: int, step: int) -> torch.Tensor:
+    """What the page draws for the step that begins at number `step`, 0 for x_T: (COUNT, 1, 16, 16)."""
+    planes = []
+    for image in range(COUNT):
+        numbers = uniform((seed * 0x9E3779B1 + image * 0x85EBCA6B + step * 0xC2B2AE35) & 0xFFFFFFFF)
+        pairs = np.array([next(numbers) for _ in range(512)]).reshape(-1, 2)
+        planes.append(np.sqrt(-2 * np.log(1 - pairs[:, 0])) * np.cos(2 * np.pi * pairs[:, 1]))
+    return torch.tensor(np.stack(planes), dtype=torch.float32).reshape(COUNT, 1, 16, 16)
+
+
+def part_of_ddim(rho: float) -> samplers.Rule:
+    def rule(process, t, s):
+        _, sigma_t, _, sigma_s = process.coefficients(t, s)
+        return rho * sigma_s / sigma_t, sigma_s * (1 - rho**2) ** 0.5
+
+    return rule
+
+
+@torch.no_grad()
+def walk(recipe: str, x: torch.Tensor, steps: int, rule: str, order: int, rho: float, seed: int) -> torch.Tensor:
+    """The end of the same walk in PyTorch, from the page's x_T."""
+    denoiser, before = live.run_of(recipe).denoiser, None
+    chosen = part_of_ddim(rho) if rule == "carry" else samplers.rule(rule)
+    for number, (t, s) in enumerate(samplers.pairs(denoiser.process.times(steps)), 1):
+        now = guess = denoiser.estimate(x, t)
+        if order == 2 and before is not None:
+            guess = guesses.Extrapolated(now, before, guesses.extrapolation(denoiser.process, before.seen.t, t, s))
+        x = samplers.step(guess, t, s, chosen, noise(seed, number))
+        before = now
+    return x
+
+
+def as_images(planes) -> torch.Tensor:
+    return torch.tensor(planes, dtype=torch.float32).reshape(-1, 1, 16, 16)
+
+
+def own_setting(recipe: str) -> dict:
+    run = live.run_of(recipe)
+    steps = min(50, run.denoiser.process.steps or 50)
+    return {"steps": steps, "rule": run.recipe.rule, "order": 1, "rho": 0.5}
+
+
+@pytest.fixture
+def chapter(request, book, serve, open_page):
+    """The chapter of the built book, over http or from a file."""
+    base = serve(book) if getattr(request, "param", "file") == "http" else book.as_uri()
+    return open_page(f"{base}/{CHAPTER}")
+
+
+def finished(page) -> None:
+    page.wait_for_function(f"['done', 'failed'].includes(document.querySelector(\"{STATE}\").dataset.state)")
+    assert page.locator(STATE).get_attribute("data-state") == "done", page.locator(
+        f"{STATE} [role=status]"
+    ).inner_text()
+
+
+def shown(page, name: str) -> np.ndarray:
+    """(COUNT, 16, 16) grey bytes of a canvas of four images with a line between them."""
+    data = page.locator(f'canvas[data-name="{name}"]').evaluate(
+        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    )
+    grey = np.array(data).reshape(33, 33, 4)[..., 0].astype(float)
+    return np.stack([grey[:16, :16], grey[:16, 17:], grey[17:, :16], grey[17:, 17:]])
+
+
+def as_shown(images: torch.Tensor) -> np.ndarray:
+    return ((images[:, 0].double() + 1) * 127.5).clamp(0, 255).numpy()
+
+
+def check_side(page, side: str, setting: dict, seed: int) -> None:
+    """The picture of a finished side is PyTorch's to a thousandth of the range, and rounding."""
+    recipe = setting["recipe"]
+    told = page.evaluate(WALK.replace("frames.push(frame)", "frames.length || frames.push(frame)"), [
+        str(LiveSampler._esm), recipe, {**setting, "steps": 5, "seed": seed}
+    ])  # fmt: skip
+    x = as_images(told["x"][0])
+    steps = min(setting["steps"], live.run_of(recipe).denoiser.process.steps or setting["steps"])
+    expected = walk(recipe, x, steps, setting["rule"], setting["order"], setting["rho"], seed)
+    assert np.abs(shown(page, f"{side}-x") - as_shown(expected)).max() <= 0.51 + 1e-3 * 127.5
+
+
+def test_the_networks_in_the_page_are_pytorchs(chapter):
+    random = torch.Generator().manual_seed(0)
+    for recipe in live.SYSTEMS:
+        x = torch.randn(3, 1, 16, 16, generator=random)
+        for t in (0.03, 0.6, 1.0):
+            told = chapter.evaluate(ANSWER, [str(LiveSampler._esm), recipe, x.flatten(1).tolist(), t])
+            with torch.no_grad():
+                expected = live.run_of(recipe).denoiser.net(x, torch.full((3,), t))
+            assert (as_images(told) - expected).abs().max() < 1e-4
+    assert chapter.external == []
+    assert chapter.errors == []
+
+
+def test_whole_walks_are_pytorchs(chapter):
+    seed = 3
+    settings = [(recipe, own_setting(recipe)) for recipe in live.SYSTEMS]
+    few = {"steps": 12, "order": 1, "rho": 0.7}
+    settings += [("digits-blurring", few | {"rule": rule}) for rule in ("carry", "ddim", "momentum", "ihdm", "naive")]
+    settings += [("digits-soft", few | {"rule": "ddim", "order": 2}), ("digits-from-mean", few | {"rule": "naive"})]
+    for recipe, setting in settings:
+        told = chapter.evaluate(WALK, [str(LiveSampler._esm), recipe, {**setting, "seed": seed}])
+        times = live.run_of(recipe).denoiser.process.times(setting["steps"])
+        np.testing.assert_allclose(told["t"], times, atol=1e-15)
+        expected = walk(recipe, as_images(told["x"][0]), seed=seed, **setting)
+        assert (as_images(told["x"][-1]) - expected).abs().max() < 1e-3, (recipe, setting)
+    white = told["x"][0]
+    assert np.std(white) < 1, "cold diffusion begins flat"
+
+
+def test_white_noise_of_a_seed_is_the_same_for_every_system(chapter):
+    starts = [
+        chapter.evaluate(WALK, [str(LiveSampler._esm), recipe, {**own_setting(recipe), "steps": 5, "seed": 8}])["x"][0]
+        for recipe in ("digits-ddpm", "digits-blurring-10px")
+    ]
+    np.testing.assert_allclose(starts[0], starts[1], atol=1e-12)
+    np.testing.assert_allclose(as_images(starts[0]), noise(8, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize("chapter", ["file", "http"], indirect=True)
+def test_a_reader_samples_and_looks_back(chapter):
+    page = chapter
+    left, right = ({"recipe": recipe, **own_setting(recipe)} for recipe in ("digits-blurring", "digits-ddpm"))
+    assert page.locator(STATE).get_attribute("data-state") == "waiting"
+    assert page.evaluate("Object.keys(globalThis.bdbookPieces ?? {}).length") == 0, "nothing is loaded unasked"
+    page.get_by_role("button", name="Sample").press("Enter")
+    finished(page)
+    check_side(page, "left", left, seed=0)
+    check_side(page, "right", right, seed=0)
+
+    end = shown(page, "left-x")
+    drag_to(page, "t", 0.6)
+    t = float(control(page, "t").input_value())
+    assert 0.5 < t < 0.7
+    assert page.locator('canvas[data-name="left-x"]').get_attribute("aria-label").startswith("4 images z at t = 0.")
+    assert np.abs(shown(page, "left-x") - end).mean() > 30, "noise"
+    control(page, "t").press("End")
+    np.testing.assert_allclose(shown(page, "left-x"), as_shown(noise(0, 0)), atol=0.51)
+    control(page, "t").press("Home")
+    np.testing.assert_array_equal(shown(page, "left-x"), end)
+
+    control(page, "seed").press("ArrowRight")
+    finished(page)
+    check_side(page, "left", left, seed=1)
+
+    kept = shown(page, "right-x")
+    control(page, "left-recipe").select_option("digits-from-mean")
+    finished(page)
+    check_side(page, "left", {**left, "recipe": "digits-from-mean", "rule": "tacos"}, seed=1)
+    assert control(page, "left-order").is_disabled()
+    assert page.locator('[name="left-rule"] option[value="ddim"]').is_disabled()
+    np.testing.assert_array_equal(shown(page, "right-x"), kept)
+
+    control(page, "right-rule").select_option("carry")
+    control(page, "right-steps").fill("0.2")
+    control(page, "right-rho").fill("0.9")
+    control(page, "right-order").select_option("2")
+    finished(page)
+    steps = round(5 * 50**0.2)
+    check_side(page, "right", {"recipe": "digits-ddpm", "rule": "carry", "steps": steps, "order": 2, "rho": 0.9}, 1)
+    assert page.errors == []
+    assert page.external == []
+
+
+def test_a_walk_can_be_stopped(chapter):
+    page = chapter
+    page.get_by_role("button", name="Sample").click()
+    page.get_by_role("button", name="Stop").click()
+    assert page.locator(f"{STATE} [role=status]").inner_text() == "stopped"
+    control(page, "t").press("Home")
+    page.wait_for_timeout(600)
+    assert page.locator(STATE).get_attribute("data-state") == "waiting", "it does not go on by itself"
+    page.get_by_role("button", name="Sample").click()
+    finished(page)
+
+
+def test_a_file_that_does_not_come_is_named_and_asked_for_again(chapter):
+    page, piece = chapter, "**/weights-digits-ddpm.0.js"
+    page.context.route(piece, lambda route: route.abort())
+    page.get_by_role("button", name="Sample").click()
+    page.wait_for_function(f"document.querySelector(\"{STATE}\").dataset.state === 'failed'")
+    assert "weights-digits-ddpm.0.js could not be loaded" in page.locator(f"{STATE} [role=status]").inner_text()
+    page.context.unroute(piece)
+    page.get_by_role("button", name="Sample").click()
+    finished(page)
+    check_side(page, "right", {"recipe": "digits-ddpm", **own_setting("digits-ddpm")}, seed=0)
+
+
+def test_under_a_kernel_python_gives_the_files(open_page, tmp_path):
+    (tmp_path / "index.html").write_text("<!doctype html><meta charset=utf-8><title>x</title>", encoding="utf-8")
+    page = open_page(f"{tmp_path.as_uri()}/index.html")
+    page.expose_function("kernel", lambda name: base64.b64encode(live.read(name)).decode())
+    told = page.evaluate(
+        f"""async ([source, images]) => {{
+        const m = await ({IMPORT})(source), hearers = new Set();
+        const model = {{ on: (_, f) => hearers.add(f), off: (_, f) => hearers.delete(f),
+          async send({{ file }}) {{
+            const bytes = Uint8Array.from(atob(await kernel(file)), (c) => c.charCodeAt(0));
+            for (const f of [...hearers]) f({{ file }}, [new DataView(bytes.buffer)]); }} }};
+        const net = await m.network(model, "digits-heat", 16);
+        const out = (await net(images.map((x) => Float64Array.from(x)), 0.5)).map((x) => Array.from(x));
+        return [out, hearers.size]; }}""",
+        [str(LiveSampler._esm), torch.zeros(2, 256).tolist()],
+    )
+    with torch.no_grad():
+        expected = live.run_of("digits-heat").denoiser.net(torch.zeros(2, 1, 16, 16), torch.full((2,), 0.5))
+    assert (as_images(told[0]) - expected).abs().max() < 1e-4
+    assert told[1] == 0, "nobody goes on listening"

@@ -1,0 +1,147 @@
+"""What the page is given: the same network, and starts of the same law."""
+
+import base64
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import traitlets
+
+from bdbook import export, live, priors, recipes, runs
+from bdbook.samplers import IHDM_DELTA
+from bdbook.unet import UNet, UNetConfig
+from bdbook.widgets import LiveSampler
+
+SMALL = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
+
+
+def floats(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f4")
+
+
+def small_net(seed: int) -> UNet:
+    """A network whose every weight is at work, the zero-initialised ones too."""
+    torch.manual_seed(seed)
+    net = UNet(SMALL).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net
+
+
+def test_one_graph_serves_every_network_of_a_kind(tmp_path):
+    nets = [small_net(seed) for seed in (0, 1)]
+    (tmp_path / "graph").write_bytes(export.graph(nets[0], 1, 8))
+    assert (tmp_path / "graph").stat().st_size < 200_000, "weights or traces were left in the graph"
+    for net in nets:
+        (tmp_path / export.WEIGHTS).write_bytes(export.weights(net))
+        session = onnxruntime.InferenceSession(str(tmp_path / "graph"))
+        for count in (1, 3):
+            x, t = torch.randn(count, 1, 8, 8), torch.rand(count)
+            told = session.run(None, {"x": x.numpy(), "t": t.numpy()})[0]
+            with torch.no_grad():
+                out = net(x, t).numpy()
+            assert np.abs(out).max() > 0.5
+            np.testing.assert_allclose(told, out, atol=1e-5)
+
+
+def test_the_spectrum_and_the_settings_are_the_runs():
+    for recipe in live.SYSTEMS:
+        run, told = live.run_of(recipe), json.loads(live.read(f"walk-{recipe}"))
+        basis, shape = run.denoiser.process.basis, (1, 1, told["size"], told["size"])
+        assert (told["process"], told["rule"], told["predicts"]) == (
+            run.recipe.process,
+            run.recipe.rule,
+            run.recipe.predicts,
+        )
+        variance, mean = (torch.from_numpy(floats(told[name]).reshape(shape).copy()) for name in ("variance", "mean"))
+        torch.testing.assert_close(basis.forward(mean.double()), run.spectrum.mean, atol=1e-6, rtol=0)
+        if told["predicts"] == "spectral":
+            torch.testing.assert_close(variance.double(), run.denoiser.predicts.variance0, rtol=1e-6, atol=0)
+
+
+def start(recipe: str) -> tuple[np.ndarray, np.ndarray]:
+    told = json.loads(live.read(f"walk-{recipe}"))
+    return floats(told["centres"]).reshape(-1, told["size"] ** 2), floats(told["spread"])
+
+
+@pytest.mark.parametrize(
+    "recipe", ["digits-ddpm", "digits-cosine", "digits-blurring", "digits-blurring-10px", "digits-blur"]
+)
+def test_processes_that_end_in_white_noise_begin_there(recipe):
+    centres, spread = start(recipe)
+    assert len(centres) == 1
+    assert (centres == 0).all()
+    assert (spread == 1).all()
+
+
+def test_soft_diffusion_begins_at_its_marginal():
+    run = live.run_of("digits-soft")
+    centres, spread = start("digits-soft")
+    process = run.denoiser.process
+    draws = priors.marginal(run.spectrum, process)(4000, torch.Generator().manual_seed(0))
+    u = process.basis.forward(draws.double())
+    mean = process.basis.forward(torch.from_numpy(centres.copy()).double().reshape(1, 1, 16, 16))
+    deviation = torch.from_numpy(spread.copy()).double().reshape(1, 1, 16, 16)
+    assert ((u.mean(0) - mean[0]).abs() < 5 * deviation[0] / 4000**0.5).all()
+    torch.testing.assert_close(u.std(0) / deviation[0], torch.ones(1, 16, 16).double(), atol=0.06, rtol=0)
+
+
+def test_heat_dissipation_begins_at_blurred_digits():
+    run = live.run_of("digits-heat")
+    centres, spread = start("digits-heat")
+    blurred = run.denoiser.process.mean(run.images().double(), 1.0).flatten(1)
+    assert torch.cdist(torch.from_numpy(centres.copy()).double(), blurred).min(1).values.max() < 1e-5
+    assert len(np.unique(centres[:, 0])) > 40
+    assert (spread == np.float32(IHDM_DELTA)).all()
+
+
+def test_cold_diffusion_begins_at_flat_greys():
+    run = live.run_of("digits-from-mean")
+    centres, spread = start("digits-from-mean")
+    assert np.ptp(centres, axis=1).max() < 1e-5
+    greys = run.images().mean((1, 2, 3)).numpy()
+    assert abs(centres[:, 0].mean() - greys.mean()) < 4 * greys.std() / len(centres) ** 0.5
+    assert 0.7 < centres[:, 0].std() / greys.std() < 1.35
+    assert (spread == np.float32(0.002)).all()
+
+
+def test_a_start_that_the_page_does_not_know_is_refused():
+    recipe = recipes.get("photos-superres")
+    known = live.run_of("digits-ddpm")
+    run = runs.Run(recipe, known.record, known.denoiser, known.spectrum)
+    with pytest.raises(ValueError, match="no start for photos-superres"):
+        export.walk(run)
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="weights-digits-bluring"):
+        live.read("weights-digits-bluring")
+
+
+def test_the_widget_answers_with_files(monkeypatch):
+    figure, sent = LiveSampler(), []
+    monkeypatch.setattr(figure, "send", lambda content, buffers=None: sent.append((content, buffers)))
+    figure._handle_custom_msg({"file": "walk-digits-ddpm"}, [])
+    figure._handle_custom_msg({"file": "../secret"}, [])
+    (told, buffers), (refused, none) = sent
+    assert told == {"file": "walk-digits-ddpm"}
+    assert buffers == [live.read("walk-digits-ddpm")]
+    assert none is None
+    assert "../secret" in refused["error"]
+
+
+def test_settings_are_completed_and_checked():
+    figure = LiveSampler(left={"steps": 20, "rule": "carry"})
+    assert figure.left == {"recipe": "digits-blurring", "rule": "carry", "steps": 20, "order": 1, "rho": 0.5}
+    for wrong, words in (
+        ({"steps": 3}, "5 to 250"),
+        ({"rule": "ancestal"}, 'Did you mean "ancestral"'),
+        ({"recipe": "digits-hot"}, "expected"),
+        ({"speed": 1}, "left has speed"),
+    ):
+        with pytest.raises(traitlets.TraitError, match=words):
+            figure.left = wrong
+    assert figure.left["steps"] == 20
