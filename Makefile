@@ -33,7 +33,7 @@ PAGES := _config.yml _toc.yml $(shell find book -type f -not -path '*/__pycache_
 RESULTS := $(sort $(shell find results -type f))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_%,$(CHAPTERS))
 
-.PHONY: help book results serve test lint unit notebooks tested-chapters browser clean FORCE
+.PHONY: help book results vendor serve test lint unit notebooks tested-chapters browser clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -105,6 +105,10 @@ book: $(HTML)/.built
 MINUTES ?=
 results: | $(INSTALLED)
 	$(BIN)/python results/record.py $(if $(MINUTES),--minutes $(MINUTES))
+
+# Vendored files, fetched again from npm and compared with their sums.
+vendor: | $(INSTALLED)
+	$(BIN)/python book/vendor.py
 
 serve: | $(INSTALLED)
 	@test -f $(HTML)/index.html || { echo "There is no book in $(HTML) yet: make book"; exit 1; }
