@@ -17,7 +17,7 @@ from pathlib import Path
 import ledgers
 
 PAGES = {".md", ".ipynb"}
-MAKERS = {".py", ".yml"}  # below book/: what pages are made from, and no page
+MAKERS = {".py", ".yml"}  # in book/: what pages are made from, and no page
 
 
 def sync(files: dict[Path, Path], target: Path) -> set[Path]:
@@ -43,7 +43,7 @@ def files_below(folder: Path) -> list[Path]:
 
 def stage_source(stage: Path, output: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
-    prose = [path for path in files_below(Path("book")) if path.suffix not in MAKERS]
+    prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
     files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), *prose]}
     files |= {Path("notebooks") / path.name: path for path in notebooks}
     files |= {Path("book") / path.name: path for path in ledgers.write(stage.with_name("ledgers")).values()}
