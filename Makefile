@@ -25,6 +25,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.bdbook-installed
 HTML := $(BUILD)/html
+PDF := $(BUILD)/bdbook.pdf
 CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.ipynb))))
 EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
 LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
@@ -33,10 +34,11 @@ PAGES := _config.yml _toc.yml $(shell find book -type f -not -path '*/__pycache_
 RESULTS := $(sort $(shell find results -type f))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_%,$(CHAPTERS))
 
-.PHONY: help book results serve test lint unit notebooks tested-chapters browser clean FORCE
+.PHONY: help book pdf results serve test lint unit notebooks tested-chapters browser clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
+	@echo "make pdf      the built book as one PDF, $(PDF), printed by Chromium"
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
 	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
@@ -100,6 +102,13 @@ $(HTML)/.built: $(EXECUTED) $(PAGES) $(INSTALLED)
 book: $(HTML)/.built
 	@echo "The book: file://$(abspath $(HTML))/index.html"
 	@echo "Or, with search: make serve$(if $(filter-out _build,$(BUILD)), BUILD=$(BUILD)) (http://127.0.0.1:$(PORT)/)"
+
+pdf: $(PDF)
+	@echo "The book on paper: file://$(abspath $(PDF))"
+
+$(PDF): $(HTML)/.built
+	@echo "Printing the pages"
+	@$(BIN)/python book/pdf.py $(HTML) $@
 
 # Runs that are missing are trained, interrupted ones go on; on a GPU: make results PROFILE=gpu MINUTES=10
 MINUTES ?=
