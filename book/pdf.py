@@ -13,12 +13,13 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import yaml
 from playwright.sync_api import Browser, Page, sync_playwright
-from pypdf import PdfReader, PdfWriter
-from pypdf.generic import ArrayObject, FloatObject, NameObject, NullObject
+from pypdf import PageObject, PdfReader, PdfWriter
+from pypdf.generic import ArrayObject, Fit, FloatObject, NameObject, NullObject
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 NO_CHROMIUM = (
@@ -47,8 +48,13 @@ PREPARE = """() => {
     const inner = node.querySelector("mjx-container") ?? node, room = node.parentElement.clientWidth;
     if (inner.scrollWidth > room) inner.style.zoom = room / inner.scrollWidth;
   }
-  const heads = [...article.querySelectorAll("h2")].map((head) => [head.parentElement.id, title(head)]);
-  const links = [...article.querySelectorAll("[id]")].map((node) => {
+  // A section may begin at the foot of a page and its head on the next.
+  for (const section of article.querySelectorAll("section[id]")) {
+    const head = section.querySelector(":scope > :is(h1, h2, h3, h4)");
+    if (head) [head.id, section.id] = [section.id, ""];
+  }
+  const heads = [...article.querySelectorAll("h2")].map((head) => [head.id, title(head)]);
+  const links = [...article.querySelectorAll("[id]:not([id=''])")].map((node) => {
     const link = document.createElement("a");
     link.href = `#${node.id}`;
     return link;
@@ -56,6 +62,14 @@ PREPARE = """() => {
   article.append(...links);
   return { title: title(article.querySelector("h1")), heads };
 }"""
+
+
+class Place(NamedTuple):
+    """A page of the whole file, counted from 0, and a point on it."""
+
+    page: int
+    left: FloatObject | NullObject
+    top: FloatObject | NullObject
 
 
 def launch(playwright) -> Browser:
@@ -72,20 +86,38 @@ def printed(page: Page, **options) -> PdfReader:
     return PdfReader(io.BytesIO(page.pdf(format="A4", print_background=True, **options)))
 
 
-def print_chapter(page: Page, path: Path) -> tuple[dict, PdfReader]:
-    """Title and second-level heads, (anchor, title) each, of a built page, and the page on paper."""
-    page.goto(path.as_uri())
-    page.wait_for_function(READY)
-    said = page.evaluate(PREPARE)
-    return said, printed(page, scale=SCALE, margin=MARGIN)
+class Chapter(NamedTuple):
+    """A page of the book and what Chromium made of it."""
+
+    part: str  # the part of the book that it opens, or ""
+    path: Path
+    title: str
+    heads: list[tuple[str, str]]  # (anchor, title) of its sections
+    reader: PdfReader
+    start: int  # pages of chapters before it
 
 
-def front(page: Page, settings: dict, contents: list[tuple[str, str, int]]) -> PdfReader:
-    """A title page and the contents: (part or "", chapter, page) each."""
+def print_chapters(page: Page, paths: list[tuple[str, Path]]) -> list[Chapter]:
+    """Print built pages, (part or "", path) each, with a line of progress for each."""
+    chapters, start = [], 0
+    for part, path in paths:
+        begin = time.perf_counter()
+        page.goto(path.as_uri())
+        page.wait_for_function(READY)
+        said = page.evaluate(PREPARE)
+        chapters.append(Chapter(part, path, **said, reader=printed(page, scale=SCALE, margin=MARGIN), start=start))
+        length = len(chapters[-1].reader.pages)
+        start += length
+        print(f"{said['title']:46} {length:3} pages {time.perf_counter() - begin:6.1f} s", flush=True)
+    return chapters
+
+
+def front(page: Page, settings: dict, chapters: list[Chapter]) -> PdfReader:
+    """A title page and the contents."""
     rows = "".join(
-        (f"<h2>{html.escape(part)}</h2>" if part else "")
-        + f"<p><span>{html.escape(title)}</span><i></i><span>{number}</span></p>"
-        for part, title, number in contents
+        (f"<h2>{html.escape(chapter.part)}</h2>" if chapter.part else "")
+        + f"<p><span>{html.escape(chapter.title)}</span><i></i><span>{chapter.start + 1}</span></p>"
+        for chapter in chapters
     )
     page.set_content(f"""<style>
       body {{ margin: 0; font: 11pt/1.5 sans-serif; }}
@@ -98,101 +130,94 @@ def front(page: Page, settings: dict, contents: list[tuple[str, str, int]]) -> P
     return printed(page, margin=MARGIN)
 
 
-def numbers(page: Page, titles: list[str]) -> PdfReader:
+def feet(page: Page, chapters: list[Chapter]) -> PdfReader:
     """Empty pages but for their number and the title of the chapter that each is in."""
-    feet = "".join(
+    titles = [chapter.title for chapter in chapters for _ in chapter.reader.pages]
+    rows = "".join(
         f"<div><span>{html.escape(title)}</span><span>{number}</span></div>" for number, title in enumerate(titles, 1)
     )
     page.set_content(f"""<style>
       body {{ margin: 0; font: 8.5pt sans-serif; color: #555; }}
       div {{ box-sizing: border-box; height: 296.9mm; padding: 284mm 18mm 0; break-after: page; display: flex;
-             justify-content: space-between; }} div:last-child {{ break-after: avoid; }}</style>{feet}""")
+             justify-content: space-between; }} div:last-child {{ break-after: avoid; }}</style>{rows}""")
     return printed(page)
 
 
-def connect(writer: PdfWriter, first: int, ends: list[int], places: dict[Path, dict]) -> None:
-    """Lead the links of the chapters' pages, from `first` on, to pages of the same file.
-
-    ends: for each chapter the number of the page after it; places: path of a chapter's HTML -> anchor -> (page of the
-    file, left, top), "" being the chapter's beginning.
-    """
-    chapters = list(places)
-    for number in range(first, len(writer.pages)):
-        own = chapters[next(i for i, end in enumerate(ends) if number < end)]
-        kept = ArrayObject()
-        for reference in writer.pages[number].get("/Annots", ()):
-            link = reference.get_object()
-            if "/Dest" in link:
-                path, anchor = own, str(link["/Dest"]).removeprefix("/")
-            else:
-                parts = urlsplit(link.get("/A", {}).get("/URI", ""))
-                if parts.scheme != "file":
-                    kept.append(reference)
-                    continue
-                path, anchor = Path(unquote(parts.path)), unquote(parts.fragment)
-            if path not in places:
-                continue  # a file that is not printed, such as a notebook to download
-            page, left, top = places[path].get(anchor, places[path][""])
-            link.pop("/A", None)
-            link[NameObject("/Dest")] = ArrayObject(
-                [writer.pages[page].indirect_reference, NameObject("/XYZ"), left, top, NullObject()]
-            )
-            kept.append(reference)
-        writer.pages[number][NameObject("/Annots")] = kept
+def places(chapter: Chapter, first: int) -> dict[str, Place]:
+    """Anchor -> its place in a file that has `first` pages before the first chapter; "" is the chapter's beginning."""
+    start, reader = first + chapter.start, chapter.reader
+    return {"": Place(start, NullObject(), NullObject())} | {
+        name.removeprefix("/"): Place(
+            start + reader.get_destination_page_number(there), FloatObject(there.left or 0), FloatObject(there.top or 0)
+        )
+        for name, there in reader.named_destinations.items()
+    }
 
 
-def write(source: Path, target: Path, settings: dict, chapters: list[tuple[str, str]]) -> None:
-    """Print `chapters`, (part or "", file without its ending) each, from the built pages in `source` into `target`."""
-    found = [(part, (source / f"{file}.html").resolve()) for part, file in chapters]
-    missing = [path for _, path in found if not path.is_file()]
-    if missing:
-        sys.exit(f"There is no {missing[0]}: make book")
+def connect(writer: PdfWriter, leaf: PageObject, own: Path, found: dict[Path, dict[str, Place]]) -> None:
+    """Lead the links of a page of the chapter `own` to where the same file has their targets."""
+    kept = ArrayObject()
+    for reference in leaf.get("/Annots", ()):
+        link = reference.get_object()
+        if "/Dest" in link:
+            path, anchor = own, str(link["/Dest"]).removeprefix("/")
+        else:
+            address = urlsplit(link.get("/A", {}).get("/URI", ""))
+            if address.scheme != "file":
+                kept.append(reference)
+                continue
+            path, anchor = Path(unquote(address.path)), unquote(address.fragment)
+        if path not in found:
+            continue  # a file that is not printed, such as a notebook to download
+        place = found[path].get(anchor, found[path][""])
+        link.pop("/A", None)
+        link[NameObject("/Dest")] = ArrayObject(
+            [writer.pages[place.page].indirect_reference, NameObject("/XYZ"), place.left, place.top, NullObject()]
+        )
+        kept.append(reference)
+    leaf[NameObject("/Annots")] = kept
+
+
+def add_bookmarks(writer: PdfWriter, chapters: list[Chapter], found: dict[Path, dict[str, Place]]) -> None:
+    """Parts, chapters and sections in the outline."""
+    part = None
+    for chapter in chapters:
+        here = found[chapter.path]
+        if chapter.part:
+            part = writer.add_outline_item(title=chapter.part, page_number=here[""].page, bold=True)
+        item = writer.add_outline_item(title=chapter.title, page_number=here[""].page, parent=part)
+        for anchor, title in chapter.heads:
+            page, left, top = here[anchor]
+            writer.add_outline_item(title=title, page_number=page, parent=item, fit=Fit.xyz(left, top))
+
+
+def write(source: Path, target: Path, settings: dict, pages: list[tuple[str, str]]) -> None:
+    """Print `pages`, (part or "", file without its ending) each, of the built book in `source` into `target`."""
+    paths = [(part, (source / f"{file}.html").resolve()) for part, file in pages]
+    for _, path in paths:
+        if not path.is_file():
+            sys.exit(f"There is no {path}: make book")
     with sync_playwright() as playwright:
         browser = launch(playwright)
         page = browser.new_page(viewport={"width": WIDTH, "height": 1100}, color_scheme="light")
         page.set_default_timeout(PATIENCE)
         page.emulate_media(media="print")
-        results = []
-        for _, path in found:
-            begin = time.perf_counter()
-            results.append(print_chapter(page, path))
-            said, reader = results[-1]
-            print(f"{said['title']:44} {len(reader.pages):3} pages {time.perf_counter() - begin:6.1f} s", flush=True)
-        titles = [said["title"] for said, reader in results for _ in reader.pages]
-        starts = [sum(len(reader.pages) for _, reader in results[:i]) for i in range(len(results) + 1)]
-        contents = [
-            (part, said["title"], start + 1) for (part, _), (said, _), start in zip(found, results, starts, strict=False)
-        ]
-        opening, feet = front(page, settings, contents), numbers(page, titles)
+        chapters = print_chapters(page, paths)
+        opening, footers = front(page, settings, chapters), feet(page, chapters)
         browser.close()
 
     writer = PdfWriter()
-    for reader in [opening, *(reader for _, reader in results)]:
+    first = len(opening.pages)
+    for reader in [opening, *(chapter.reader for chapter in chapters)]:
         for leaf in reader.pages:
             writer.add_page(leaf)
-    first = len(opening.pages)
-    for leaf, foot in zip(writer.pages[first:], feet.pages, strict=True):
-        leaf.merge_page(foot)
+    found = {chapter.path: places(chapter, first) for chapter in chapters}
+    owners = [chapter.path for chapter in chapters for _ in chapter.reader.pages]
+    for leaf, own, footer in zip(writer.pages[first:], owners, footers.pages, strict=True):
+        connect(writer, leaf, own, found)
+        leaf.merge_page(footer)
         leaf.compress_content_streams()
-    places = {}
-    for (_, path), (_, reader), start in zip(found, results, starts, strict=False):
-        places[path] = {"": (first + start, NullObject(), NullObject())} | {
-            name.removeprefix("/"): (
-                first + start + reader.get_destination_page_number(there),
-                FloatObject(there.left or 0),
-                FloatObject(there.top or 0),
-            )
-            for name, there in reader.named_destinations.items()
-        }
-    connect(writer, first, [first + start for start in starts[1:]], places)
-
-    parent = None
-    for (part, path), (said, _) in zip(found, results, strict=True):
-        if part:
-            parent = writer.add_outline_item(part, places[path][""][0], bold=True)
-        chapter = writer.add_outline_item(said["title"], places[path][""][0], parent=parent)
-        for anchor, title in said["heads"]:
-            writer.add_outline_item(title, places[path].get(anchor, places[path][""])[0], parent=chapter)
+    add_bookmarks(writer, chapters, found)
     writer.set_page_label(0, first - 1, style="/r")
     writer.set_page_label(first, len(writer.pages) - 1, style="/D")
     writer.add_metadata({"/Title": settings["title"], "/Author": settings["author"]})
