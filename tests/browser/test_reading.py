@@ -252,9 +252,7 @@ def test_each_figure_that_a_chapter_shows_has_a_number_a_caption_and_a_mention(b
 
 
 def test_no_chapter_speaks_of_a_figure_without_its_number(book):
-    said = re.compile(
-        r"\b(?:the|this|next|last) (?:figure|plot)s?\b(?! after)(?! you)|figures? (?:above|below)", re.IGNORECASE
-    )
+    said = re.compile(r"\b(?:the|this|next|last) (?:figure|plot)s?\b|figures? (?:above|below)", re.IGNORECASE)
     assert said.search("The figure shows")
     spoken = []
     for path in chapters(book):
