@@ -36,7 +36,7 @@
   /** The link to a part of a page that a node of the text belongs to, if any. */
   const reference = (node) => node.closest?.(".bd-article a[href*='#']:not(.headerlink)") ?? null;
 
-  /** Puts a reference's target into `box`; answers whether it has one to show. */
+  /** Puts a link's target into `box`; answers whether it is one to show. */
   async function findTarget(link, box) {
     const [page, anchor] = link.getAttribute("href").split("#");
     if (page) {
@@ -82,7 +82,7 @@
     Object.assign(box, { id: "bd-hover", role: "tooltip", className: "bd-hover" });
     box.style.visibility = "hidden"; // in the page all the same: MathJax measures the letters around a formula
     document.body.append(box);
-    const found = await findTarget(link, box);
+    const found = await findTarget(link, box).catch((error) => console.error(error));
     for (const node of box.querySelectorAll("a")) node.removeAttribute("href"); // a tooltip holds nothing to act on
     await Promise.allSettled([...box.querySelectorAll("img")].map((image) => image.decode()));
     if (!found || current !== link) {
