@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from pypdf import PdfReader
 
 pytestmark = pytest.mark.browser
@@ -227,15 +227,17 @@ def test_the_page_stays_in_use_beside_the_drawer(book, open_typeset):
 # --- figures ---
 
 
-def chapters(book: Path) -> list[Path]:
-    return sorted((book / "notebooks").glob("*.html"))
+@pytest.fixture(scope="module")
+def articles(book) -> dict[str, Tag]:
+    """Chapter -> what its page says."""
+    pages = sorted((book / "notebooks").glob("*.html"))
+    return {path.stem: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").article for path in pages}
 
 
-def test_each_figure_that_a_chapter_shows_has_a_number_a_caption_and_a_mention(book):
+def test_each_figure_that_a_chapter_shows_has_a_number_a_caption_and_a_mention(articles):
     """Pictures inside a folded cell, which illustrate a solution, may go without."""
     found, wanting = 0, []
-    for path in chapters(book):
-        article = BeautifulSoup(path.read_text(), "html.parser").article
+    for name, article in articles.items():
         mentioned = {link["href"] for link in article.select("a.reference.internal")}
         for shown in article.select("img, .bdbook-figure"):
             if shown.find_parent("details"):
@@ -244,22 +246,21 @@ def test_each_figure_that_a_chapter_shows_has_a_number_a_caption_and_a_mention(b
             figure = shown.find_parent("figure")
             number = figure and figure.select_one("figcaption .caption-number")
             if not number or len(figure.select_one(".caption-text").get_text()) < 20:
-                wanting.append(f"{path.stem}: no number or caption: {shown.get('alt') or shown.name}")
+                wanting.append(f"{name}: no number or caption: {shown.get('alt') or shown.name}")
             elif f"#{figure['id']}" not in mentioned:
-                wanting.append(f"{path.stem}: nowhere mentioned: {figure['id']}")
+                wanting.append(f"{name}: nowhere mentioned: {figure['id']}")
     assert found > 60
     assert wanting == []
 
 
-def test_no_chapter_speaks_of_a_figure_without_its_number(book):
+def test_no_chapter_speaks_of_a_figure_without_its_number(articles):
     said = re.compile(r"\b(?:the|this|next|last) (?:figure|plot)s?\b|figures? (?:above|below)", re.IGNORECASE)
     assert said.search("The figure shows")
     spoken = []
-    for path in chapters(book):
-        article = BeautifulSoup(path.read_text(), "html.parser").article
+    for name, article in articles.items():
         for part in article.select("p, li, td"):
             if not part.find_parent(class_="cell_output") and (match := said.search(part.get_text())):
-                spoken.append(f"{path.stem}: {match.group()}: {part.get_text()[:80]}")
+                spoken.append(f"{name}: {match.group()}: {part.get_text()[:80]}")
     assert spoken == []
 
 
