@@ -25,18 +25,20 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.bdbook-installed
 HTML := $(BUILD)/html
+PDF := $(BUILD)/bdbook.pdf
 CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.ipynb))))
 EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
 LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
 PAGES := _config.yml _toc.yml $(shell find book -type f -not -path '*/__pycache__/*')
-# Chapters 8 to 10, and 13 to 15, show the recorded runs.
+# Chapters 8 to 10, and 13 to 16, show the recorded runs.
 RESULTS := $(sort $(shell find results -type f))
-SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_%,$(CHAPTERS))
+SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
 
-.PHONY: help book results vendor serve test lint unit notebooks tested-chapters browser clean FORCE
+.PHONY: help book pdf results vendor serve test lint unit notebooks tested-chapters browser clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
+	@echo "make pdf      the built book as one PDF, $(PDF), printed by Chromium"
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
 	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
@@ -84,12 +86,21 @@ $(EXECUTED): $(BUILD)/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(BUILD)/in
 	       echo "The chapter as far as it got: $(BUILD)/running/$*.ipynb; all of the log: $$log"; exit 1; }; \
 	mv $(BUILD)/running/$*.ipynb $@; echo "$$SECONDS s"
 
+# --- what the live sampler loads ---------------------------------------------------------------------------
+
+# The graph of the networks, their weights and the runtime, in pieces that a page can load from a file too.
+LIVE := $(BUILD)/live/contents.js
+$(LIVE): book/live.py bdbook/export.py bdbook/live.py $(shell find bdbook/js/vendor -type f) \
+         $(wildcard results/digits-*-cpu/weights.safetensors) | $(INSTALLED)
+	@echo "Exporting the networks of the live sampler"
+	@$(BIN)/python book/live.py $(@D)
+
 # --- the book --------------------------------------------------------------------------------------------
 
 # A warning fails the build. The next one must not pass because Sphinx thinks the page is done: start afresh.
-$(HTML)/.built: $(EXECUTED) $(PAGES) $(INSTALLED)
+$(HTML)/.built: $(EXECUTED) $(PAGES) $(LIVE) $(INSTALLED)
 	@echo "Building the pages"
-	@$(BIN)/python book/stage.py source $(BUILD)/stage $(BUILD)/sphinx $(EXECUTED)
+	@$(BIN)/python book/stage.py source $(BUILD)/stage $(BUILD)/sphinx $(BUILD)/live $(EXECUTED)
 	@$(BIN)/jupyter-book build $(BUILD)/stage --path-output $(BUILD)/sphinx -W -n --keep-going \
 	    > $(BUILD)/sphinx.log 2>&1 \
 	  || { grep -E 'WARNING|ERROR|CRITICAL' $(BUILD)/sphinx.log || cat $(BUILD)/sphinx.log; \
@@ -100,6 +111,13 @@ $(HTML)/.built: $(EXECUTED) $(PAGES) $(INSTALLED)
 book: $(HTML)/.built
 	@echo "The book: file://$(abspath $(HTML))/index.html"
 	@echo "Or, with search: make serve$(if $(filter-out _build,$(BUILD)), BUILD=$(BUILD)) (http://127.0.0.1:$(PORT)/)"
+
+pdf: $(PDF)
+	@echo "The book on paper: file://$(abspath $(PDF))"
+
+$(PDF): $(HTML)/.built
+	@echo "Printing the pages"
+	@$(BIN)/python book/pdf.py $(HTML) $@
 
 # Runs that are missing are trained, interrupted ones go on; on a GPU: make results PROFILE=gpu MINUTES=10
 MINUTES ?=

@@ -1,11 +1,11 @@
 """Keep two folders alike, touching only what changed.
 
-    python book/stage.py source STAGE OUTPUT NOTEBOOK...   what jupyter-book reads, into STAGE
-    python book/stage.py mirror FROM TO                    FROM into TO
+    python book/stage.py source STAGE OUTPUT LIVE NOTEBOOK...   what jupyter-book reads, into STAGE
+    python book/stage.py mirror FROM TO                         FROM into TO
 
 Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything
 that a page is made of, though: when the settings, the contents, the bibliography or an asset change, what
-it has built so far, OUTPUT, is dropped. Run from the repository root. The ledgers (book/*.yml) become pages on
+it has built so far, OUTPUT, is dropped. LIVE holds what the live sampler loads. Run from the repository root. The ledgers (book/*.yml) become pages on
 the way: they are made beside STAGE, and copied into it only where they say something new.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import ledgers
 
 PAGES = {".md", ".ipynb"}
-MAKERS = {".py", ".yml"}  # below book/: what pages are made from, and no page
+MAKERS = {".py", ".yml"}  # in book/: what pages are made from, and no page
 
 
 def sync(files: dict[Path, Path], target: Path) -> set[Path]:
@@ -41,12 +41,13 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 
 
-def stage_source(stage: Path, output: Path, notebooks: list[Path]) -> None:
+def stage_source(stage: Path, output: Path, live: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
-    prose = [path for path in files_below(Path("book")) if path.suffix not in MAKERS]
+    prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
     files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), *prose]}
     files |= {Path("notebooks") / path.name: path for path in notebooks}
     files |= {Path("book") / path.name: path for path in ledgers.write(stage.with_name("ledgers")).values()}
+    files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
     changed = sync(files, stage)
     if any(path.suffix not in PAGES for path in changed):
         shutil.rmtree(output, ignore_errors=True)
@@ -54,8 +55,8 @@ def stage_source(stage: Path, output: Path, notebooks: list[Path]) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["source", stage, output, *notebooks]:
-            stage_source(Path(stage), Path(output), [Path(path) for path in notebooks])
+        case ["source", stage, output, live, *notebooks]:
+            stage_source(Path(stage), Path(output), Path(live), [Path(path) for path in notebooks])
         case ["mirror", source, target]:
             sync({path.relative_to(source): path for path in files_below(Path(source))}, Path(target))
         case _:
