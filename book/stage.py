@@ -5,8 +5,9 @@
 
 Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything
 that a page is made of, though: when the settings, the contents, the bibliography or an asset change, what
-it has built so far, OUTPUT, is dropped. LIVE holds what the live sampler loads. Run from the repository root. The ledgers (book/*.yml) become pages on
-the way: they are made beside STAGE, and copied into it only where they say something new.
+it has built so far, OUTPUT, is dropped. LIVE holds what the live sampler loads. Run from the repository root. The
+ledgers (book/*.yml) become pages on the way: they are made beside STAGE, and copied into it only where they say
+something new.
 """
 
 import filecmp
