@@ -4,10 +4,11 @@ import {
 } from "./core.js";
 import { svg, scale, linePlot, plotBox, ratioRange, ratioAxis, frequencyAxis, drawImage } from "./plot.js";
 import {
-  html, slider, select, playButton, button, panel, picture, legend, keepDrawn, memory, PROCESS_NAMES, RULE_NAMES,
+  html, slider, select, pictureInput, takeDropped, playButton, button, panel, picture, legend, keepDrawn, derived, memory,
+  PROCESS_NAMES, RULE_NAMES,
 } from "./controls.js";
 
-const KEYS = ["rho", "t", "steps", "mode", "process"];
+const KEYS = ["rho", "t", "steps", "mode", "process", "_photo"];
 const ARC = Array.from({ length: 91 }, (_, i) => Math.cos((i * Math.PI) / 180)); // c / c_DDIM
 const TERMS = [["f0", "degrade"], ["f2", "carry"], ["f3", "both: they covary"], ["f5", "refresh"]];
 
@@ -27,9 +28,10 @@ export function stepVariances({ alphaT, sigmaT, alphaS, sigmaS, variance, carry,
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), photo = decodeImage(model.get("_photo"), 3), n = size * size;
-  const signal = photo.map((plane) => dct2(plane, size, size));
-  const noise = photo.map((_, c) => normals(1 + c, n)), fresh = photo.map((_, c) => normals(11 + c, n)); // in the basis
+  const size = model.get("size"), n = size * size;
+  const [noise, fresh] = [1, 11].map((seed) => [0, 1, 2].map((c) => normals(seed + c, n))); // in the basis
+  const given = derived(() => model.get("_photo"), (text) => ({
+    signal: decodeImage(text, 3).map((plane) => dct2(plane, size, size)), remember: memory() }));
   const plane = freq2(size, size), variance = Float64Array.from(model.get("_variance"));
   const diagonal = [...new Set(Array.from({ length: 20 }, (_, i) => Math.round((size - 1) ** (i / 19))))];
   const at = (values, modes) => Float64Array.from(modes, (k) => values[k * size + k]);
@@ -55,6 +57,7 @@ function render({ model, el }) {
       format: (k) => shown(k).toFixed(2), onInput: (v) => set("mode", v) }),
     process: select({ name: "process", symbol: "process", hint: "", spoken: "process", options: PROCESS_NAMES,
       onInput: (v) => set("process", v) }),
+    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
   };
   const player = playButton({ symbol: "c", get: () => model.get("rho"), set: (v) => set("rho", v) });
   controls.rho.row.append(player.root);
@@ -84,9 +87,8 @@ function render({ model, el }) {
       html("div", { className: "bd-title" }, html("span", {}, "Variance after one step"), share),
       html("div", { className: "bd-legend bd-row-legend" },
         ...TERMS.map(([colour, name]) => html("span", { className: `bd-key bd-${colour} bd-block` }, name))), bars),
-    html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)));
+    html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)), controls._photo.root);
 
-  const remember = memory();
   let plane2, ratioPlot, range, parts, bar;
 
   function layout() {
@@ -107,6 +109,7 @@ function render({ model, el }) {
 
   function update() {
     const [rho, t, steps, mode, name] = KEYS.map((key) => model.get(key)), s = Math.max(t - 1 / steps, 0);
+    const { signal, remember } = given();
     for (const key of KEYS) controls[key].set(model.get(key));
     const whole = processOf(plane), sigmaT = whole.sigma(t), sigmaS = whole.sigma(s), k = mode * size + mode;
     const alphaT = whole.alpha(t), alphaS = whole.alpha(s), a = alphaT[k] / alphaS[k];
@@ -140,7 +143,7 @@ function render({ model, el }) {
       });
     }
 
-    const of = (make) => photo.map((_, c) => Float64Array.from({ length: n }, (_, j) => make(c, j)));
+    const of = (make) => noise.map((_, c) => Float64Array.from({ length: n }, (_, j) => make(c, j)));
     const image = (u) => idct2(u, size, size);
     const begun = remember("begun", [t, name], () => {
       const z = of((c, j) => alphaT[j] * signal[c][j] + sigmaT * noise[c][j]);
@@ -165,6 +168,7 @@ function render({ model, el }) {
     pictures[2].canvas.setAttribute("aria-label", `The image z at s = ${s.toFixed(3)}, after the step.`);
   }
 
+  takeDropped(root, controls._photo.take);
   return keepDrawn({ model, el, root, keys: KEYS, shared: ["t", "steps"], layout, update, stop: player.stop });
 }
 
