@@ -77,15 +77,15 @@ async function readPicture(file, size) {
     strip.fillStyle = "white";
     strip.fillRect(0, 0, side, shares.length);
     strip.drawImage(bitmap, left, top + first, side, shares.length, 0, 0, side, shares.length);
-    const { data } = strip.getImageData(0, 0, side, shares.length), sum = new Float64Array(3);
-    for (let i = 0; i < size; i++) {
-      const { first: start, shares: across } = columns[i];
-      sum.fill(0);
-      for (let y = 0; y < shares.length; y++)
-        for (let x = 0; x < across.length; x++)
-          for (let c = 0; c < 3; c++) sum[c] += shares[y] * across[x] * data[4 * (y * side + start + x) + c];
-      bytes.set(sum.map((v) => Math.round(v * (size / side) ** 2)), 3 * (row * size + i));
-    }
+    const { data } = strip.getImageData(0, 0, side, shares.length), down = new Float64Array(4 * side);
+    for (let y = 0; y < shares.length; y++)
+      for (let k = 0; k < down.length; k++) down[k] += shares[y] * data[y * down.length + k];
+    columns.forEach(({ first: x, shares: across }, i) => {
+      for (let c = 0; c < 3; c++) {
+        const sum = across.reduce((total, share, k) => total + share * down[4 * (x + k) + c], 0);
+        bytes[3 * (row * size + i) + c] = Math.round(sum * (size / side) ** 2);
+      }
+    });
   }
   bitmap.close();
   return { picture: encodeBytes(bytes), width, height };

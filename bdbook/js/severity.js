@@ -181,14 +181,14 @@ function render({ model, el }) {
   const curves = svg("svg", { role: "img", class: "bd-curves" });
   const root = html("div", { className: "bdbook-widget", role: "group", "aria-label": "Degradations by severity, interactive" },
     html("div", { className: "bd-controls" }, controls.t.root, controls.degradation.root, controls.sigma_max.root),
-    html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)), controls._photo.root,
+    html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)),
     numbers,
     html("div", { className: "bd-panel bd-wide" },
       html("div", { className: "bd-title" }, html("span", {}, "What is lost"),
         html("span", { className: "bd-hint" }, "1: black to white")),
       html("div", { className: "bd-legend bd-row-legend" },
         html("span", { className: "bd-key bd-own" }, "RMSE to x"),
-        html("span", { className: "bd-key bd-f5" }, "largest jump of a pixel in one step")), curves));
+        html("span", { className: "bd-key bd-f5" }, "largest jump of a pixel in one step")), curves), controls._photo.root);
 
   const pieces = inPieces(() => { if (plot) drawCurves(); });
   let plot, points;
