@@ -9,6 +9,7 @@ import {
 } from "./controls.js";
 
 const KEYS = ["rho", "t", "steps", "mode", "process", "_photo"];
+const HIDDEN = ["sigma_max", "d_min"]; // of the process: set from Python only
 const ARC = Array.from({ length: 91 }, (_, i) => Math.cos((i * Math.PI) / 180)); // c / c_DDIM
 const TERMS = [["f0", "degrade"], ["f2", "carry"], ["f3", "both: they covary"], ["f5", "refresh"]];
 
@@ -39,8 +40,7 @@ function render({ model, el }) {
   const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
   const set = (key, value) => { model.set(key, value); model.save_changes(); };
   const shown = (k) => Math.sqrt(plane[k * size + k]);
-  const processOf = (lambda) =>
-    namedProcess({ process: model.get("process"), sigma_max: model.get("sigma_max"), d_min: model.get("d_min") }, lambda);
+  const process = () => Object.fromEntries(["process", ...HIDDEN].map((key) => [key, model.get(key)]));
 
   // Controls
   const controls = {
@@ -111,7 +111,7 @@ function render({ model, el }) {
     const [rho, t, steps, mode, name] = KEYS.map((key) => model.get(key)), s = Math.max(t - 1 / steps, 0);
     const { signal, remember } = given();
     for (const key of KEYS) controls[key].set(model.get(key));
-    const whole = processOf(plane), sigmaT = whole.sigma(t), sigmaS = whole.sigma(s), k = mode * size + mode;
+    const named = process(), whole = namedProcess(named, plane), sigmaT = whole.sigma(t), sigmaS = whole.sigma(s), k = mode * size + mode;
     const alphaT = whole.alpha(t), alphaS = whole.alpha(s), a = alphaT[k] / alphaS[k];
     const [carry, refresh] = coefficients(partialCarry(rho), a, sigmaT, sigmaS);
     const rules = Object.keys(RULE_NAMES).map((rule) => coefficients(RULES[rule], a, sigmaT, sigmaS));
@@ -119,9 +119,9 @@ function render({ model, el }) {
                                               carry, refresh });
     const total = terms.reduce((x, y) => x + y);
 
-    const data = { process: processOf(at(plane, diagonal)), variance: at(variance, diagonal), steps };
-    const own = remember("own", [name, steps, rho], () => finish(samplerError({ ...data, rule: partialCarry(rho) })).ratio);
-    const ancestral = remember("ancestral", [name, steps], () =>
+    const data = { process: namedProcess(named, at(plane, diagonal)), variance: at(variance, diagonal), steps };
+    const own = remember("own", [named, steps, rho], () => finish(samplerError({ ...data, rule: partialCarry(rho) })).ratio);
+    const ancestral = remember("ancestral", [named, steps], () =>
       finish(samplerError({ ...data, rule: RULES.ancestral })).ratio);
     if (plane2) {
       plane2.line(0, ARC.map((f) => (f * sigmaS) / sigmaT), ARC.map((f) => sigmaS * Math.sqrt(1 - f * f)));
@@ -145,12 +145,12 @@ function render({ model, el }) {
 
     const of = (make) => noise.map((_, c) => Float64Array.from({ length: n }, (_, j) => make(c, j)));
     const image = (u) => idct2(u, size, size);
-    const begun = remember("begun", [t, name], () => {
+    const begun = remember("begun", [t, named], () => {
       const z = of((c, j) => alphaT[j] * signal[c][j] + sigmaT * noise[c][j]);
       const guess = of((c, j) => wiener(alphaT[j], sigmaT, variance[j]) * z[c][j]);
       return { z, guess, images: [z.map(image), guess.map(image)] };
     });
-    const next = remember("next", [t, name, steps, rho], () => of((c, j) => alphaS[j] * begun.guess[c][j] +
+    const next = remember("next", [t, named, steps, rho], () => of((c, j) => alphaS[j] * begun.guess[c][j] +
       carry * (begun.z[c][j] - alphaT[j] * begun.guess[c][j]) + refresh * fresh[c][j]).map(image));
     [...begun.images, next].forEach((planes, i) => drawImage(pictures[i].canvas, planes, size, size));
 
@@ -169,7 +169,7 @@ function render({ model, el }) {
   }
 
   takeDropped(root, controls._photo.take);
-  return keepDrawn({ model, el, root, keys: KEYS, shared: ["t", "steps"], layout, update, stop: player.stop });
+  return keepDrawn({ model, el, root, keys: [...KEYS, ...HIDDEN], shared: ["t", "steps"], layout, update, stop: player.stop });
 }
 
 export default { render };

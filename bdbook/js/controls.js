@@ -147,9 +147,6 @@ export function takeDropped(root, take) {
     take(event.dataTransfer.files[0]);
   });
   root.tabIndex = -1; // a click gives it the focus
-  root.addEventListener("keydown", (event) => { // JupyterLab would paste a cell
-    if ((event.ctrlKey || event.metaKey) && event.key === "v") event.stopPropagation();
-  });
   root.addEventListener("paste", ({ clipboardData: { files } }) => { if (files.length) take(files[0]); });
 }
 
@@ -293,6 +290,10 @@ export function joinGroup(name, model, keys) {
  */
 export function keepDrawn({ model, el, root, keys, shared, layout, update, stop = () => {} }) {
   for (const key of keys) model.on(`change:${key}`, update);
+  root.addEventListener("keydown", (event) => { // JupyterLab has other uses for a control's keys and for pasting
+    const { target, key, ctrlKey, metaKey, altKey, shiftKey } = event;
+    if (ctrlKey || metaKey ? key === "v" : target !== root && !altKey && !shiftKey) event.stopPropagation();
+  });
   const leave = model.get("link") ? joinGroup(model.get("link"), model, shared) : () => {};
   const observer = new ResizeObserver(() => { if (root.firstChild.clientWidth) { layout(); update(); } });
   observer.observe(root.firstChild);
