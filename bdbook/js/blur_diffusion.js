@@ -1,7 +1,7 @@
 // Blur diffusion (Lee): choose how much of the kernel each step applies and see what it does to every frequency.
 import {
   cosine, sin2Blur, freq2, blurringDiffusion, gaussianKernel, kernelVariance, eigen, blurDiffusion, curveModes, forward2,
-  inverse2, dct2, idct2, normals, decodeImage,
+  inverse2, dct2, idct2, normals, tabulate, decodeImage,
 } from "./core.js";
 import { svg, linePlot, powerOfTen, drawImage, snrTicks, TIME_AXIS, spoken } from "./plot.js";
 import {
@@ -144,7 +144,7 @@ function render({ model, el }) {
     }
 
     const { basis } = decomposed, inverse = (u) => inverse2(u, basis, basis, size, size);
-    const of = (make) => photo.map((_, c) => Float64Array.from({ length: size * size }, (_, k) => make(c, k)));
+    const of = (make) => photo.map((_, c) => tabulate(size * size, (k) => make(c, k)));
     const own = [real, now, fType, fMax, steps, kernelSigma, boundary];
     const [blurred, noisy] = remember("Lee", own, () => {
       if (!real) return [[new Float64Array(size * size)], [new Float64Array(size * size)]];

@@ -1,6 +1,6 @@
 // One step: how much of the noise that was estimated is carried over, and how much is drawn afresh.
 import {
-  freq2, namedProcess, RULES, partialCarry, wiener, samplerError, finish, dct2, idct2, normals, decodeImage,
+  freq2, namedProcess, RULES, partialCarry, wiener, samplerError, finish, dct2, idct2, normals, tabulate, decodeImage,
 } from "./core.js";
 import { svg, scale, linePlot, plotBox, ratioRange, ratioAxis, frequencyAxis, drawImage } from "./plot.js";
 import {
@@ -143,7 +143,7 @@ function render({ model, el }) {
       });
     }
 
-    const of = (make) => noise.map((_, c) => Float64Array.from({ length: n }, (_, j) => make(c, j)));
+    const of = (make) => noise.map((_, c) => tabulate(n, (j) => make(c, j)));
     const image = (u) => idct2(u, size, size);
     const begun = remember("begun", [t, named], () => {
       const z = of((c, j) => alphaT[j] * signal[c][j] + sigmaT * noise[c][j]);

@@ -406,6 +406,13 @@ export function covered(i, count, length) {
     Math.min(first + k + 1, to) - Math.max(first + k, from)) };
 }
 
+/** The numbers make(0), make(1), ..., make(count - 1): Float64Array.from takes ten times as long. */
+export function tabulate(count, make) {
+  const values = new Float64Array(count);
+  for (let k = 0; k < count; k++) values[k] = make(k);
+  return values;
+}
+
 /** Bytes as base64, and back. */
 export const encodeBytes = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 const decodeBytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));

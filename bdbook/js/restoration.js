@@ -1,5 +1,5 @@
 // Cold diffusion with a restorer that errs: what direct restoration, Algorithm 1 and Algorithm 2 make of its errors.
-import { freq2, frequencyScaling, dissipationTime, distinct, dct2, idct2, normals, decodeImage } from "./core.js";
+import { freq2, frequencyScaling, dissipationTime, distinct, dct2, idct2, normals, tabulate, decodeImage } from "./core.js";
 import { svg, linePlot, plotBox, powerOfTen, frequencyAxis, drawImage } from "./plot.js";
 import {
   html, slider, pictureInput, takeDropped, button, panel, picture, legend, keepDrawn, derived, memory,
@@ -119,7 +119,7 @@ function render({ model, el }) {
 
     const blurred = { signal: alphaAt(modes.lambda, sigmaMax, 1), bias: new Float64Array(modes.lambda.length) };
     const ends = [blurred, ...gains].map(({ signal, bias }, i) => remember(i, [sigmaMax, b, i && [epsilon, steps]], () => {
-      const of = (make) => photo.map((_, c) => Float64Array.from({ length: n }, (_, k) => make(c, k, modes.index[k])));
+      const of = (make) => photo.map((_, c) => tabulate(n, (k) => make(c, k, modes.index[k])));
       const off = of((c, k, j) => (signal[j] - 1) * clean[c][k] + b * bias[j] * error[c][k]);
       const total = off.reduce((all, u) => u.reduce((sum, v) => sum + v * v, all), 0);
       // Half of it: the figures' images are in [-1, 1], the paper's in [0, 1].

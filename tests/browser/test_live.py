@@ -157,15 +157,16 @@ def python(tmp_path):
 
 def comes_true(page, get: Callable, expected, what: str) -> None:
     """Waits until get() gives what is expected."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 180
     while (got := get()) != expected:
         assert time.monotonic() < deadline, f"{what}: {got}, expected {expected}"
         page.wait_for_timeout(50)
 
 
 def shown_in(figure) -> list[str]:
-    """What a figure says of its plots and pictures, with the values in it, and the pictures."""
+    """What a figure says of its plots and pictures, with the values in it, its legends, and the pictures."""
     labels = figure.locator("[role=img]").evaluate_all("els => els.map((e) => e.getAttribute('aria-label'))")
+    labels += figure.locator(".bd-key").evaluate_all("els => els.map((e) => e.textContent)")
     return labels + figure.locator("canvas").evaluate_all("els => els.map((e) => e.toDataURL())")
 
 
@@ -281,7 +282,7 @@ def test_python_and_the_reader_move_the_same_slider(lab, tmp_path, open_page):
     page.keyboard.press("ArrowLeft")  # JupyterLab leaves the keys to a control that has the focus
     shown = float(control.input_value())
     assert shown < 7
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 180
     seen = tmp_path / "seen.txt"
     while time.monotonic() < deadline and not (seen.exists() and seen.read_text() == str(shown)):
         page.wait_for_timeout(100)
