@@ -120,7 +120,7 @@ class CarrySlider(PhotoSlider):
     """
 
     _esm = bundle("carry.js")
-    _heights = (1034, 1656)
+    _heights = (1118, 1598)
 
     rho, _check_rho = number("rho", 0.7, 0, 1, "a part in [0, 1]")
     process, _check_process = choice("process", "cosine", PROCESSES)
