@@ -148,6 +148,17 @@ def test_a_photo_of_the_right_size_arrives_unchanged(make):
     np.testing.assert_array_equal(pixels(BlurringSlider(photo, size=16)), expected)
 
 
+@pytest.mark.parametrize("figure", WITH_PHOTO)
+def test_the_photo_that_is_shown_can_be_read_and_shown_again(figure):
+    photo = torch.tensor(RNG.integers(0, 256, (3, 16, 16)), dtype=torch.float32) / 127.5 - 1
+    slider = figure(photo, size=16)
+    assert slider.photo.dtype == torch.float32
+    torch.testing.assert_close(slider.photo, photo, rtol=0, atol=0)
+    assert figure(slider.photo, size=16)._photo == slider._photo
+    with pytest.raises(AttributeError, match="photo"):
+        slider.photo = photo
+
+
 def test_a_wide_grey_photo_is_cropped_to_its_centre_and_repeated_over_the_channels():
     photo = np.full((1, 16, 40), -1.0)
     photo[:, :, 12:28] = 1.0

@@ -1,21 +1,24 @@
 // Blur diffusion (Lee): choose how much of the kernel each step applies and see what it does to every frequency.
 import {
   cosine, sin2Blur, freq2, blurringDiffusion, gaussianKernel, kernelVariance, eigen, blurDiffusion, curveModes, forward2,
-  inverse2, dct2, idct2, normals, decodeImage,
+  inverse2, dct2, idct2, normals, tabulate, decodeImage,
 } from "./core.js";
 import { svg, linePlot, powerOfTen, drawImage, snrTicks, TIME_AXIS, spoken } from "./plot.js";
 import {
-  html, slider, select, checkbox, playButton, button, panel, picture, legend, dragAcross, keepDrawn, memory,
+  html, slider, select, checkbox, pictureInput, takeDropped, playButton, button, panel, picture, legend, dragAcross, keepDrawn,
+  derived, memory,
 } from "./controls.js";
 
-const KEYS = ["f_type", "f_max", "steps", "kernel_sigma", "boundary", "t", "overlay", "sigma_max"];
+const KEYS = ["f_type", "f_max", "steps", "kernel_sigma", "boundary", "t", "overlay", "sigma_max", "_photo"];
 const POINTS = 160; // of a curve
 const BLUR_LIMITS = [0.1, 100];
 
 function render({ model, el }) {
-  const size = model.get("size"), photo = decodeImage(model.get("_photo"), 3);
-  const noise = photo.map((_, c) => normals(1 + c, size * size));
-  const coefficients = photo.map((plane) => dct2(plane, size, size)), plane = freq2(size, size); // HS
+  const size = model.get("size"), noise = [1, 2, 3].map((seed) => normals(seed, size * size)), plane = freq2(size, size);
+  const given = derived(() => model.get("_photo"), (text) => {
+    const photo = decodeImage(text, 3);
+    return { photo, coefficients: photo.map((x) => dct2(x, size, size)), remember: memory() }; // coefficients: of HS
+  });
   const modes = curveModes(size), lambdas = Float64Array.from(modes, (k) => plane[k * size + k]);
   const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
   const set = (key, value) => { model.set(key, value); model.save_changes(); };
@@ -42,6 +45,7 @@ function render({ model, el }) {
       options: { zero: "zeros", symmetric: "mirror" }, onInput: (v) => set("boundary", v) }),
     overlay: checkbox({ name: "overlay", text: "overlay HS", spoken: "lay HS's blurring diffusion over it",
       onInput: (v) => set("overlay", v) }),
+    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
   };
   const player = playButton({ symbol: "t", get: () => model.get("t"), set: (v) => set("t", v) });
   controls.t.row.append(player.root);
@@ -73,7 +77,7 @@ function render({ model, el }) {
         curves),
       panel("Blur over time", html("span", { className: "bd-hint" }, "width of the equal Gaussian, px"),
         widthKey, widths)),
-    html("div", { className: "bd-pictures bd-four" }, ...pictures.map((p) => p.root)));
+    html("div", { className: "bd-pictures bd-four" }, ...pictures.map((p) => p.root)), controls._photo.root);
 
   let snrPlot, widthPlot, layouts = 0;
 
@@ -89,11 +93,8 @@ function render({ model, el }) {
       lines: ["bd-own bd-dashed", "bd-own"], dots: ["bd-own", "bd-own"] });
   }
 
-  // Kept between updates, since one control changes a part only.
-  const remember = memory();
-
   /** Of the kernel: its basis, and the photograph and the noise in it. */
-  function decompose(kernelSigma, boundary) {
+  function decompose(kernelSigma, boundary, photo) {
     const kernel = gaussianKernel(kernelSigma), basis = eigen(size, kernel, boundary), { values } = basis;
     const eigenvalues = new Float64Array(size * size);
     for (let k = 0; k < size * size; k++) eigenvalues[k] = values[Math.floor(k / size)] * values[k % size];
@@ -107,7 +108,8 @@ function render({ model, el }) {
     controls.t.input.step = 1 / steps;
     for (const key of KEYS) controls[key].set(model.get(key));
     controls.sigma_max.input.disabled = !overlay;
-    const decomposed = remember("kernel", [kernelSigma, boundary], () => decompose(kernelSigma, boundary));
+    const { photo, coefficients, remember } = given(); // one control changes a part only: the rest is remembered
+    const decomposed = remember("kernel", [kernelSigma, boundary], () => decompose(kernelSigma, boundary, photo));
     const real = decomposed.lowest > 0;
     root.dataset.real = real;
 
@@ -142,7 +144,7 @@ function render({ model, el }) {
     }
 
     const { basis } = decomposed, inverse = (u) => inverse2(u, basis, basis, size, size);
-    const of = (make) => photo.map((_, c) => Float64Array.from({ length: size * size }, (_, k) => make(c, k)));
+    const of = (make) => photo.map((_, c) => tabulate(size * size, (k) => make(c, k)));
     const own = [real, now, fType, fMax, steps, kernelSigma, boundary];
     const [blurred, noisy] = remember("Lee", own, () => {
       if (!real) return [[new Float64Array(size * size)], [new Float64Array(size * size)]];
@@ -186,6 +188,7 @@ function render({ model, el }) {
       const t = Math.min(Math.max((px - snrPlot.at.x(0)) / (snrPlot.at.x(1) - snrPlot.at.x(0)), 0), 1);
       set("t", Math.round(t * model.get("steps")) / model.get("steps"));
     });
+  takeDropped(root, controls._photo.take);
   return keepDrawn({ model, el, root, keys: KEYS, shared: ["t"], layout, update, stop: player.stop });
 }
 

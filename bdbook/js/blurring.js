@@ -1,9 +1,11 @@
 // Blurring diffusion (HS sec. 4): drag sigma_B,max and see every frequency's signal-to-noise ratio move.
 import { cosine, BLURS, freq2, blurringDiffusion, curveModes, dct2, idct2, normals, decodeImage } from "./core.js";
 import { svg, scale, axes, linePlot, drawImage, drawCells, snrColour, snrTicks, SNR_LIMITS, TIME_AXIS, spoken } from "./plot.js";
-import { html, slider, select, playButton, button, panel, picture, legend, dragAcross, keepDrawn } from "./controls.js";
+import {
+  html, slider, select, pictureInput, takeDropped, playButton, button, panel, picture, legend, dragAcross, keepDrawn, derived,
+} from "./controls.js";
 
-const KEYS = ["sigma_max", "t", "d_min", "schedule"];
+const KEYS = ["sigma_max", "t", "d_min", "schedule", "_photo"];
 const logOf = (v) => spoken(Math.log10(v));
 const TIMES = Array.from({ length: 161 }, (_, i) => i / 160);
 
@@ -19,9 +21,11 @@ function octaveCells(size, side = 256) {
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), photo = decodeImage(model.get("_photo"), 3);
-  const coefficients = photo.map((plane) => dct2(plane, size, size));
-  const noise = photo.map((_, c) => normals(1 + c, size * size));
+  const size = model.get("size"), noise = [1, 2, 3].map((seed) => normals(seed, size * size));
+  const given = derived(() => model.get("_photo"), (text) => {
+    const photo = decodeImage(text, 3);
+    return { photo, coefficients: photo.map((plane) => dct2(plane, size, size)) };
+  });
   const plane = freq2(size, size), cells = octaveCells(size);
   const modes = curveModes(size), lambdas = Float64Array.from(modes, (k) => plane[k * size + k]);
   const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
@@ -40,6 +44,7 @@ function render({ model, el }) {
     schedule: select({ name: "schedule", symbol: "<i>σ</i><sub>B,<i>t</i></sub> / <i>σ</i><sub>B,max</sub>",
       hint: "blur schedule", spoken: "blur schedule", options: { sin2: "sin² (π t / 2)", sin: "sin (π t / 2)" },
       onInput: (v) => set("schedule", v) }),
+    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
   };
   const player = playButton({ symbol: "t", get: () => model.get("t"), set: (v) => set("t", v) });
   const reset = button("reset", "Reset", () => { player.stop(); for (const key of KEYS) set(key, start[key]); });
@@ -65,7 +70,7 @@ function render({ model, el }) {
     html("div", { className: "bd-plots" },
       panel("SNR<sub><i>t</i></sub> over time", colours, key, curves),
       panel("SNR<sub><i>t</i></sub> by frequency", "", above, html("div", { className: "bd-map" }, heatCanvas, heat))),
-    html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)));
+    html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)), controls._photo.root);
 
   let plot;
 
@@ -111,7 +116,7 @@ function render({ model, el }) {
     }
     drawCells(heatCanvas, cells, snr, snrColour);
 
-    const scaling = whole.scaling(t);
+    const { photo, coefficients } = given(), scaling = whole.scaling(t);
     const blurred = coefficients.map((u) => idct2(u.map((v, k) => v * scaling[k]), size, size));
     const noisy = blurred.map((b, c) => b.map((v, k) => a * v + sigma * noise[c][k]));
     [photo, blurred, noisy].forEach((planes, i) => drawImage(pictures[i].canvas, planes, size, size));
@@ -133,6 +138,7 @@ function render({ model, el }) {
     player.stop();
     set("t", Math.round(200 * Math.min(Math.max((px - plot.at.x(0)) / (plot.at.x(1) - plot.at.x(0)), 0), 1)) / 200);
   });
+  takeDropped(root, controls._photo.take);
   return keepDrawn({ model, el, root, keys: KEYS, shared: ["t"], layout, update, stop: player.stop });
 }
 

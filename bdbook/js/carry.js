@@ -1,13 +1,15 @@
 // One step: how much of the noise that was estimated is carried over, and how much is drawn afresh.
 import {
-  freq2, namedProcess, RULES, partialCarry, wiener, samplerError, finish, dct2, idct2, normals, decodeImage,
+  freq2, namedProcess, RULES, partialCarry, wiener, samplerError, finish, dct2, idct2, normals, tabulate, decodeImage,
 } from "./core.js";
 import { svg, scale, linePlot, plotBox, ratioRange, ratioAxis, frequencyAxis, drawImage } from "./plot.js";
 import {
-  html, slider, select, playButton, button, panel, picture, legend, keepDrawn, memory, PROCESS_NAMES, RULE_NAMES,
+  html, slider, select, pictureInput, takeDropped, playButton, button, panel, picture, legend, keepDrawn, derived, memory,
+  PROCESS_NAMES, RULE_NAMES,
 } from "./controls.js";
 
-const KEYS = ["rho", "t", "steps", "mode", "process"];
+const KEYS = ["rho", "t", "steps", "mode", "process", "_photo"];
+const HIDDEN = ["sigma_max", "d_min"]; // of the process: set from Python only
 const ARC = Array.from({ length: 91 }, (_, i) => Math.cos((i * Math.PI) / 180)); // c / c_DDIM
 const TERMS = [["f0", "degrade"], ["f2", "carry"], ["f3", "both: they covary"], ["f5", "refresh"]];
 
@@ -27,9 +29,10 @@ export function stepVariances({ alphaT, sigmaT, alphaS, sigmaS, variance, carry,
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), photo = decodeImage(model.get("_photo"), 3), n = size * size;
-  const signal = photo.map((plane) => dct2(plane, size, size));
-  const noise = photo.map((_, c) => normals(1 + c, n)), fresh = photo.map((_, c) => normals(11 + c, n)); // in the basis
+  const size = model.get("size"), n = size * size;
+  const [noise, fresh] = [1, 11].map((seed) => [0, 1, 2].map((c) => normals(seed + c, n))); // in the basis
+  const given = derived(() => model.get("_photo"), (text) => ({
+    signal: decodeImage(text, 3).map((plane) => dct2(plane, size, size)), remember: memory() }));
   const plane = freq2(size, size), variance = Float64Array.from(model.get("_variance"));
   const diagonal = [...new Set(Array.from({ length: 20 }, (_, i) => Math.round((size - 1) ** (i / 19))))];
   const at = (values, modes) => Float64Array.from(modes, (k) => values[k * size + k]);
@@ -37,8 +40,7 @@ function render({ model, el }) {
   const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
   const set = (key, value) => { model.set(key, value); model.save_changes(); };
   const shown = (k) => Math.sqrt(plane[k * size + k]);
-  const processOf = (lambda) =>
-    namedProcess({ process: model.get("process"), sigma_max: model.get("sigma_max"), d_min: model.get("d_min") }, lambda);
+  const process = () => Object.fromEntries(["process", ...HIDDEN].map((key) => [key, model.get(key)]));
 
   // Controls
   const controls = {
@@ -55,6 +57,7 @@ function render({ model, el }) {
       format: (k) => shown(k).toFixed(2), onInput: (v) => set("mode", v) }),
     process: select({ name: "process", symbol: "process", hint: "", spoken: "process", options: PROCESS_NAMES,
       onInput: (v) => set("process", v) }),
+    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
   };
   const player = playButton({ symbol: "c", get: () => model.get("rho"), set: (v) => set("rho", v) });
   controls.rho.row.append(player.root);
@@ -84,9 +87,8 @@ function render({ model, el }) {
       html("div", { className: "bd-title" }, html("span", {}, "Variance after one step"), share),
       html("div", { className: "bd-legend bd-row-legend" },
         ...TERMS.map(([colour, name]) => html("span", { className: `bd-key bd-${colour} bd-block` }, name))), bars),
-    html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)));
+    html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)), controls._photo.root);
 
-  const remember = memory();
   let plane2, ratioPlot, range, parts, bar;
 
   function layout() {
@@ -107,8 +109,9 @@ function render({ model, el }) {
 
   function update() {
     const [rho, t, steps, mode, name] = KEYS.map((key) => model.get(key)), s = Math.max(t - 1 / steps, 0);
+    const { signal, remember } = given();
     for (const key of KEYS) controls[key].set(model.get(key));
-    const whole = processOf(plane), sigmaT = whole.sigma(t), sigmaS = whole.sigma(s), k = mode * size + mode;
+    const named = process(), whole = namedProcess(named, plane), sigmaT = whole.sigma(t), sigmaS = whole.sigma(s), k = mode * size + mode;
     const alphaT = whole.alpha(t), alphaS = whole.alpha(s), a = alphaT[k] / alphaS[k];
     const [carry, refresh] = coefficients(partialCarry(rho), a, sigmaT, sigmaS);
     const rules = Object.keys(RULE_NAMES).map((rule) => coefficients(RULES[rule], a, sigmaT, sigmaS));
@@ -116,9 +119,9 @@ function render({ model, el }) {
                                               carry, refresh });
     const total = terms.reduce((x, y) => x + y);
 
-    const data = { process: processOf(at(plane, diagonal)), variance: at(variance, diagonal), steps };
-    const own = remember("own", [name, steps, rho], () => finish(samplerError({ ...data, rule: partialCarry(rho) })).ratio);
-    const ancestral = remember("ancestral", [name, steps], () =>
+    const data = { process: namedProcess(named, at(plane, diagonal)), variance: at(variance, diagonal), steps };
+    const own = remember("own", [named, steps, rho], () => finish(samplerError({ ...data, rule: partialCarry(rho) })).ratio);
+    const ancestral = remember("ancestral", [named, steps], () =>
       finish(samplerError({ ...data, rule: RULES.ancestral })).ratio);
     if (plane2) {
       plane2.line(0, ARC.map((f) => (f * sigmaS) / sigmaT), ARC.map((f) => sigmaS * Math.sqrt(1 - f * f)));
@@ -140,14 +143,14 @@ function render({ model, el }) {
       });
     }
 
-    const of = (make) => photo.map((_, c) => Float64Array.from({ length: n }, (_, j) => make(c, j)));
+    const of = (make) => noise.map((_, c) => tabulate(n, (j) => make(c, j)));
     const image = (u) => idct2(u, size, size);
-    const begun = remember("begun", [t, name], () => {
+    const begun = remember("begun", [t, named], () => {
       const z = of((c, j) => alphaT[j] * signal[c][j] + sigmaT * noise[c][j]);
       const guess = of((c, j) => wiener(alphaT[j], sigmaT, variance[j]) * z[c][j]);
       return { z, guess, images: [z.map(image), guess.map(image)] };
     });
-    const next = remember("next", [t, name, steps, rho], () => of((c, j) => alphaS[j] * begun.guess[c][j] +
+    const next = remember("next", [t, named, steps, rho], () => of((c, j) => alphaS[j] * begun.guess[c][j] +
       carry * (begun.z[c][j] - alphaT[j] * begun.guess[c][j]) + refresh * fresh[c][j]).map(image));
     [...begun.images, next].forEach((planes, i) => drawImage(pictures[i].canvas, planes, size, size));
 
@@ -165,7 +168,8 @@ function render({ model, el }) {
     pictures[2].canvas.setAttribute("aria-label", `The image z at s = ${s.toFixed(3)}, after the step.`);
   }
 
-  return keepDrawn({ model, el, root, keys: KEYS, shared: ["t", "steps"], layout, update, stop: player.stop });
+  takeDropped(root, controls._photo.take);
+  return keepDrawn({ model, el, root, keys: [...KEYS, ...HIDDEN], shared: ["t", "steps"], layout, update, stop: player.stop });
 }
 
 export default { render };

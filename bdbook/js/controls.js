@@ -1,4 +1,5 @@
-// Controls and what joins widgets: labelled inputs, play, groups that share values.
+// Controls and what joins widgets: labelled inputs, the reader's own picture, play, groups that share values.
+import { covered, encodeBytes } from "./core.js";
 
 /** An HTML element with properties (and `aria-`, `data-` attributes) and children. */
 export function html(tag, properties = {}, ...children) {
@@ -58,6 +59,104 @@ export function checkbox({ name, text, spoken, onInput }) {
   input.addEventListener("input", () => onInput(input.checked));
   return { root: html("label", { className: "bd-check", htmlFor: input.id }, input, text), input,
            set: (v) => { input.checked = v; } };
+}
+
+/**
+ * The central square of a picture file as base64 of size x size x 3 bytes, on white where it is transparent. Each
+ * value is the mean over the area that it stands for: drawImage reads a few pixels for each, so that the fine texture
+ * of a large picture would come out as coarse texture that it does not have.
+ */
+async function readPicture(file, size) {
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }); // upright, as EXIF has it
+  const { width, height } = bitmap, side = Math.min(width, height), bytes = new Uint8Array(3 * size * size);
+  const left = Math.floor((width - side) / 2), top = Math.floor((height - side) / 2);
+  const columns = Array.from({ length: size }, (_, i) => covered(i, size, side));
+  for (let row = 0; row < size; row++) { // in strips: some browsers have no canvas as large as a large picture
+    const { first, shares } = covered(row, size, side), canvas = html("canvas", { width: side, height: shares.length });
+    const strip = canvas.getContext("2d", { willReadFrequently: true });
+    strip.fillStyle = "white";
+    strip.fillRect(0, 0, side, shares.length);
+    strip.drawImage(bitmap, left, top + first, side, shares.length, 0, 0, side, shares.length);
+    const { data } = strip.getImageData(0, 0, side, shares.length), down = new Float64Array(4 * side);
+    for (let y = 0; y < shares.length; y++)
+      for (let k = 0; k < down.length; k++) down[k] += shares[y] * data[y * down.length + k];
+    columns.forEach(({ first: x, shares: across }, i) => {
+      for (let c = 0; c < 3; c++) {
+        const sum = across.reduce((total, share, k) => total + share * down[4 * (x + k) + c], 0);
+        bytes[3 * (row * size + i) + c] = Math.round(sum * (size / side) ** 2);
+      }
+    });
+  }
+  bitmap.close();
+  return { picture: encodeBytes(bytes), width, height };
+}
+
+/**
+ * The reader's own picture in place of the photograph: a button that opens a file, and words on what came of it.
+ * `take(file)` is for files that come another way. `live`: there is a kernel, and it sees the picture.
+ */
+export function pictureInput({ size, live, onInput }) {
+  const input = html("input", { type: "file", id: uniqueId("picture"), name: "picture", accept: "image/*" });
+  const hint = html("span", { className: "bd-hint", id: `${input.id}-hint` }, "Choose a file, drop it on the figure, or " +
+    `click the figure and paste. ${live ? "Only this notebook's kernel gets to see it." : "It never leaves this machine."}`);
+  const status = html("span", { className: "bd-status", role: "status" });
+  const label = html("label", { className: "bd-button bd-file", htmlFor: input.id }, "Your picture", input);
+  const root = html("div", { className: "bd-own-picture" }, label, html("div", {}, hint, status));
+  input.setAttribute("aria-label", "Your picture: choose an image file");
+  input.setAttribute("aria-describedby", hint.id);
+  let shown, files = 0;
+
+  const set = (picture) => {
+    if (picture !== shown) status.textContent = "";
+    shown = picture;
+  };
+  async function take(file) {
+    const order = ++files; // a large file may be ready after a small one that came later
+    try {
+      const { picture, width, height } = await readPicture(file, size);
+      if (order !== files) return;
+      onInput(picture);
+      status.textContent = `Shown: the middle of ${file.name}, ${width} × ${height} px.`;
+    } catch {
+      if (order === files)
+        status.textContent = `${file.name} cannot be read as a picture; the figure stays as it was. Try a PNG, JPEG or WebP file.`;
+    }
+  }
+  input.addEventListener("change", () => {
+    if (input.files.length) take(input.files[0]);
+    input.value = ""; // so that the same file may be chosen again
+  });
+  return { root, input, set, take };
+}
+
+/** Files that are dropped on a figure, or pasted when it has the focus, go to `take`. */
+export function takeDropped(root, take) {
+  const hasFile = (event) => event.dataTransfer.types.includes("Files");
+  const over = (event) => {
+    if (!hasFile(event)) return;
+    event.preventDefault(); // says that it may be dropped here
+    root.dataset.drop = "";
+  };
+  root.addEventListener("dragenter", over);
+  root.addEventListener("dragover", over);
+  root.addEventListener("dragleave", (event) => { if (!root.contains(event.relatedTarget)) delete root.dataset.drop; });
+  root.addEventListener("drop", (event) => {
+    delete root.dataset.drop;
+    if (!hasFile(event)) return;
+    event.preventDefault(); // or the browser leaves the page to show the file
+    take(event.dataTransfer.files[0]);
+  });
+  root.tabIndex = -1; // a click gives it the focus
+  root.addEventListener("paste", ({ clipboardData: { files } }) => { if (files.length) take(files[0]); });
+}
+
+/** `derived(get, make)`: a function that gives make(get()), made anew only when get() gives something else. */
+export function derived(get, make) {
+  let key, value;
+  return () => {
+    if (get() !== key) value = make((key = get()));
+    return value;
+  };
 }
 
 /** A push button. */
@@ -191,6 +290,10 @@ export function joinGroup(name, model, keys) {
  */
 export function keepDrawn({ model, el, root, keys, shared, layout, update, stop = () => {} }) {
   for (const key of keys) model.on(`change:${key}`, update);
+  root.addEventListener("keydown", (event) => { // JupyterLab has other uses for a control's keys and for pasting
+    const { target, key, ctrlKey, metaKey, altKey, shiftKey } = event;
+    if (ctrlKey || metaKey ? key === "v" : target !== root && !altKey && !shiftKey) event.stopPropagation();
+  });
   const leave = model.get("link") ? joinGroup(model.get("link"), model, shared) : () => {};
   const observer = new ResizeObserver(() => { if (root.firstChild.clientWidth) { layout(); update(); } });
   observer.observe(root.firstChild);

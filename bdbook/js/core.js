@@ -413,6 +413,22 @@ export function normals(seed, count) {
 /** Modes k of six curves: geometric from the lowest to the highest, on the diagonal n = m = k. */
 export const curveModes = (size) => Array.from({ length: 6 }, (_, i) => Math.round((size - 1) ** (i / 5)));
 
+/** Which of `length` pixels place i of `count` equal ones covers: the first of them, and how much of each. */
+export function covered(i, count, length) {
+  const from = (i * length) / count, to = ((i + 1) * length) / count, first = Math.floor(from);
+  return { first, shares: Float64Array.from({ length: Math.ceil(to) - first }, (_, k) =>
+    Math.min(first + k + 1, to) - Math.max(first + k, from)) };
+}
+
+/** The numbers make(0), make(1), ..., make(count - 1): Float64Array.from takes ten times as long. */
+export function tabulate(count, make) {
+  const values = new Float64Array(count);
+  for (let k = 0; k < count; k++) values[k] = make(k);
+  return values;
+}
+
+/** Bytes as base64, and back. */
+export const encodeBytes = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 const decodeBytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
 /** Base64 of 32-bit floats, as numbers. */

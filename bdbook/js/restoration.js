@@ -1,9 +1,11 @@
 // Cold diffusion with a restorer that errs: what direct restoration, Algorithm 1 and Algorithm 2 make of its errors.
-import { freq2, frequencyScaling, dissipationTime, distinct, dct2, idct2, normals, decodeImage } from "./core.js";
+import { freq2, frequencyScaling, dissipationTime, distinct, dct2, idct2, normals, tabulate, decodeImage } from "./core.js";
 import { svg, linePlot, plotBox, powerOfTen, frequencyAxis, drawImage } from "./plot.js";
-import { html, slider, button, panel, picture, legend, keepDrawn, memory } from "./controls.js";
+import {
+  html, slider, pictureInput, takeDropped, button, panel, picture, legend, keepDrawn, derived, memory,
+} from "./controls.js";
 
-const KEYS = ["sigma_max", "epsilon", "bias", "steps"];
+const KEYS = ["sigma_max", "epsilon", "bias", "steps", "_photo"];
 const STEPS = [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150, 200]; // places of the slider
 const WAYS = [ // direct restoration is Algorithm 1 in one step
   { name: "direct", symbol: "direct", colour: "bd-f3 bd-under", carry: 0, once: true },
@@ -36,8 +38,11 @@ export function restored({ lambda, sigmaMax, epsilon, steps, carry }) {
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), photo = decodeImage(model.get("_photo"), 3), n = size * size;
-  const clean = photo.map((plane) => dct2(plane, size, size)), error = photo.map((_, c) => normals(1 + c, n)); // in the basis
+  const size = model.get("size"), n = size * size, error = [1, 2, 3].map((seed) => normals(seed, n)); // in the basis
+  const given = derived(() => model.get("_photo"), (text) => {
+    const photo = decodeImage(text, 3);
+    return { photo, clean: photo.map((plane) => dct2(plane, size, size)), remember: memory() };
+  });
   const plane = freq2(size, size), modes = distinct(plane, new Float64Array(n));
   const frequencies = frequencyAxis(size), [low, high] = frequencies.limits;
   const shown = Array.from({ length: 101 }, (_, i) => low * (high / low) ** (i / 100));
@@ -60,6 +65,7 @@ function render({ model, el }) {
     steps: slider({ name: "steps", symbol: "<i>N</i>", hint: "steps from <i>t</i> = 1 to 0", spoken: "N, number of steps",
       min: 0, max: STEPS.length - 1, step: 1, position: (v) => STEPS.filter((s) => s < v).length, value: (p) => STEPS[p],
       format: (v) => `${v}`, onInput: (v) => set("steps", v) }),
+    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
   };
   controls.steps.row.append(button("reset", "Reset", () => { for (const key of KEYS) set(key, start[key]); }));
 
@@ -79,13 +85,12 @@ function render({ model, el }) {
       controls.steps.root),
     html("div", { className: "bd-formula", innerHTML: "restorer: <i>x̂</i> = <i>α<sub>t</sub> u<sub>t</sub></i> / " +
       "(<i>α<sub>t</sub></i>² + <i>ε</i>) + <i>b e</i>" }),
-    html("div", { className: "bd-pictures bd-four" }, ...pictures.map((p) => p.root)), sentence,
+    html("div", { className: "bd-pictures bd-four" }, ...pictures.map((p) => p.root)), sentence, controls._photo.root,
     html("div", { className: "bd-plots" },
       panel("Share of <i>u<sub>x</sub></i> restored", html("span", { className: "bd-hint" }, "1 is right"),
         keys(["bd-reference", "<span><i>D</i>(<i>x</i>, 1)</span>"]), shares),
       panel("Gain of the bias <i>b e</i>", html("span", { className: "bd-hint" }, "0 is right"), keys(), biases)));
 
-  const remember = memory();
   let sharePlot, biasPlot;
 
   function layout() {
@@ -97,7 +102,7 @@ function render({ model, el }) {
   }
 
   function update() {
-    const [sigmaMax, epsilon, b, steps] = KEYS.map((key) => model.get(key));
+    const [sigmaMax, epsilon, b, steps] = KEYS.map((key) => model.get(key)), { photo, clean, remember } = given();
     for (const key of KEYS) controls[key].set(model.get(key));
     const walk = (lambda, { carry, once }) =>
       restored({ lambda, sigmaMax, epsilon, steps: once ? 1 : steps, carry });
@@ -114,7 +119,7 @@ function render({ model, el }) {
 
     const blurred = { signal: alphaAt(modes.lambda, sigmaMax, 1), bias: new Float64Array(modes.lambda.length) };
     const ends = [blurred, ...gains].map(({ signal, bias }, i) => remember(i, [sigmaMax, b, i && [epsilon, steps]], () => {
-      const of = (make) => photo.map((_, c) => Float64Array.from({ length: n }, (_, k) => make(c, k, modes.index[k])));
+      const of = (make) => photo.map((_, c) => tabulate(n, (k) => make(c, k, modes.index[k])));
       const off = of((c, k, j) => (signal[j] - 1) * clean[c][k] + b * bias[j] * error[c][k]);
       const total = off.reduce((all, u) => u.reduce((sum, v) => sum + v * v, all), 0);
       // Half of it: the figures' images are in [-1, 1], the paper's in [0, 1].
@@ -139,6 +144,7 @@ function render({ model, el }) {
     biases.setAttribute("aria-label", `Gain of the bias, ${where}: ${at("bias")}.`);
   }
 
+  takeDropped(root, controls._photo.take);
   return keepDrawn({ model, el, root, keys: KEYS, shared: ["steps"], layout, update });
 }
 

@@ -4,10 +4,11 @@ import {
 } from "./core.js";
 import { svg, linePlot, drawImage, TIME_AXIS } from "./plot.js";
 import {
-  html, slider, select, playButton, button, picture, dragAcross, keepDrawn, memory, inPieces,
+  html, slider, select, pictureInput, takeDropped, playButton, button, picture, dragAcross, keepDrawn, derived, memory,
+  inPieces,
 } from "./controls.js";
 
-const KEYS = ["degradation", "t", "sigma_max"];
+const KEYS = ["degradation", "t", "sigma_max", "_photo"];
 const INTERVALS = 50; // of a curve, at least: one per step, but steps that are few show as stairs
 const MASKS = 50, FIRST = 1, INCREMENT = 0.4; // of inpainting: their number, and their widths in px
 const THRESHOLD = [1.15, 0.7], WIND = [0.05, 16]; // of snow, at t = 0 and 1; Bansal app. A.5, CIFAR-10
@@ -141,10 +142,13 @@ function* complete(points, photo, steps, image) {
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), photo = decodeImage(model.get("_photo"), 3);
-  const kinds = degradations({ photo, size, other: decodeImage(model.get("_other"), 3),
-    noise: photo.map((_, c) => normals(1 + c, size * size)), field: decodeFloats(model.get("_field")),
-    vertical: model.get("_vertical") });
+  const size = model.get("size"), noise = [1, 2, 3].map((seed) => normals(seed, size * size));
+  const other = decodeImage(model.get("_other"), 3), field = decodeFloats(model.get("_field"));
+  const given = derived(() => model.get("_photo"), (text) => {
+    const photo = decodeImage(text, 3);
+    return { photo, remember: memory(),
+             kinds: degradations({ photo, size, other, noise, field, vertical: model.get("_vertical") }) };
+  });
   const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
   const set = (key, value) => { model.set(key, value); model.save_changes(); };
 
@@ -157,6 +161,7 @@ function render({ model, el }) {
     sigma_max: slider({ name: "sigma_max", symbol: "<i>σ</i><sub>B,max</sub>", hint: "blur at <i>t</i> = 1", unit: " px",
       spoken: "sigma B max, the blur at t = 1, in pixels", min: 0, max: 30, step: 0.1, format: (v) => v.toFixed(1),
       onInput: (v) => set("sigma_max", v) }),
+    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
   };
   const player = playButton({ symbol: "t", get: () => model.get("t"), set: (v) => set("t", v) });
   controls.t.row.append(player.root);
@@ -183,9 +188,9 @@ function render({ model, el }) {
         html("span", { className: "bd-hint" }, "1: black to white")),
       html("div", { className: "bd-legend bd-row-legend" },
         html("span", { className: "bd-key bd-own" }, "RMSE to x"),
-        html("span", { className: "bd-key bd-f5" }, "largest jump of a pixel in one step")), curves));
+        html("span", { className: "bd-key bd-f5" }, "largest jump of a pixel in one step")), curves), controls._photo.root);
 
-  const remember = memory(), pieces = inPieces(() => { if (plot) drawCurves(); });
+  const pieces = inPieces(() => { if (plot) drawCurves(); });
   let plot, points;
 
   function layout() {
@@ -203,7 +208,8 @@ function render({ model, el }) {
   }
 
   function update() {
-    const [name, t, sigmaMax] = KEYS.map((key) => model.get(key)), { steps, stepped, gain, ...kind } = kinds[name];
+    const [name, t, sigmaMax] = KEYS.map((key) => model.get(key)), { photo, kinds, remember } = given();
+    const { steps, stepped, gain, ...kind } = kinds[name];
     for (const key of KEYS) controls[key].set(model.get(key));
     controls.sigma_max.input.disabled = name !== "blur";
     const image = (s) => kind.image(s, sigmaMax), at = stepped ? Math.round(t * steps) / steps : t;
@@ -239,6 +245,7 @@ function render({ model, el }) {
     player.stop();
     set("t", Math.round(200 * Math.min(Math.max((px - plot.at.x(0)) / (plot.at.x(1) - plot.at.x(0)), 0), 1)) / 200);
   });
+  takeDropped(root, controls._photo.take);
   return keepDrawn({ model, el, root, keys: KEYS, shared: ["t"], layout, update,
                      stop: () => { player.stop(); pieces.stop(); } });
 }

@@ -5,14 +5,14 @@ import math
 import traitlets
 
 from bdbook.schedules import F_TYPES
-from bdbook.widgets.base import Slider, bundle, choice, number
-from bdbook.widgets.photo import encode_photo
+from bdbook.widgets.base import bundle, choice, number
+from bdbook.widgets.photo import PhotoSlider, encode_photo
 
 SCHEDULES = ("sin2", "sin")
 STEPS = (100, 250, 500, 1000)
 
 
-class BlurringSlider(Slider):
+class BlurringSlider(PhotoSlider):
     """Blurring diffusion (HS sec. 4) under the reader's hand: SNR of every frequency, and the picture.
 
     Parameters
@@ -29,13 +29,12 @@ class BlurringSlider(Slider):
     """
 
     _esm = bundle("blurring.js")
+    _heights = (871, 1267)
 
     sigma_max, _check_sigma_max = number("sigma_max", 20.0, 0, math.inf, "a blur of 0 px or more", open_at="high")
     t, _check_t = number("t", 0.5, 0, 1, "a time in [0, 1] (divide a step i by N)")
     d_min, _check_d_min = number("d_min", 1e-3, 0, 1, "a value in (0, 1), such as 1e-3", open_at="low high")
     schedule, _check_schedule = choice("schedule", "sin2", SCHEDULES)
-    size = traitlets.Int(64, read_only=True).tag(sync=True)
-    _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes
 
     def __init__(self, photo=None, sigma_max=20.0, t=0.5, d_min=1e-3, schedule="sin2", size=64, link=""):
         super().__init__(
@@ -49,7 +48,7 @@ class BlurringSlider(Slider):
         self.set_trait("size", size)
 
 
-class BlurDiffusionSlider(Slider):
+class BlurDiffusionSlider(PhotoSlider):
     """Blur diffusion (Lee) under the reader's hand: SNR of six frequencies, blur in pixels, and the picture.
 
     Parameters
@@ -70,7 +69,7 @@ class BlurDiffusionSlider(Slider):
     """
 
     _esm = bundle("blur_diffusion.js")
-    _heights = (880, 1650)
+    _heights = (922, 1760)
 
     f_type, _check_f_type = choice("f_type", "quartic", F_TYPES)
     f_max, _check_f_max = number("f_max", 0.14, 0, math.inf, "f(N) of 0 or more (0 is DDPM)", open_at="high")
@@ -80,8 +79,6 @@ class BlurDiffusionSlider(Slider):
     t, _check_t = number("t", 0.5, 0, 1, "a time in [0, 1] (divide a step i by N)")
     overlay = traitlets.Bool(False).tag(sync=True)
     sigma_max, _check_sigma_max = number("sigma_max", 20.0, 0, math.inf, "a blur of 0 px or more", open_at="high")
-    size = traitlets.Int(64, read_only=True).tag(sync=True)
-    _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import traitlets
 
 from bdbook.data import power_law_variance
 from bdbook.widgets.base import Slider, bundle, choice, number, whole
-from bdbook.widgets.photo import encode_photo
+from bdbook.widgets.photo import PhotoSlider, encode_photo
 
 PROCESSES = ("cosine", "blurring_sin2", "blurring_sin")
 RULES = ("ancestral", "ddim", "naive", "tacos", "momentum", "ihdm")  # of bdbook.samplers
@@ -100,7 +100,7 @@ def encode_variance(variance, size: int) -> list[float]:
     return plane.ravel().tolist()
 
 
-class CarrySlider(Slider):
+class CarrySlider(PhotoSlider):
     """One step t -> s = t - 1/N: the noise that was estimated is carried over in part, the rest is drawn afresh.
 
     Parameters
@@ -120,7 +120,7 @@ class CarrySlider(Slider):
     """
 
     _esm = bundle("carry.js")
-    _heights = (980, 1560)
+    _heights = (1118, 1598)
 
     rho, _check_rho = number("rho", 0.7, 0, 1, "a part in [0, 1]")
     process, _check_process = choice("process", "cosine", PROCESSES)
@@ -129,8 +129,6 @@ class CarrySlider(Slider):
     t, _check_t = number("t", 0.5, 0, 1, "a time in (0, 1]", open_at="low")
     steps, _check_steps = whole("steps", 20, 10, 1000, "10 to 1000 steps")
     mode = traitlets.Int(12).tag(sync=True)
-    size = traitlets.Int(64, read_only=True).tag(sync=True)
-    _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes
     _variance = traitlets.List(traitlets.Float()).tag(sync=True)
 
     def __init__(

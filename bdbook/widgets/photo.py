@@ -1,14 +1,29 @@
-"""The photograph that a figure shows, as bytes in its state."""
+"""The picture that a figure shows, as bytes in its state: the book's, the author's or the reader's."""
 
 import base64
 import functools
 from collections.abc import Callable
 
 import numpy as np
+import torch
 import traitlets
 from PIL import Image
 
 from bdbook.data import package_file
+from bdbook.widgets.base import Slider
+
+
+class PhotoSlider(Slider):
+    """Base of the figures that show a picture, in place of which the reader may put one of their own."""
+
+    size = traitlets.Int(64, read_only=True).tag(sync=True)
+    _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes
+
+    @property
+    def photo(self) -> torch.Tensor:
+        """The picture that is shown, the reader's own if they chose one: (3, size, size) in [-1, 1]."""
+        pixels = torch.frombuffer(bytearray(base64.b64decode(self._photo)), dtype=torch.uint8)
+        return pixels.reshape(self.size, self.size, 3).permute(2, 0, 1) / 127.5 - 1
 
 
 def encode_photo(photo, size: int, default: Callable[[], np.ndarray] | None = None) -> str:

@@ -2,13 +2,11 @@
 
 import math
 
-import traitlets
-
-from bdbook.widgets.base import Slider, bundle, number, whole
-from bdbook.widgets.photo import encode_photo
+from bdbook.widgets.base import bundle, number, whole
+from bdbook.widgets.photo import PhotoSlider, encode_photo
 
 
-class RestorationSlider(Slider):
+class RestorationSlider(PhotoSlider):
     """Direct restoration, Algorithm 1 and TACoS (Bansal) with a linear restorer whose errors the reader sets.
 
     The degradation is exact blur, `cold.dct_blur(size, sigma_max)`; the restorer, per frequency,
@@ -29,14 +27,12 @@ class RestorationSlider(Slider):
     """
 
     _esm = bundle("restoration.js")
-    _heights = (815, 1515)
+    _heights = (854, 1593)
 
     sigma_max, _check_sigma_max = number("sigma_max", 4.0, 0, math.inf, "a blur of 0 px or more", open_at="high")
     epsilon, _check_epsilon = number("epsilon", 1e-3, 0, 1, "a value in (0, 1], such as 1e-3", open_at="low")
     bias, _check_bias = number("bias", 0.0, 0, 1, "a standard deviation in [0, 1]")
     steps, _check_steps = whole("steps", 40, 1, 200, "1 to 200 steps")
-    size = traitlets.Int(64, read_only=True).tag(sync=True)
-    _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes
 
     def __init__(self, photo=None, sigma_max=4.0, epsilon=1e-3, bias=0.0, steps=40, size=64, link=""):
         super().__init__(

@@ -8,15 +8,15 @@ import torch
 import traitlets
 
 from bdbook.degradations import Snow
-from bdbook.widgets.base import Slider, bundle, choice, number
-from bdbook.widgets.photo import cat, encode_photo
+from bdbook.widgets.base import bundle, choice, number
+from bdbook.widgets.photo import PhotoSlider, cat, encode_photo
 
 DEGRADATIONS = ("blur", "inpainting", "super_resolution", "colourisation", "snow", "noise", "animorphosis")
 SIZES = (8, 16, 32, 64)
 SNOW_SEED = 4  # a flurry that falls, and leaves some of the flower
 
 
-class SeveritySlider(Slider):
+class SeveritySlider(PhotoSlider):
     """The degradations of cold diffusion (Bansal): D(x, t), what is left of x, and what one step back adds.
 
     Parameters
@@ -33,14 +33,12 @@ class SeveritySlider(Slider):
     """
 
     _esm = bundle("severity.js")
-    _heights = (735, 740)
+    _heights = (777, 920)
 
     degradation, _check_degradation = choice("degradation", "blur", DEGRADATIONS)
     t, _check_t = number("t", 0.5, 0, 1, "a time in [0, 1] (divide a step i by T)")
     sigma_max, _check_sigma_max = number("sigma_max", 8.0, 0, math.inf, "a blur of 0 px or more", open_at="high")
-    size = traitlets.Int(64, read_only=True).tag(sync=True)
-    _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes
-    _other = traitlets.Unicode().tag(sync=True)  # the same
+    _other = traitlets.Unicode().tag(sync=True)  # as _photo
     _field = traitlets.Unicode().tag(sync=True)  # of snow: base64 of size x size float32
     _vertical = traitlets.Bool().tag(sync=True)  # whether it blows along columns
 

@@ -1,9 +1,11 @@
 """What the tests of the figures share: a page to put them in, hands to move them, eyes to read them back."""
 
 import base64
+import io
 import re
 
 import numpy as np
+from PIL import Image
 from scipy.fft import dctn, idctn
 
 SIZE = 64
@@ -75,6 +77,38 @@ def drag_to(page, name, fraction):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * fraction, y, steps=4)
     page.mouse.up()
+
+
+OWN = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)  # a reader's picture
+OWN_PHOTO = OWN.transpose(2, 0, 1) / 127.5 - 1
+
+
+def encoded(pixels, kind="PNG", **options) -> bytes:
+    """A picture file with pixels (H, W, 3 or 4) uint8, or with an Image."""
+    file = io.BytesIO()
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def hand_over(page, content: bytes, name="own.png", way="drop", nth=0) -> None:
+    """A file dropped on a figure, or pasted there, as the browser tells the page of it."""
+    page.locator(".bdbook-widget").nth(nth).evaluate(
+        """(figure, [content, name, way]) => {
+        const data = new DataTransfer(), bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+        data.items.add(new File([bytes], name));
+        const canvas = figure.querySelector("canvas"), rest = { bubbles: true, cancelable: true };
+        if (way === "paste") canvas.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, ...rest }));
+        else for (const type of ["dragenter", "dragover", "drop"])
+          canvas.dispatchEvent(new DragEvent(type, { dataTransfer: data, ...rest })); }""",
+        [base64.b64encode(content).decode(), name, way],
+    )
+
+
+def said(page, words: str, nth=0) -> str:
+    """What a figure says of the reader's picture, once `words` are in it."""
+    status = page.locator(".bd-status").nth(nth)
+    status.filter(has_text=words).wait_for()
+    return status.inner_text()
 
 
 def update_times(page, name: str, count=31, passes=5) -> tuple[np.ndarray, float]:

@@ -3,7 +3,23 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from figures import IMPORT, SIZE, blur, control, freq2, photo_planes, process, shown_curve, shown_line, shown_picture
+from figures import (
+    IMPORT,
+    OWN,
+    OWN_PHOTO,
+    SIZE,
+    blur,
+    control,
+    encoded,
+    freq2,
+    hand_over,
+    photo_planes,
+    process,
+    said,
+    shown_curve,
+    shown_line,
+    shown_picture,
+)
 
 from bdbook.widgets import BlurDiffusionSlider
 
@@ -97,6 +113,15 @@ def check_page(page, slider, **changed):
     else:
         other = np.exp(log_a[i]) * photo + np.sqrt(1 - np.exp(2 * log_a[i])) * noise
     assert np.abs(shown_picture(page, "other") - np.clip((other + 1) * 127.5, 0, 255)).max() <= 0.51
+
+
+def test_a_picture_of_the_readers_own(figure_page):
+    page = figure_page([BlurDiffusionSlider(overlay=True, t=0.4)])
+    hand_over(page, encoded(OWN))
+    said(page, "Shown")
+    check_page(page, BlurDiffusionSlider(OWN_PHOTO, overlay=True, t=0.4))
+    page.get_by_role("button", name="Reset").click()
+    check_page(page, BlurDiffusionSlider(overlay=True, t=0.4))
 
 
 def test_everything_drawn_follows_the_controls(figure_page):

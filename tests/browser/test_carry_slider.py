@@ -4,7 +4,21 @@ import re
 
 import numpy as np
 import pytest
-from figures import IMPORT, SIZE, control, freq2, photo_planes, process, shown_line, shown_picture
+from figures import (
+    IMPORT,
+    OWN,
+    OWN_PHOTO,
+    SIZE,
+    control,
+    encoded,
+    freq2,
+    hand_over,
+    photo_planes,
+    process,
+    said,
+    shown_line,
+    shown_picture,
+)
 from scipy.fft import dctn, idctn
 
 from bdbook.widgets import CarrySlider
@@ -97,6 +111,15 @@ def check_page(page, slider, **changed):
     for name, u in (("noisy", u_t), ("guess", guess), ("next", u_s)):
         expected = np.clip((idctn(u, axes=(1, 2), norm="ortho") + 1) * 127.5, 0, 255)
         assert np.abs(shown_picture(page, name) - expected).max() <= 0.51, name
+
+
+def test_a_picture_of_the_readers_own(figure_page):
+    page = figure_page([CarrySlider()])
+    hand_over(page, encoded(OWN))
+    said(page, "Shown")
+    check_page(page, CarrySlider(OWN_PHOTO))
+    page.get_by_role("button", name="Reset").click()
+    check_page(page, CarrySlider())
 
 
 def test_everything_drawn_follows_the_controls(figure_page):

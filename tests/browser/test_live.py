@@ -1,13 +1,23 @@
-"""The slider under a real kernel, in JupyterLab: Python sees what the reader moves, and moves what the reader sees."""
+"""The figures under a real kernel, in JupyterLab: Python sees what the reader moves, and moves what the reader sees."""
 
+import ast
+import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
+import numpy as np
 import pytest
+from figures import OWN, encoded, hand_over, said
+from jupyter_client import BlockingKernelClient
+
+from bdbook import widgets
 
 pytestmark = pytest.mark.browser
 
@@ -25,11 +35,65 @@ slider.observe(seen, "sigma_max")
 slider
 """
 
+# Every value of every figure that Python may set, in an order in which each changes what is drawn.
+CHANGES = {
+    "BlurringSlider": {"sigma_max": 7.3, "t": 0.35, "d_min": 0.01, "schedule": "sin"},
+    "BlurDiffusionSlider": {
+        "f_max": 0.3,
+        "t": 0.36,
+        "kernel_sigma": 0.5,
+        "overlay": True,
+        "sigma_max": 7.3,
+        "f_type": "log",
+        "steps": 250,
+        "boundary": "symmetric",
+    },
+    "LaboratorySlider": {
+        "sigma_max": 7.3,
+        "d_min": 0.01,
+        "process": "blurring_sin",
+        "steps": 40,
+        "rule": "ddim",
+        "order": 2,
+        "kept": {"process": "cosine", "sigma_max": 20.0, "d_min": 1e-3, "steps": 50, "rule": "ancestral", "order": 1},
+    },
+    "CarrySlider": {
+        "process": "blurring_sin2",
+        "sigma_max": 7.3,
+        "d_min": 0.01,
+        "rho": 0.25,
+        "t": 0.35,
+        "steps": 40,
+        "mode": 20,
+    },
+    "RestorationSlider": {"sigma_max": 7.3, "epsilon": 0.01, "bias": 0.1, "steps": 25},
+    "SeveritySlider": {"sigma_max": 5.0, "t": 0.35, "degradation": "snow"},
+}
+LINKED = {"LaboratorySlider": "sigma_max", "RestorationSlider": "sigma_max"}  # to a FloatSlider; of the others, t
 
-@pytest.fixture
-def lab(tmp_path):
-    """The address of a JupyterLab with one notebook, live.ipynb."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+CELLS = f"""
+import ipywidgets, traitlets
+from IPython.display import display
+from bdbook import widgets
+
+figures = {{name: getattr(widgets, name)() for name in {list(CHANGES)}}}
+hands = {{}}
+for name, figure in figures.items():
+    key = {LINKED}.get(name, "t")
+    low, high, step = (0.005, 1, 0.005) if key == "t" else (0.5, 30, 0.1)
+    hands[name] = ipywidgets.FloatSlider(min=low, max=high, step=step, readout_format=".3f")
+    traitlets.link((figure, key), (hands[name], "value"))
+    display(figure, hands[name])
+in_page = ipywidgets.FloatSlider(min=0, max=30, step=0.1)
+ipywidgets.jslink((figures["BlurringSlider"], "sigma_max"), (in_page, "value"))
+display(in_page)
+"""
+
+
+@pytest.fixture(params=[CELL])
+def lab(tmp_path, request):
+    """The address of a JupyterLab with one notebook, live.ipynb, of the cell that a test asks for."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(request.param)])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, tmp_path / "live.ipynb")
     with socket.socket() as free:
@@ -44,7 +108,8 @@ def lab(tmp_path):
     )
     command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={tmp_path}"]
     with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
+        environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, env=environment)
     base = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 300
     while True:
@@ -60,11 +125,154 @@ def lab(tmp_path):
     server.wait(timeout=120)
 
 
-def test_python_and_the_reader_move_the_same_slider(lab, tmp_path, open_page):
-    page = open_page(lab, width=1400)
+def run(lab, open_page, **options):
+    """The notebook's page, its cell started."""
+    page = open_page(lab, width=1400, **options)
     page.locator(".jp-CodeCell .cm-content").first.click()
     page.get_by_text("Python 3 (ipykernel) | Idle").or_(page.get_by_text("Python 3 | Idle")).wait_for()
     page.keyboard.press("Shift+Enter")
+    return page
+
+
+@pytest.fixture
+def python(tmp_path):
+    """`python(expression, code="")` -> the value of a literal, in the notebook's kernel, after running the code."""
+    client = BlockingKernelClient()
+
+    def ask(expression: str, code: str):
+        if not client.channels_running:
+            (file,) = (tmp_path / "runtime").glob("kernel-*.json")
+            client.load_connection_file(str(file))
+            client.start_channels()
+        options = {"store_history": False, "user_expressions": {"value": expression}}
+        answer = client.execute_interactive(code, timeout=180, **options)["content"]
+        if answer["status"] != "ok":
+            pytest.fail("\n".join(answer["traceback"]))
+        return ast.literal_eval(answer["user_expressions"]["value"]["data"]["text/plain"])
+
+    with ThreadPoolExecutor(1) as thread:  # playwright has the event loop of this one
+        yield lambda expression, code="": thread.submit(ask, expression, code).result()
+        thread.submit(client.stop_channels).result()
+
+
+def comes_true(page, get: Callable, expected, what: str) -> None:
+    """Waits until get() gives what is expected."""
+    deadline = time.monotonic() + 180
+    while (got := get()) != expected:
+        assert time.monotonic() < deadline, f"{what}: {got}, expected {expected}"
+        page.wait_for_timeout(50)
+
+
+def shown_in(figure) -> list[str]:
+    """What a figure says of its plots and pictures, with the values in it, its legends, and the pictures."""
+    labels = figure.locator("[role=img]").evaluate_all("els => els.map((e) => e.getAttribute('aria-label'))")
+    labels += figure.locator(".bd-key").evaluate_all("els => els.map((e) => e.textContent)")
+    return labels + figure.locator("canvas").evaluate_all("els => els.map((e) => e.toDataURL())")
+
+
+def value_of(figure, name: str):
+    """What a control says of itself: a number, a word, or whether it is ticked."""
+    control = figure.locator(f'[name="{name}"]')
+    if control.get_attribute("type") == "checkbox":
+        return control.is_checked()
+    text = control.get_attribute("aria-valuetext") or control.input_value()
+    number = re.match(r"[\d.]+", text)
+    return float(number[0]) if number else text
+
+
+def shown_value(name: str, value):
+    """What the control should say of a value of Python's."""
+    if name == "mode":  # its frequency
+        return round(np.sqrt(2) * np.pi * value / 64, 2)
+    return value if isinstance(value, bool | str) else round(float(value), 6)  # a linked slider leaves rounding errors
+
+
+def python_sets(page, figure, trait, changes, python) -> None:
+    """Each value of `changes` is set: its control says it, and something else is drawn."""
+    for key, value in changes.items():
+        before = shown_in(figure)
+        python("None", f"{trait}.{key} = {value!r}")
+        if figure.locator(f'[name="{key}"]').count():
+            comes_true(page, lambda key=key: value_of(figure, key), shown_value(key, value), f"{trait}.{key}")
+        comes_true(page, lambda before=before: shown_in(figure) != before, True, f"{trait}.{key} is drawn")
+
+
+def reader_moves(page, figure, trait, python) -> None:
+    """Each control is moved by a key: Python has what it says."""
+    controls = figure.locator(":is(input:not([type=file]), select):enabled")
+    for key in controls.evaluate_all("els => els.map((e) => e.name)"):
+        control, before = figure.locator(f'[name="{key}"]'), value_of(figure, key)
+        if control.evaluate("c => c.localName") == "select":
+            control.select_option(index=control.evaluate("c => (c.selectedIndex || c.length) - 1"))
+        else:
+            control.press("Space" if isinstance(before, bool) else "ArrowLeft")
+        now = value_of(figure, key)
+        assert now != before, f"{trait}.{key}"
+        comes_true(page, lambda key=key: shown_value(key, python(f"{trait}.{key}")), now, f"{trait}.{key} in Python")
+
+
+def linked_sliders_follow(page, figure, trait, key, hand, widget, python) -> None:
+    """The figure and a FloatSlider that traitlets.link joins to it: each moves the other."""
+    readout = widget.locator(".widget-readout")
+    comes_true(page, lambda: float(readout.inner_text()), python(f"round({trait}.{key}, 3)"), f"{hand} follows {trait}")
+    python("None", f"{hand}.value = 0.8")
+    comes_true(page, lambda: value_of(figure, key), 0.8, f"{trait} follows {hand}")
+    widget.locator(".noUi-handle").press("ArrowRight")
+    step = 0.1 if key == "sigma_max" else 0.005
+    comes_true(page, lambda: round(python(f"{trait}.{key}"), 6), 0.8 + step, f"{trait} in Python follows {hand}")
+    comes_true(page, lambda: value_of(figure, key), 0.8 + step, f"{trait} in the page follows {hand}")
+    assert float(readout.inner_text()) == 0.8 + step
+
+
+@pytest.mark.parametrize("lab", [CELLS], indirect=True)
+def test_every_value_is_read_set_and_linked(lab, open_page, figure_page, python):
+    page = run(lab, open_page)
+    page.locator(".bdbook-widget").nth(len(CHANGES) - 1).wait_for()
+    figures = {name: page.locator(".bdbook-widget").nth(i) for i, name in enumerate(CHANGES)}
+    for i, (name, figure) in enumerate(figures.items()):
+        trait, kind = f'figures["{name}"]', getattr(widgets, name)
+        assert set(CHANGES[name]) == {key for key in kind().state() if key[0] != "_"} - {"link", "size"}
+        python_sets(page, figure, trait, CHANGES[name], python)
+        # The tests of each figure check what it draws in a page of its own; here it draws the same.
+        alone = figure_page([kind(**CHANGES[name])]).locator(".bdbook-widget")
+        comes_true(page, lambda figure=figure: shown_in(figure), shown_in(alone), f"{name} as Python set it")
+        page.bring_to_front()
+        reader_moves(page, figure, trait, python)
+        hand = page.locator(".widget-slider").nth(i)
+        linked_sliders_follow(page, figure, trait, LINKED.get(name, "t"), f'hands["{name}"]', hand, python)
+
+    figure, hand = figures["BlurringSlider"], page.locator(".widget-slider").last  # joined by jslink
+    figure.locator('[name="sigma_max"]').fill("12.5")
+    comes_true(page, lambda: hand.locator(".widget-readout").inner_text(), "12.50", "jslink")
+    hand.locator(".noUi-handle").press("ArrowRight")
+    comes_true(page, lambda: value_of(figure, "sigma_max"), 12.6, "jslink, back")
+    comes_true(page, lambda: round(python('figures["BlurringSlider"].sigma_max'), 6), 12.6, "jslink, in Python")
+
+
+@pytest.mark.parametrize(
+    "lab", ["from bdbook import widgets\nslider = widgets.BlurringSlider()\nslider"], indirect=True
+)
+def test_python_gets_the_readers_picture(lab, open_page, python):
+    page = run(lab, open_page)
+    figure = page.locator(".bdbook-widget")
+    figure.wait_for()
+    assert "Only this notebook's kernel gets to see it." in page.locator(".bd-own-picture").inner_text()
+    hand_over(page, encoded(OWN))
+    said(page, "Shown")
+    pixels = "((slider.photo + 1) * 127.5).round().int().tolist()"
+    comes_true(page, lambda: python(pixels), OWN.transpose(2, 0, 1).tolist(), "the picture in Python")
+
+    cells = page.locator(".jp-Cell").count()
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    figure.locator("canvas").last.click()
+    page.keyboard.press("Control+v")  # for the figure, not for the notebook, which would paste a cell
+    page.wait_for_timeout(1000)
+    assert page.locator(".jp-Cell").count() == cells
+
+
+def test_python_and_the_reader_move_the_same_slider(lab, tmp_path, open_page):
+    page = run(lab, open_page)
     figure = page.locator(".bdbook-figure, .bd-curves").first
     figure.wait_for()
     control = page.locator('[name="sigma_max"]').first

@@ -5,7 +5,20 @@ import re
 import numpy as np
 import pytest
 import torch
-from figures import IMPORT, LIVE, SIZE, control, photo_planes, shown_line, shown_picture
+from figures import (
+    IMPORT,
+    LIVE,
+    OWN,
+    OWN_PHOTO,
+    SIZE,
+    control,
+    encoded,
+    hand_over,
+    photo_planes,
+    said,
+    shown_line,
+    shown_picture,
+)
 
 from bdbook import cold, denoiser, processes, samplers
 from bdbook.transforms import Pixel
@@ -81,6 +94,15 @@ def check_page(page, slider, **changed):
         assert float(said.split(f"{name} ")[1][:6]) == pytest.approx(error, abs=6e-5)
     closest = [name for name, error in zip(SPOKEN, errors, strict=True) if error < min(errors) + 1e-9]
     assert said.endswith(f"Closest: {' and '.join(closest)}.")
+
+
+def test_a_picture_of_the_readers_own(figure_page):
+    page = figure_page([RestorationSlider()])
+    hand_over(page, encoded(OWN))
+    said(page, "Shown")
+    check_page(page, RestorationSlider(OWN_PHOTO))
+    page.get_by_role("button", name="Reset").click()
+    check_page(page, RestorationSlider())
 
 
 def test_everything_drawn_follows_the_controls(figure_page):

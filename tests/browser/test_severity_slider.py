@@ -6,7 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from figures import HEAD, IMPORT, LIVE, SIZE, control, photo_planes, shown_line, shown_picture
+from figures import (
+    HEAD,
+    IMPORT,
+    LIVE,
+    OWN,
+    OWN_PHOTO,
+    SIZE,
+    control,
+    encoded,
+    hand_over,
+    photo_planes,
+    said,
+    shown_line,
+    shown_picture,
+)
 
 from bdbook import cold
 from bdbook.degradations import Blend, Snow
@@ -110,6 +124,18 @@ def test_pictures_numbers_and_curves_are_the_librarys(figure_page, name):
         assert LEFT[name].startswith(f"{100 * library.alpha(0.3).mean():.0f} %")
     check_curves(page, slider, name, library)
     assert control(page, "sigma_max").is_enabled() == (name == "blur")
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_a_picture_of_the_readers_own(figure_page, name):
+    page, own = figure_page([SeveritySlider(degradation=name)]), SeveritySlider(OWN_PHOTO, name)
+    library = degradation(page, own, name)
+    check_curves(page, SeveritySlider(), name, library)
+    hand_over(page, encoded(OWN))
+    said(page, "Shown")
+    check_pictures(page, own, name, library, 0.5)
+    check_curves(page, own, name, library)
     assert page.errors == []
 
 
