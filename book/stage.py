@@ -6,7 +6,8 @@
 Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything
 that a page is made of, though: when the settings, the contents, the bibliography or an asset change, what
 it has built so far, OUTPUT, is dropped. Run from the repository root. The ledgers (book/*.yml) become pages on
-the way: they are made beside STAGE, and copied into it only where they say something new.
+the way, and the film of the landing page HTML: they are made beside STAGE, and copied into it only where they say
+something new.
 """
 
 import filecmp
@@ -15,6 +16,8 @@ import sys
 from pathlib import Path
 
 import ledgers
+
+from bdbook.widgets import SystemsFilm
 
 PAGES = {".md", ".ipynb"}
 MAKERS = {".py", ".yml"}  # below book/: what pages are made from, and no page
@@ -41,12 +44,20 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 
 
+def write_film(path: Path) -> Path:
+    """The film that the landing page shows, as HTML."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SystemsFilm().static_html(), encoding="utf-8")
+    return path
+
+
 def stage_source(stage: Path, output: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
     prose = [path for path in files_below(Path("book")) if path.suffix not in MAKERS]
     files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), *prose]}
     files |= {Path("notebooks") / path.name: path for path in notebooks}
     files |= {Path("book") / path.name: path for path in ledgers.write(stage.with_name("ledgers")).values()}
+    files[Path("book/film.html")] = write_film(stage.with_name("landing") / "film.html")
     changed = sync(files, stage)
     if any(path.suffix not in PAGES for path in changed):
         shutil.rmtree(output, ignore_errors=True)

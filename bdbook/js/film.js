@@ -11,13 +11,13 @@ const SYSTEMS = [
   { name: "ddpm", symbol: "DDPM", note: "noise", made: ["ddpm"] },
   { name: "heat", symbol: "IHDM", note: "blur, faint noise", made: ["heat_dissipation", { sigma_max: 32 }] },
   { name: "blurring", symbol: "blurring", note: "blur and noise", made: ["blurring_diffusion"] },
-  { name: "blur", symbol: "blur", note: "noise, some blur", made: ["blur_diffusion"] },
+  { name: "blur", symbol: "blur", note: "noise, late blur", made: ["blur_diffusion"] },
   { name: "soft", symbol: "soft", note: "blur and noise", made: ["soft_diffusion"] },
   { name: "cold", symbol: "cold", note: "blur alone", made: ["blur", { steps: 160, std: 2, width: 17 }] },
 ];
 const SENTENCES = {
-  forward: "Each process destroys the same photograph, with the same noise.",
-  backward: "Each trained network walks back, out of nothing, to nine digits.",
+  forward: "The same photograph, the same noise.",
+  backward: "Trained networks draw nine digits.",
 };
 const DIGIT = 16, ACROSS = 3, GAP = 1; // of the recorded digits: their side, how many in a row here, px between them
 const TICKS = 200; // places of the slider, and pictures a run
@@ -80,8 +80,8 @@ function render({ model, el }) {
 
   // Pictures
   const systems = SYSTEMS.map(({ name, symbol, note, made }) => {
-    const { canvas, caption, root } = picture(name, symbol, note), film = new Image();
-    film.src = `data:image/png;base64,${model.get("_films")[name]}`;
+    const { canvas, caption, root } = picture(name, symbol, note);
+    const film = html("img", { src: `data:image/png;base64,${model.get("_films")[name]}` });
     film.decode().then(update);
     root.style.setProperty("--system", `var(--${name})`);
     root.prepend(html("div", { className: "bd-caption" }, caption.firstChild));

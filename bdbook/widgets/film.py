@@ -39,7 +39,7 @@ class SystemsFilm(Slider):
 
     _esm = bundle("film.js")
     _css = Slider._css + palette.css()
-    _heights = (252, 428)
+    _heights = (240, 460)
 
     t, _check_t = number("t", 0.0, 0, 1, "a time in [0, 1] (divide a step i by N)")
     way, _check_way = choice("way", "forward", WAYS)
