@@ -85,6 +85,20 @@ def test_the_recorded_film_ends_in_what_the_network_draws(name):
     assert np.abs(film[:, 0] - drawn).mean() > 20, "it begins elsewhere"
 
 
+def test_ddpm_and_lees_blur_end_in_the_same_digits():
+    """As chapter 14 says of their films, and not of another pair's."""
+    ends = {
+        name: frames(recorded.read(f"digits-{name}").folder)[:, -1].reshape(9, -1).astype(float)
+        for name in ("ddpm", "blur", "blurring")
+    }
+
+    def least_alike(one: str, other: str) -> float:
+        return min(np.corrcoef(a, b)[0, 1] for a, b in zip(ends[one], ends[other]))
+
+    assert least_alike("ddpm", "blur") > 0.95
+    assert least_alike("ddpm", "blurring") < 0.6
+
+
 def test_the_frames_of_a_film_are_spread_over_the_walk(record, monkeypatch, tmp_path):
     """Cold diffusion's 40 steps: frame k is step round(40 k / 30) of a walk of which every picture is one grey."""
     folder = recorded.read("digits-from-mean").folder

@@ -5,8 +5,8 @@ import { drawImage } from "./plot.js";
 import { html, slider, picture, keepDrawn, memory } from "./controls.js";
 
 const KEYS = ["t", "way", "playing"];
-// Settings at 64 pixels. The papers' own: HS, Lee and Daras name one for that size, and IHDM blurs by half the side.
-// Cold diffusion is the book's system of 16 pixels, scaled up: as large a part of the side, in finer steps.
+// Settings at 64 pixels: HS's and Lee's for that size, DDPM's for any, IHDM's half the side; soft as the recipe
+// soft-celeba64. Cold is the book's system of 16 pixels, scaled up: as large a part of the side, in finer steps.
 const SYSTEMS = [
   { name: "ddpm", symbol: "DDPM", note: "noise", made: ["ddpm"] },
   { name: "heat", symbol: "IHDM", note: "blur, faint noise", made: ["heat_dissipation", { sigma_max: 32 }] },
