@@ -13,18 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from bdbook.metrics import quantise
+from bdbook.palette import PALETTE
 
-# Okabe and Ito's palette: distinct to colour-blind readers. A system keeps its colour through the whole book.
-COLOURS = {
-    "data": "#444444",
-    "ddpm": "#0072B2",
-    "cosine": "#56B4E9",
-    "blurring": "#D55E00",
-    "blur": "#E69F00",
-    "heat": "#CC79A7",
-    "soft": "#009E73",
-    "cold": "#999933",
-}
+# A system keeps its colour through the whole book.
+COLOURS = {name: colour.mark for name, colour in PALETTE.items()}
 
 STYLE = {
     "figure.dpi": 110,

@@ -6,8 +6,8 @@
 Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything
 that a page is made of, though: when the settings, the contents, the bibliography or an asset change, what
 it has built so far, OUTPUT, is dropped. LIVE holds what the live sampler loads. Run from the repository root. The
-ledgers (book/*.yml) become pages on the way: they are made beside STAGE, and copied into it only where they say
-something new.
+ledgers (book/*.yml) become pages on the way, and the figures of the landing page HTML: they are made beside STAGE, and
+copied into it only where they say something new.
 """
 
 import filecmp
@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 
 import ledgers
+
+from bdbook.widgets import LiveSampler, SystemsFilm
 
 PAGES = {".md", ".ipynb"}
 MAKERS = {".py", ".yml"}  # in book/: what pages are made from, and no page
@@ -42,6 +44,14 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 
 
+def write_landing(folder: Path) -> list[Path]:
+    """The figures of the landing page, as HTML."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in (("film", SystemsFilm()), ("sampler", LiveSampler())):
+        (folder / f"{name}.html").write_text(figure.static_html(), encoding="utf-8")
+    return files_below(folder)
+
+
 def stage_source(stage: Path, output: Path, live: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
     prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
@@ -49,6 +59,7 @@ def stage_source(stage: Path, output: Path, live: Path, notebooks: list[Path]) -
     files |= {Path("notebooks") / path.name: path for path in notebooks}
     files |= {Path("book") / path.name: path for path in ledgers.write(stage.with_name("ledgers")).values()}
     files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
+    files |= {Path("book") / path.name: path for path in write_landing(stage.with_name("landing"))}
     changed = sync(files, stage)
     if any(path.suffix not in PAGES for path in changed):
         shutil.rmtree(output, ignore_errors=True)

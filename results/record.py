@@ -4,6 +4,10 @@
 
 A name may end in @seed. A run that is already in results/ is left alone; one that was interrupted goes on from its
 last checkpoint. With --minutes it stops at a checkpoint after so long; the same command goes on.
+
+    python results/record.py --films
+
+draws the films of recorded runs again from their stored weights, and trains nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from pathlib import Path
 
 import torch
 
-from bdbook import data, engine, evaluate, live, metrics, plots, profiles, quality, recipes, recorded, runs
+from bdbook import data, engine, evaluate, live, metrics, plots, profiles, quality, recipes, recorded, runs, samplers
 from bdbook.__main__ import main as bdbook
+from bdbook.train import generator_for
 
 HERE = Path(__file__).parent
 CHAPTER_13 = tuple(
@@ -52,6 +57,7 @@ CHAPTER_15 = tuple(
     )
 )
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
+FILMED = tuple(f"digits-{name}" for name in SYSTEMS)
 # The page samples from these (bdbook.live), and readers restore with one.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
 # Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
@@ -66,6 +72,7 @@ WALKED = ("digits-blurring",)
 WALKS = (("ancestral", 1), ("ddim", 1), ("ddim", 2))
 BAND_WALKS = (("ancestral", 250), ("ancestral", 20), ("ddim", 20))
 SHOWN = 10
+FILM_DIGITS, FILM_FRAMES = 9, 31
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,16 @@ class Record:
     """Where to keep the records."""
     runs: Path = HERE.parent / "runs"
     """Where to train."""
+    films: bool = False
+    """Only draw the films of recorded runs again, from their stored weights."""
 
     def run(self) -> None:
         profile, began = profiles.resolve(self.profile), time.monotonic()
+        if self.films:
+            for name in [name for name in FILMED if name in self.only]:
+                target = recorded.read(name, profile, results=self.results).folder
+                keep_film(runs.load(target / "weights.safetensors", engine.here(profile)), target, SCALES[profile])
+            return
         for number, asked in enumerate(self.only):
             name, _, seed = asked.partition("@")
             target = recorded.folder_of(name, profile, int(seed or 0), self.results)
@@ -156,6 +170,8 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
     if name in CHAPTER_13:
         measured |= bands(run, scale)
     seed, profile = str(run.record["identity"]["seed"]), run.record["profile"]
+    if name in FILMED and seed == "0":
+        keep_film(run, target, scale)
     stages = [runs.load(milestone(work, step), here) for step in milestones(name, seed, profile)]
     if stages:
         measured["on_the_way"] = {
@@ -190,6 +206,24 @@ def sampled(run: runs.Run, target: Path, scale: Scale) -> dict:
     except ValueError as error:
         return measured | {"bits": None, "no bits": str(error)}
     return measured | {"bits": {"mean": bound.mean, "standard_error": bound.standard_error}}
+
+
+def keep_film(run: runs.Run, target: Path, scale: Scale) -> None:
+    """film.png: a row a digit, a column a time, from t = 1 at the left to 0, 8-bit grey, nothing between them."""
+    states = walked(run, FILM_DIGITS, protocol(run, scale).steps)
+    columns = torch.linspace(0, len(states) - 1, FILM_FRAMES).round().long()
+    picked = torch.stack([states[column] for column in columns], dim=1).flatten(0, 1)
+    runs.write_atomically(target / "film.png", plots.png(picked, columns=FILM_FRAMES, enlarge=1, gap=0))
+
+
+def walked(run: runs.Run, count: int, steps: int | None) -> list[torch.Tensor]:
+    """All that the recipe's own sampler passes through, from t = 1 on; it ends in `run.draw(count, seed)`."""
+    recipe, process = run.recipe, run.denoiser.process
+    times = process.times(recipe.sample_steps if steps is None else steps)
+    random = generator_for(run.record["identity"]["seed"], "samples", 0, device=run.device)
+    start = recipe.build_prior(process, run.spectrum, run.images)(count, random)
+    walk = samplers.sample(run.denoiser, start, times, samplers.rule(recipe.rule), random)
+    return [start.cpu(), *(step.x.cpu() for step in walk)]
 
 
 def walks(run: runs.Run, scale: Scale) -> dict:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bdbook import plots, profiles, schedules
+from bdbook import palette, plots, profiles, schedules
 from bdbook.listing import listing
 
 
@@ -60,3 +60,26 @@ def test_rows_have_their_names_beside_them():
     assert [text.get_text() for text in texts] == ["a", "b", "c"]
     assert [text.get_position()[1] for text in texts] == [10, 30, 50]
     assert all(text.get_position()[0] < 0 for text in texts)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's ratio of two hexadecimal colours."""
+
+    def luminance(colour: str) -> float:
+        levels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("name", palette.PALETTE)
+def test_a_systems_colour_is_legible_as_text_on_light_and_dark(name):
+    colour = palette.PALETTE[name]
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast(colour.light, "#ffffff") >= 4.5
+    for ground in ("#121212", "#14181e"):  # of the book, and of the theme under it
+        assert contrast(colour.dark, ground) >= 4.5
+    assert plots.COLOURS[name] == colour.mark
+    assert f"--{name}: light-dark({colour.light}, {colour.dark});" in palette.css()

@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from bdbook import recipes, recorded
+from bdbook import plots, recipes, recorded, runs
 
 SCRIPT = Path(__file__).resolve().parents[1] / "results" / "record.py"
 
@@ -20,6 +23,11 @@ def record():
     spec.loader.exec_module(module)
     yield module
     del sys.modules["record"]
+
+
+def frames(folder: Path) -> np.ndarray:
+    """The film of a run: (digits, times, 16, 16) bytes."""
+    return plots.read_png(folder / "film.png").reshape(9, 16, 31, 16).transpose(0, 2, 1, 3)
 
 
 def test_every_run_to_record_has_a_recipe(record):
@@ -43,6 +51,7 @@ def test_a_watched_run_is_recorded_whole_and_once(record, tmp_path, capsys):
     assert "ancestral, 3 steps; averaged weights of step 20" in run.metrics["sample_protocol"]
     assert [key.rpartition(", ")[2] for key in run.metrics["walks"]] == ["2 steps"] * 3 + ["4 steps"]
     assert (run.folder / "weights.safetensors").is_file()
+    assert frames(run.folder).shape == (9, 31, 16, 16)
     assert run.record["commit"]
     assert run.losses()[0][-1] == 20
     before = (run.folder / "metrics.json").read_bytes()
@@ -63,3 +72,49 @@ def test_pieces_end_where_the_time_does_and_go_on(record, tmp_path, capsys):
     assert found["step"] == 20
     assert "on_the_way" not in found
     assert not list((tmp_path / "results").glob("*/weights.safetensors")), "kept for the first seed of a few"
+
+
+@pytest.mark.parametrize("name", ["ddpm", "heat", "blurring", "blur", "soft", "from-mean"])
+def test_the_recorded_film_ends_in_what_the_network_draws(name):
+    """The same 9 digits as `Run.draw`'s, in grey levels: another machine's arithmetic may round a few otherwise."""
+    folder = recorded.read(f"digits-{name}").folder
+    run = runs.load(folder / "weights.safetensors")
+    drawn = plots.to_pixels(run.draw(9, seed=0, steps=None if run.recipe.sample_steps is None else 100))[..., 0]
+    film = frames(folder).astype(int)
+    assert np.abs(film[:, -1] - drawn).max() <= 2
+    assert np.abs(film[:, 0] - drawn).mean() > 20, "it begins elsewhere"
+
+
+def test_ddpm_and_lees_blur_end_in_the_same_digits():
+    """As chapter 14 says of their films, and not of another pair's."""
+    ends = {
+        name: frames(recorded.read(f"digits-{name}").folder)[:, -1].reshape(9, -1).astype(float)
+        for name in ("ddpm", "blur", "blurring")
+    }
+
+    def least_alike(one: str, other: str) -> float:
+        return min(np.corrcoef(a, b)[0, 1] for a, b in zip(ends[one], ends[other]))
+
+    assert least_alike("ddpm", "blur") > 0.95
+    assert least_alike("ddpm", "blurring") < 0.6
+
+
+def test_the_frames_of_a_film_are_spread_over_the_walk(record, monkeypatch, tmp_path):
+    """Cold diffusion's 40 steps: frame k is step round(40 k / 30) of a walk of which every picture is one grey."""
+    folder = recorded.read("digits-from-mean").folder
+    run = runs.load(folder / "weights.safetensors")
+    walk = [torch.full((9, 1, 16, 16), step / 127.5 - 1) for step in range(41)]
+    monkeypatch.setattr(record, "walked", lambda *_: walk)
+    record.keep_film(run, tmp_path, record.SCALES["cpu"])
+    expected = np.round(40 * np.arange(31) / 30)
+    np.testing.assert_array_equal(frames(tmp_path), np.broadcast_to(expected[:, None, None], (9, 31, 16, 16)))
+
+
+def test_films_are_drawn_again_without_training(record, tmp_path):
+    target = tmp_path / "digits-from-mean-cpu"
+    shutil.copytree(recorded.read("digits-from-mean").folder, target)
+    stored = frames(target).astype(int)
+    (target / "film.png").unlink()
+    record.Record("cpu", ("digits-from-mean",), results=tmp_path, runs=tmp_path / "runs", films=True).run()
+    assert np.abs(frames(target) - stored).max() <= 2
+    assert not (tmp_path / "runs").exists()

@@ -10,7 +10,7 @@ import pytest
 import torch
 import traitlets
 
-from bdbook import cold, degradations, samplers, schedules, widgets
+from bdbook import cold, degradations, recorded, samplers, schedules, widgets
 from bdbook.data import photograph, power_law_variance
 from bdbook.widgets import (
     BlurDiffusionSlider,
@@ -19,13 +19,17 @@ from bdbook.widgets import (
     LaboratorySlider,
     RestorationSlider,
     SeveritySlider,
+    SystemsFilm,
     base,
+    film,
     one_step,
     severity,
 )
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-FIGURES = [BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, RestorationSlider, SeveritySlider]
+FIGURES = [
+    BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, RestorationSlider, SeveritySlider, SystemsFilm,
+]  # fmt: skip
 WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider, RestorationSlider, SeveritySlider]
 RNG = np.random.default_rng(0)
 
@@ -74,6 +78,7 @@ LIMITS = {  # of every figure that has the trait
     "epsilon": [(0.0, r"0\.0; expected a value in \(0, 1\]"), (1.5, r"1\.5"), (float("nan"), "nan")],
     "bias": [(-0.1, r"-0\.1; expected a standard deviation in \[0, 1\]"), (1.5, r"1\.5")],
     "degradation": [("blurr", '.*"noise" or "animorphosis". Did you mean "blur"'), ("cat", '.*expected "blur"')],
+    "way": [("backwards", '.*expected "forward" or "backward". Did you mean "backward"')],
     "mode": [(0, "0; expected k from 1 to 63"), (64, "64")],
     "kept": [({"rule": "ddim"}, "rule; expected all of process, sigma_max, d_min, steps, rule, order")],
 }
@@ -128,7 +133,7 @@ def test_the_spectrum_is_the_power_law_or_the_readers_own(figure):
         (np.full((3, 8, 8), np.nan), "values from nan to nan"),
     ],
 )
-@pytest.mark.parametrize("figure", WITH_PHOTO)
+@pytest.mark.parametrize("figure", [*WITH_PHOTO, SystemsFilm])
 def test_bad_photos_are_refused(figure, photo, message):
     with pytest.raises(traitlets.TraitError, match=message):
         figure(photo)
@@ -165,7 +170,7 @@ def test_a_wide_grey_photo_is_cropped_to_its_centre_and_repeated_over_the_channe
     np.testing.assert_array_equal(pixels(BlurringSlider(photo, size=8)), np.full((8, 8, 3), 255))
 
 
-@pytest.mark.parametrize("figure", WITH_PHOTO)
+@pytest.mark.parametrize("figure", [*WITH_PHOTO, SystemsFilm])
 def test_the_default_photo_is_a_picture(figure):
     shown = pixels(figure())
     assert shown.shape == (64, 64, 3)
@@ -184,6 +189,19 @@ def test_the_severity_slider_has_the_librarys_snow_and_a_cat():
     own = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
     state = SeveritySlider(other=own.transpose(2, 0, 1) / 127.5 - 1, size=16).state()
     assert base64.b64decode(state["_other"]) == own.tobytes()
+
+
+def test_the_film_carries_the_recorded_walks_of_the_six_systems():
+    films = SystemsFilm().state()["_films"]
+    assert list(films) == ["ddpm", "heat", "blurring", "blur", "soft", "cold"]
+    for system, run in film.RUNS.items():
+        assert base64.b64decode(films[system]) == (recorded.RESULTS / f"{run}-cpu" / "film.png").read_bytes()
+
+
+def test_a_film_that_was_not_recorded_is_asked_for(monkeypatch):
+    monkeypatch.setitem(film.RUNS, "ddpm", "digits-none")
+    with pytest.raises(ValueError, match=r"digits-none-cpu/film\.png is not there; .*record\.py --films"):
+        SystemsFilm()
 
 
 @pytest.mark.parametrize("size", [12, 48, 128])

@@ -2,6 +2,7 @@
 
 from bdbook.widgets.base import JS, Slider, bundle, new_page
 from bdbook.widgets.blur import BlurDiffusionSlider, BlurringSlider
+from bdbook.widgets.film import SystemsFilm
 from bdbook.widgets.one_step import CarrySlider, LaboratorySlider
 from bdbook.widgets.restoration import RestorationSlider
 from bdbook.widgets.sampler import LiveSampler
@@ -17,6 +18,7 @@ __all__ = [
     "RestorationSlider",
     "SeveritySlider",
     "Slider",
+    "SystemsFilm",
     "bundle",
     "new_page",
 ]

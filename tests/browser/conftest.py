@@ -116,7 +116,8 @@ def figure_page(tmp_path: Path, open_page: Callable[..., Page], serve: Callable[
         base = tmp_path.as_uri() if scheme == "file" else serve(tmp_path)
         page = open_page(f"{base}/index.html", **options)
         for i in range(len(sliders)):
-            page.locator(".bdbook-widget").nth(i).locator("svg path.bd-line[d]").last.wait_for(state="attached")
+            drawn = page.locator(".bdbook-widget").nth(i).locator("svg path.bd-line[d], canvas[data-name=cold]")
+            drawn.last.wait_for(state="attached")
         return page
 
     yield open_
