@@ -13,3 +13,8 @@ for (const formula of document.querySelectorAll("div.math")) sizes.observe(formu
 
 // The bibliography is a list, of which docutils does not call the entries items.
 for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.role = "listitem";
+
+// The theme opens these as dialogs, and gives them no names.
+const NAMES = { "pst-search-dialog": "Search", "pst-primary-sidebar-modal": "Contents of the book",
+                "pst-secondary-sidebar-modal": "Contents of the page" };
+for (const [id, name] of Object.entries(NAMES)) document.getElementById(id)?.setAttribute("aria-label", name);
