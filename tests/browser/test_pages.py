@@ -108,7 +108,7 @@ def test_a_reader_whose_system_is_dark_gets_a_dark_page(base, open_page):
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        ("dissipation", ["book/notation", "notebooks/03_heat_dissipation"]),
+        ("dissipation", ["notebooks/03_heat_dissipation", "book/notation"]),
         ("Proposition 1", ["notebooks/06_blur_diffusion", "notebooks/01_images_in_frequency"]),
         ("TACoS", ["notebooks/09_tacos"]),
         ("d_min", ["notebooks/05_blurring_diffusion", "notebooks/12_exact_laboratory"]),

@@ -61,7 +61,7 @@ def test_dialog_has_a_name_and_no_grave_violation(width, button, name, dark, boo
 def test_a_formula_that_scrolls_can_be_scrolled_from_the_keyboard(book, open_page):
     page = open_page(f"{book.as_uri()}/notebooks/02_gaussian_diffusion.html", width=360)
     page.evaluate(TYPESET)
-    formula = page.locator("article mjx-container[display][tabindex='0']").first.element_handle()
+    formula = page.locator("article mjx-container[display][tabindex='0']").last.element_handle()
     formula.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("node => node.scrollLeft > 0", arg=formula)
