@@ -29,7 +29,7 @@ PDF := $(BUILD)/bdbook.pdf
 CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.ipynb))))
 EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
 LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
-PAGES := _config.yml _toc.yml $(shell find book -type f -not -path '*/__pycache__/*')
+PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path '*/__pycache__/*')
 # Chapters 8 to 10, and 13 to 16, show the recorded runs.
 RESULTS := $(sort $(shell find results -type f))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
@@ -111,6 +111,7 @@ $(HTML)/.built: $(EXECUTED) $(PAGES) $(LIVE) $(INSTALLED)
 book: $(HTML)/.built
 	@echo "The book: file://$(abspath $(HTML))/index.html"
 	@echo "Or, with search: make serve$(if $(filter-out _build,$(BUILD)), BUILD=$(BUILD)) (http://127.0.0.1:$(PORT)/)"
+	@echo "Its size: $$(du -sm $(HTML) | cut -f1) MB"
 
 pdf: $(PDF)
 	@echo "The book on paper: file://$(abspath $(PDF))"

@@ -217,7 +217,7 @@ def _erratum(entry: dict) -> list[str]:
 def _page(title: str, intro: str, entries: list[dict], field: str, words: dict[str, str], render) -> str:
     """A page: the counts, then a section a paper and a block an entry."""
     present = [word for word in words if any(entry[field] == word for entry in entries)]
-    rows = [f"| | {' | '.join(SOURCES)} | all |", "|---|" + "--:|" * (len(SOURCES) + 1)]
+    rows = [f"| {field} | {' | '.join(SOURCES)} | all |", "|---|" + "--:|" * (len(SOURCES) + 1)]
     for word in present:
         counts = [sum(e[field] == word and e["source"] == source for e in entries) for source in SOURCES]
         rows.append(f"| {words[word]} {word} | {' | '.join(map(str, counts))} | {sum(counts)} |")

@@ -5,12 +5,13 @@
 
 Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything
 that a page is made of, though: when the settings, the contents, the bibliography or an asset change, what
-it has built so far, OUTPUT, is dropped. LIVE holds what the live sampler loads. Run from the repository root. The
-ledgers (book/*.yml) become pages on the way, and the figures of the landing page HTML: they are made beside STAGE, and
-copied into it only where they say something new.
+it has built so far, OUTPUT, is dropped. LIVE holds what the live sampler loads. Run from the repository root. On
+the way the ledgers (book/*.yml) become pages, the figures of the landing page HTML, and executed notebooks lose what
+a page has no use for: all that is made beside STAGE, and copied into it only where it says something new.
 """
 
 import filecmp
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -52,11 +53,24 @@ def write_landing(folder: Path) -> list[Path]:
     return files_below(folder)
 
 
+def write_lean(folder: Path, notebooks: list[Path]) -> list[Path]:
+    """Copies of `notebooks` in `folder`, less the state of their widgets: the figures hold their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copies = []
+    for path in notebooks:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook["metadata"].pop("widgets", None)
+        copies.append(folder / path.name)
+        copies[-1].write_text(json.dumps(notebook), encoding="utf-8")
+    return copies
+
+
 def stage_source(stage: Path, output: Path, live: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
     prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
-    files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), *prose]}
-    files |= {Path("notebooks") / path.name: path for path in notebooks}
+    files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), Path("docutils.conf"), *prose]}
+    lean = write_lean(stage.with_name("lean"), notebooks)
+    files |= {Path("notebooks") / path.name: path for path in lean}
     files |= {Path("book") / path.name: path for path in ledgers.write(stage.with_name("ledgers")).values()}
     files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
     files |= {Path("book") / path.name: path for path in write_landing(stage.with_name("landing"))}

@@ -1,5 +1,6 @@
 """Every page of the built book, as a reader meets it: by http and from a file, desktop and phone, light and dark."""
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -39,6 +40,15 @@ BAD_IMAGES = """async () => {
 }"""
 WARNINGS = """() => [...document.querySelectorAll(".output.stderr")]
   .map(node => node.textContent).filter(text => /Warning|Traceback/.test(text))"""
+# The theme's icons are shapes of the book's own (book/assets/icons.css); without one an icon is a full square.
+SHAPELESS = """() => [...document.querySelectorAll(".fa-solid, .fas")]
+  .filter(icon => !getComputedStyle(icon).maskImage.startsWith("url(")).map(icon => icon.className)"""
+# Every byte of the page and of what it loaded, unpacked, for a server that packs nothing.
+WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .map(entry => [entry.name, entry.decodedBodySize])"""
+SHIFT = """() => new Promise(resolve => new PerformanceObserver(list =>
+  resolve(list.getEntries().map(entry => entry.value).reduce((a, b) => a + b)))
+  .observe({ type: "layout-shift", buffered: true }))"""
 THEME = "() => document.documentElement.dataset.theme"
 BACKGROUND = "() => getComputedStyle(document.body).backgroundColor"
 
@@ -66,6 +76,7 @@ def test_page_is_whole_needs_nothing_from_outside_and_fits_a_phone(name, base, o
     assert page.evaluate(UNRENDERED) == []
     assert page.evaluate(BAD_IMAGES) == []
     assert page.evaluate(WARNINGS) == []
+    assert page.evaluate(SHAPELESS) == []
     assert page.locator("article h1").count() == 1
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate(WIDE) <= 0
@@ -94,31 +105,80 @@ def test_a_reader_whose_system_is_dark_gets_a_dark_page(base, open_page):
     assert open_page(f"{base}/{PAGES[0]}.html", dark=True).evaluate(THEME) == "dark"
 
 
-def test_search_finds_a_word_of_the_notation_page(book, serve, open_page):
-    page = open_page(f"{serve(book)}/search.html?q=dissipation")
-    link = page.locator("#search-results li a", has_text="Notation").first
-    link.wait_for()
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("dissipation", ["notebooks/03_heat_dissipation", "book/notation"]),
+        ("Proposition 1", ["notebooks/06_blur_diffusion", "notebooks/01_images_in_frequency"]),
+        ("TACoS", ["notebooks/09_tacos"]),
+        ("d_min", ["notebooks/05_blurring_diffusion", "notebooks/12_exact_laboratory"]),
+    ],
+)
+def test_search_leads_to_pages_that_have_the_words(words, names, book, serve, open_page):
+    page = open_page(f"{serve(book)}/{PAGES[0]}.html")
+    page.locator(".search-button-field:visible").click()
+    page.keyboard.type(words)
+    page.keyboard.press("Enter")
+    page.locator("#search-results .search-summary").get_by_text("found").wait_for()
+    found = page.locator("#search-results li > a")
+    for name in names:
+        page.locator(f"#search-results li > a[href^='{name}.html']").first.wait_for()
+    assert found.first.get_attribute("href").startswith(names[0] + ".html")
     assert page.external == []
     assert page.errors == []
+    for name in names:
+        page.goto(f"{serve(book)}/{name}.html")
+        assert re.search(rf"{re.escape(words)}(?![0-9])", page.locator("article").text_content(), re.IGNORECASE), name
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("name", ["notebooks/05_blurring_diffusion", "notebooks/11_one_step"])
+def test_little_moves_while_a_page_with_a_slider_is_drawn(name, width, book, serve, open_page):
+    page = open_page(f"{serve(book)}/{name}.html", width=width)
+    page.evaluate(TYPESET)
+    page.locator(".bdbook-widget svg path.bd-line[d]").first.wait_for(state="attached")
+    page.wait_for_load_state("networkidle")
+    assert 0 < page.evaluate(SHIFT) < 0.1
+
+
+def test_the_longest_page_weighs_less_than_3_megabytes_before_its_pictures_come_near(book, serve, open_page):
+    longest = max(PAGES, key=lambda name: (book / f"{name}.html").stat().st_size)
+    page = open_page(f"{serve(book)}/{longest}.html")
+    page.evaluate(TYPESET)
+    page.wait_for_load_state("networkidle")
+    sizes = dict(page.evaluate(WEIGHT))
+    assert any("mathjax/output/svg/fonts" in address for address in sizes)  # formulas are set, and counted
+    assert sum(sizes.values()) < 3e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+
+
+def test_the_book_is_smaller_than_120_megabytes(book):
+    assert sum(path.stat().st_size for path in book.rglob("*") if path.is_file()) < 120e6
 
 
 class References(HTMLParser):
-    """The anchors of a page, where its links lead, and what it loads."""
+    """The anchors of a page, where its links lead, those of the menu apart, and what it loads."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.anchors, self.links, self.loads = set(), [], []
+        self.anchors, self.links, self.menu, self.loads = set(), [], [], []
+        self.depth = 0  # of divisions open in the menu, itself included
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = dict(attributes)
         self.anchors |= {given[key] for key in ("id", "name") if given.get(key)}
+        if tag == "div" and (self.depth or given.get("id") == "pst-primary-sidebar"):
+            self.depth += 1
         if tag == "a" and given.get("href"):
-            self.links.append(given["href"])
+            (self.menu if self.depth else self.links).append(given["href"])
         elif tag in {"script", "img", "iframe", "source"} and given.get("src"):
             self.loads.append(given["src"])
         elif tag == "link" and given.get("href"):
             self.loads.append(given["href"])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "div" and self.depth:
+            self.depth -= 1
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +189,7 @@ def parsed(book) -> dict[Path, References]:
 def test_links_within_the_book_lead_somewhere(parsed):
     dead = []
     for path, page in parsed.items():
-        for link in page.links:
+        for link in page.links + page.menu:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
                 continue
@@ -138,6 +198,24 @@ def test_links_within_the_book_lead_somewhere(parsed):
             if not target.is_file() or (anchor and target in parsed and anchor not in parsed[target].anchors):
                 dead.append(f"{path.name}: {link}")
     assert dead == []
+
+
+@pytest.mark.parametrize("opening", [0, 1])  # clicks to open the menu: none on a desktop, one on a phone
+def test_every_page_is_two_clicks_from_the_first_at_most(opening, book, parsed):
+    def neighbours(path: Path) -> dict[Path, int]:
+        """The pages that `path` links to, and in how many clicks."""
+        menu, links = (
+            {(path.parent / unquote(urlsplit(link).path)).resolve() for link in group if not urlsplit(link).scheme}
+            for group in (parsed[path].menu, parsed[path].links)
+        )
+        return dict.fromkeys(menu, 1 + opening) | dict.fromkeys(links, 1)
+
+    first = book / f"{PAGES[0]}.html"
+    clicks = neighbours(first)
+    for near in [path for path, count in clicks.items() if count == 1 and path in parsed]:
+        clicks = {path: 1 + count for path, count in neighbours(near).items()} | clicks
+    far = [name for name in PAGES[1:] if clicks.get(book / f"{name}.html", 3) > 2]
+    assert far == []
 
 
 def test_no_page_names_an_outside_file_to_load(parsed):

@@ -1,0 +1,20 @@
+// For keyboards and screen readers, what the theme leaves out.
+
+// A formula wider than the page scrolls by itself, so the keyboard must reach it. Its size is known when it is set,
+// and changes with the window. (The theme takes care of code, output and tables.)
+const sizes = new ResizeObserver((entries) => {
+  for (const { target: formula } of entries)
+    for (const box of [formula, ...formula.querySelectorAll("mjx-container")]) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+});
+for (const formula of document.querySelectorAll("div.math")) sizes.observe(formula);
+
+// The bibliography is a list, of which docutils does not call the entries items.
+for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.role = "listitem";
+
+// The theme opens these as dialogs, and gives them no names.
+const NAMES = { "pst-search-dialog": "Search", "pst-primary-sidebar-modal": "Contents of the book",
+                "pst-secondary-sidebar-modal": "Contents of the page" };
+for (const [id, name] of Object.entries(NAMES)) document.getElementById(id)?.setAttribute("aria-label", name);
