@@ -101,10 +101,13 @@ $(LIVE): book/live.py bdbook/export.py bdbook/live.py $(shell find bdbook/js/ven
 $(HTML)/.built: $(EXECUTED) $(PAGES) $(LIVE) $(INSTALLED)
 	@echo "Building the pages"
 	@$(BIN)/python book/stage.py source $(BUILD)/stage $(BUILD)/sphinx $(BUILD)/live $(EXECUTED)
+	@test ! -e $(BUILD)/sphinx.unfinished || rm -rf $(BUILD)/sphinx  # killed: what it left does not build
+	@touch $(BUILD)/sphinx.unfinished
 	@$(BIN)/jupyter-book build $(BUILD)/stage --path-output $(BUILD)/sphinx -W -n --keep-going \
 	    > $(BUILD)/sphinx.log 2>&1 \
 	  || { grep -E 'WARNING|ERROR|CRITICAL' $(BUILD)/sphinx.log || cat $(BUILD)/sphinx.log; \
 	       rm -rf $(BUILD)/sphinx; echo "The pages failed; all of it: $(BUILD)/sphinx.log"; exit 1; }
+	@rm $(BUILD)/sphinx.unfinished
 	@$(BIN)/python book/stage.py mirror $(BUILD)/sphinx/_build/html $(HTML)
 	@touch $@
 

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -209,24 +210,49 @@ def bits(name: str) -> float:
 SIX = ("ddpm", "heat", "blurring", "blur", "soft", "from-mean")
 
 
+def each(name: str) -> list[float]:
+    """Frechet distance of every training, digits."""
+    runs = recorded_runs.seeds(f"digits-{name}")
+    assert len(runs) == 3
+    return [run.metrics["quality"]["samples"]["frechet"] for run in runs]
+
+
+def within(name: str, low: float, high: float) -> bool:
+    """Whether that is the range the chapter prints, to its digits."""
+    return (round(min(each(name)), 1), round(max(each(name)), 1)) == (low, high)
+
+
 def test_the_six_systems():
-    """What chapter 14 says of them, beyond what two draws of 1024 samples differ by."""
+    """What chapter 14 says of them, over three trainings each."""
     for name in SIX:
         for end in ("", "-plain"):
-            assert "1024 samples" in recorded_runs.read(f"digits-{name}{end}").metrics["sample_protocol"]
+            for run in recorded_runs.seeds(f"digits-{name}{end}"):
+                assert "1024 samples" in run.metrics["sample_protocol"]
+    assert within("blurring", 11.2, 12.8)
+    assert within("blurring-plain", 13.1, 14.1)
+    assert within("ddpm", 12.4, 14.4)
+    assert within("ddpm-plain", 14.2, 16.6)
+    assert within("heat", 16.5, 23.9)
+    assert max(each("blurring-plain")) < min(each("ddpm-plain"))
     for end in ("", "-plain"):
-        assert max(SIX, key=lambda name, end=end: measured(name + end)) == "from-mean"
-        assert measured(f"from-mean{end}") > 8 * measured(f"ddpm{end}")
-        assert min(SIX, key=lambda name, end=end: measured(name + end)) in ("blurring", "ddpm", "blur")
-    assert measured("heat") < 0.7 * measured("heat-plain")
-    assert measured("soft") < 0.75 * measured("soft-plain")
+        assert min(each(f"from-mean{end}")) > 7 * max(each(f"heat{end}"))
+        assert abs(np.mean(each(f"blur{end}")) - np.mean(each(f"ddpm{end}"))) < 1
+        assert np.mean(each(f"blurring{end}")) < np.mean(each(f"ddpm{end}")) - 1
+    gains = [
+        plain - own
+        for name in ("ddpm", "blurring", "blur")
+        for own, plain in zip(each(name), each(f"{name}-plain"), strict=True)
+    ]
+    assert round(min(gains), 1) == 0.3
+    assert round(max(gains), 1) == 4.0
+    for behind in ("heat-plain", "soft-plain"):
+        assert 23 <= min(each(behind)) <= max(each(behind)) < 29
+    assert max(each("soft")) < 16
+    assert max(each("heat")) < min(each("heat-plain"))
     for name in ("ddpm", "blurring", "blur"):
-        assert abs(measured(name) - measured(f"{name}-plain")) < 3
         assert bits(f"{name}-plain") < bits(name) - 0.2
     assert bits("soft") < bits("soft-plain")
     assert abs(bits("blurring-plain") - bits("cosine-plain")) < 0.05
-    assert abs(measured("blur") - measured("ddpm")) < 2
-    assert abs(measured("blur-plain") - measured("ddpm-plain")) < 2
     for name in ("from-mean", "from-mean-plain", "heat-plain"):
         assert recorded_runs.read(f"digits-{name}").metrics["bits"] is None
 

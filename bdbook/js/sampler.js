@@ -226,6 +226,7 @@ function render({ model, el }) {
     time.input.disabled = SIDES.every((name) => sides[name].frames.length === 0);
     if (!follows) return say("the first press loads the networks");
     if (!stale().length) return;
+    if (!running) say("");
     clearTimeout(timer); // once begun, every change samples again; a slider that still moves is waited for
     timer = setTimeout(sample, 200);
   }

@@ -11,6 +11,21 @@ const sizes = new ResizeObserver((entries) => {
 });
 for (const formula of document.querySelectorAll("div.math")) sizes.observe(formula);
 
+// A formula within a line that is wider than its paragraph scrolls too. One that fits must stay as it is: a box that
+// scrolls no longer stands on the line.
+function letLongFormulasScroll() {
+  for (const formula of document.querySelectorAll(".bd-article mjx-container:not([display])")) {
+    formula.classList.remove("bd-long");
+    const room = formula.closest("p, li, dd, td, figcaption")?.clientWidth;
+    const isLong = room > 0 && formula.getBoundingClientRect().width > room;
+    formula.classList.toggle("bd-long", isLong);
+    if (isLong) formula.tabIndex = 0;
+    else formula.removeAttribute("tabindex");
+  }
+}
+document.addEventListener("DOMContentLoaded", () => window.MathJax?.startup?.promise?.then(letLongFormulasScroll));
+addEventListener("resize", letLongFormulasScroll);
+
 // The bibliography is a list, of which docutils does not call the entries items.
 for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.role = "listitem";
 

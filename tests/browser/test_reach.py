@@ -67,3 +67,18 @@ def test_a_formula_that_scrolls_can_be_scrolled_from_the_keyboard(book, open_pag
     page.wait_for_function("node => node.scrollLeft > 0", arg=formula)
     page.set_viewport_size({"width": 1280, "height": 740})  # where it has the room
     page.wait_for_function("node => !node.hasAttribute('tabindex')", arg=formula)
+
+
+BEYOND = """() => [...document.querySelectorAll(".bd-article mjx-container:not([display])")]
+  .filter(node => node.getBoundingClientRect().right > document.documentElement.clientWidth)
+  .map(node => node.textContent)"""
+
+
+def test_no_formula_within_a_line_is_cut_off_on_a_phone(book, open_page):
+    page = open_page(f"{book.as_uri()}/notebooks/02_gaussian_diffusion.html", width=360)
+    page.evaluate(TYPESET)
+    long = page.locator("mjx-container.bd-long[tabindex='0']")
+    long.first.wait_for()
+    assert page.evaluate(BEYOND) == []
+    page.set_viewport_size({"width": 1280, "height": 740})
+    page.wait_for_function("() => !document.querySelector('.bd-long')")
