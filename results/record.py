@@ -55,7 +55,7 @@ CHAPTER_15 = tuple(
         "blurring-dmin-0.1",
         *("blur-log", "blur-fine"),
     )
-)
+) + tuple(f"digits-cosine{end}{seed}" for seed in SEEDS[1:] for end in ("", "-plain"))
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
 FILMED = tuple(f"digits-{name}" for name in SYSTEMS)
 # The page samples from these (bdbook.live), and readers restore with one.
