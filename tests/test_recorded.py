@@ -292,6 +292,9 @@ def test_more_blur():
         assert min(widths) == widths[2]
         assert widths[0] - widths[2] < 3
     assert measured("blurring-sin-10px") > 1.4 * measured("blurring-10px")
+    assert round(np.mean(each("cosine")) - np.mean(each("blurring")), 1) == 1.9
+    assert round(np.mean(each("cosine-plain")) - np.mean(each("blurring-plain")), 1) == 1.1
+    assert within("cosine-plain", 10.3, 17.9)
 
 
 def test_more_blur_converges_later():
