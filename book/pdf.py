@@ -33,8 +33,8 @@ WIDTH = round((210 - 36) / 25.4 * 96 / SCALE)  # px between the margins of A4: f
 
 READY = """() => window.MathJax?.startup?.promise
   && [...document.querySelectorAll(".bd-article .math")].every((node) => node.querySelector("mjx-container"))
-  && [...document.querySelectorAll(".bdbook-figure")].every((node) => node.querySelector("svg path.bd-line[d]"))
-  && [...document.images].every((image) => image.complete)"""
+  && [...document.querySelectorAll(".bdbook-figure")].every((node) => node.querySelector(".bdbook-widget"))
+  && [...document.images].every((image) => { image.loading = "eager"; return image.complete; })"""
 # Chromium records where a link of the same page leads, and nothing else: so there is one to every anchor. What is
 # wider than the paper shrinks.
 PREPARE = """() => {

@@ -307,17 +307,17 @@ export function distinct(lambda, variance) {
 }
 
 /** l = log(alpha / sigma) per frequency. */
-export const logRatios = (alpha, sigma) => alpha.map((a, k) => Math.log(a / sigma[k]));
+export const logRatios = (alpha, sigma) => tabulate(alpha.length, (k) => Math.log(alpha[k] / sigma[k]));
 
 /** alpha_t / alpha_s per frequency; 0 where alpha_s has underflowed. */
-export const alphaRatio = (alphaT, alphaS) => alphaT.map((a, k) => (alphaS[k] === 0 ? 0 : a / alphaS[k]));
+export const alphaRatio = (alphaT, alphaS) => tabulate(alphaT.length, (k) => (alphaS[k] === 0 ? 0 : alphaT[k] / alphaS[k]));
 
 /**
  * k of a second-order guess, x0_hat(t) + k (x0_hat(t) - x0_hat(r)), per frequency, from l = log(alpha / sigma) at
  * r > t > s: k = (l_s - l_t) / (2 (l_t - l_r)), and 0 where nothing can be drawn on.
  */
-export const extrapolation = (logR, logT, logS) => logT.map((l, k) => {
-  const ahead = (logS[k] - l) / (2 * (l - logR[k]));
+export const extrapolation = (logR, logT, logS) => tabulate(logT.length, (k) => {
+  const ahead = (logS[k] - logT[k]) / (2 * (logT[k] - logR[k]));
   return Number.isFinite(ahead) ? ahead : 0;
 });
 

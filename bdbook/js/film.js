@@ -17,9 +17,9 @@ const SYSTEMS = [
 ];
 const SENTENCES = {
   forward: "The same photograph, the same noise.",
-  backward: "Trained networks draw nine digits.",
+  backward: "Trained networks draw four digits.",
 };
-const DIGIT = 16, ACROSS = 3, GAP = 1; // of the recorded digits: their side, how many in a row here, px between them
+const DIGIT = 16, ACROSS = 2, GAP = 1; // of the recorded digits: their side, how many in a row here, px between them
 const TICKS = 200; // places of the slider, and pictures a run
 const STAND = { photo: 1, digits: 2.5 }, RUN = 8; // s
 
@@ -133,7 +133,7 @@ function render({ model, el }) {
         else if (columns) drawDigits(canvas, film, column);
       });
       canvas.setAttribute("aria-label", way === "forward" ? `${symbol}, ${note}: the photograph at t = ${now.toFixed(3)}.`
-        : `${symbol}: nine digits on the way, at t = ${now.toFixed(3)}.`);
+        : `${symbol}: four digits on the way, at t = ${now.toFixed(3)}.`);
     }
   }
 

@@ -1,14 +1,17 @@
 """The film of the six systems: a photograph destroyed in the page, digits drawn by recorded networks."""
 
 import base64
+import io
 
 import traitlets
+from PIL import Image
 
 from bdbook import palette, recorded
 from bdbook.widgets.base import Slider, bundle, choice, number
 from bdbook.widgets.photo import encode_photo
 
 WAYS = ("forward", "backward")
+DIGITS, DIGIT = 4, 16  # how many of the recorded digits are shown (noise does not compress), and their side, px
 SIZE = 64  # of the photograph, px: the processes' settings in film.js are for it
 RUNS = {  # system -> the recorded run whose film is shown
     "ddpm": "digits-ddpm",
@@ -30,7 +33,7 @@ class SystemsFilm(Slider):
     ----------
     photo : array or tensor (3 or 1, H, W) in [-1, 1], or None for a flower. Centre-cropped and resized to 64 px.
     t : time in [0, 1].
-    way : "forward", the photograph, computed in the page; or "backward", recorded walks to nine digits.
+    way : "forward", the photograph, computed in the page; or "backward", recorded walks to four digits.
     playing : whether it plays.
     link : name of a group of figures that share t.
 
@@ -60,8 +63,11 @@ class SystemsFilm(Slider):
 
 
 def _film(run: str) -> bytes:
-    """The recorded film of a run, a PNG; results/record.py says what is where in it."""
+    """The first digits of a run's recorded film, a PNG; results/record.py says what is where in it."""
     path = recorded.folder_of(run) / "film.png"
     if not path.is_file():
         raise ValueError(f"{path} is not there; to draw it: python results/record.py --films --profile cpu")
-    return path.read_bytes()
+    film = Image.open(path)
+    shown = io.BytesIO()
+    film.crop((0, 0, film.width, DIGITS * DIGIT)).save(shown, "png", optimize=True)
+    return shown.getvalue()

@@ -84,7 +84,10 @@
     document.body.append(box);
     const found = await findTarget(link, box).catch((error) => console.error(error));
     for (const node of box.querySelectorAll("a")) node.removeAttribute("href"); // a tooltip holds nothing to act on
-    await Promise.allSettled([...box.querySelectorAll("img")].map((image) => image.decode()));
+    await Promise.allSettled([...box.querySelectorAll("img")].map((image) => {
+      image.loading = "eager"; // what is hidden is never near
+      return image.decode();
+    }));
     if (!found || current !== link) {
       box.remove();
       return;
