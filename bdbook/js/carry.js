@@ -83,7 +83,7 @@ function render({ model, el }) {
         legend(Object.values(RULE_NAMES).map((name, i) => [`bd-f${i} bd-point`, name])), choices),
       panel("Sampled / true variance", html("span", { className: "bd-hint" }, "after all N steps"),
         legend([["bd-own", "this carry"], ["bd-reference", "ancestral"]]), ratios)),
-    html("div", { className: "bd-panel bd-wide" },
+    html("div", { className: "bd-panel bd-across" },
       html("div", { className: "bd-title" }, html("span", {}, "Variance after one step"), share),
       html("div", { className: "bd-legend bd-row-legend" },
         ...TERMS.map(([colour, name]) => html("span", { className: `bd-key bd-${colour} bd-block` }, name))), bars),

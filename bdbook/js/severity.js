@@ -183,7 +183,7 @@ function render({ model, el }) {
     html("div", { className: "bd-controls" }, controls.t.root, controls.degradation.root, controls.sigma_max.root),
     html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)),
     numbers,
-    html("div", { className: "bd-panel bd-wide" },
+    html("div", { className: "bd-panel bd-across" },
       html("div", { className: "bd-title" }, html("span", {}, "What is lost"),
         html("span", { className: "bd-hint" }, "1: black to white")),
       html("div", { className: "bd-legend bd-row-legend" },

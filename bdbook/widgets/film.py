@@ -11,7 +11,8 @@ from bdbook.widgets.base import Slider, bundle, choice, number
 from bdbook.widgets.photo import encode_photo
 
 WAYS = ("forward", "backward")
-DIGITS, DIGIT = 4, 16  # how many of the recorded digits are shown (noise does not compress), and their side, px
+DIGITS, DIGIT = 4, 16  # how many of the recorded digits are shown, and their side, px: noise does not compress
+GREYS = 0xFC  # six bits of each grey
 SIZE = 64  # of the photograph, px: the processes' settings in film.js are for it
 RUNS = {  # system -> the recorded run whose film is shown
     "ddpm": "digits-ddpm",
@@ -69,5 +70,6 @@ def _film(run: str) -> bytes:
         raise ValueError(f"{path} is not there; to draw it: python results/record.py --films --profile cpu")
     film = Image.open(path)
     shown = io.BytesIO()
-    film.crop((0, 0, film.width, DIGITS * DIGIT)).save(shown, "png", optimize=True)
+    few = film.crop((0, 0, film.width, DIGITS * DIGIT)).point(lambda grey: grey & GREYS)
+    few.save(shown, "png", optimize=True)
     return shown.getvalue()

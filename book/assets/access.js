@@ -1,7 +1,7 @@
 // For keyboards and screen readers, what the theme leaves out.
 
 // A formula wider than the page scrolls by itself, so the keyboard must reach it. Its size is known when it is set,
-// and changes with the window. (The theme takes care of code, output and its own tables.)
+// and changes with the window. (The theme takes care of code, output and tables.)
 const sizes = new ResizeObserver((entries) => {
   for (const { target: formula } of entries)
     for (const box of [formula, ...formula.querySelectorAll("mjx-container")]) {
@@ -9,7 +9,7 @@ const sizes = new ResizeObserver((entries) => {
       else box.removeAttribute("tabindex");
     }
 });
-for (const wide of document.querySelectorAll("div.math, .bd-article .bd-wide")) sizes.observe(wide);
+for (const formula of document.querySelectorAll("div.math")) sizes.observe(formula);
 
 // A formula within a line that is wider than its paragraph scrolls too. One that fits must stay as it is: a box that
 // scrolls no longer stands on the line.

@@ -89,7 +89,7 @@ def check_page(page, slider, **changed):
     starts, widths = np.array(shape).T
     np.testing.assert_allclose(widths[:4] / widths[4], parts, atol=1e-6)
     np.testing.assert_allclose((starts[:4] - starts[4]) / widths[4], np.r_[0, np.cumsum(parts)[:3]], atol=1e-6)
-    assert f"{parts.sum():.3f} of the true one" in page.locator(".bd-wide").inner_text()
+    assert f"{parts.sum():.3f} of the true one" in page.locator(".bd-across").inner_text()
 
     modes = sorted({int(np.floor((SIZE - 1) ** (i / 19) + 0.5)) for i in range(20)})
     ends = np.log10(page.locator(".bd-ratios [data-y]").evaluate_all("els => els.map(e => +e.dataset.y)"))
