@@ -80,7 +80,8 @@ figures = {{name: getattr(widgets, name)() for name in {list(CHANGES)}}}
 hands = {{}}
 for name, figure in figures.items():
     key = {LINKED}.get(name, "t")
-    low, high, step = (0.005, 1, 0.005) if key == "t" else (0.5, 30, 0.1)
+    fine = 0.001 if name == "BlurDiffusionSlider" else 0.005  # as the figure's own, which it would round otherwise
+    low, high, step = (fine, 1, fine) if key == "t" else (0.5, 30, 0.1)
     hands[name] = ipywidgets.FloatSlider(min=low, max=high, step=step, readout_format=".3f")
     traitlets.link((figure, key), (hands[name], "value"))
     display(figure, hands[name])
@@ -218,7 +219,7 @@ def linked_sliders_follow(page, figure, trait, key, hand, widget, python) -> Non
     python("None", f"{hand}.value = 0.8")
     comes_true(page, lambda: value_of(figure, key), 0.8, f"{trait} follows {hand}")
     widget.locator(".noUi-handle").press("ArrowRight")
-    step = 0.1 if key == "sigma_max" else 0.005
+    step = 0.1 if key == "sigma_max" else 0.001 if "BlurDiffusion" in trait else 0.005
     comes_true(page, lambda: round(python(f"{trait}.{key}"), 6), 0.8 + step, f"{trait} in Python follows {hand}")
     comes_true(page, lambda: value_of(figure, key), 0.8 + step, f"{trait} in the page follows {hand}")
     assert float(readout.inner_text()) == 0.8 + step
