@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import shutil
 
 import torch
+
+from bdbook import chromium
 
 NEEDED = {
     "the library": (
@@ -38,13 +39,13 @@ def report() -> str:
             lines.append(f"  {package:22} {version or 'missing'}")
             missing += [package] if version is None else []
     lines.append(_devices())
-    chromium = shutil.which("chromium")
-    lines.append(f"Chromium (browser tests): {chromium or 'missing'}")
+    browser = chromium.installed()
+    lines.append(f"Chromium (browser tests, PDF): {browser or 'missing'}")
     if missing:
         lines.append(f"to get what is missing: pip install -r requirements.txt   ({', '.join(missing)})")
-    if not chromium:
-        lines.append("to get Chromium: apt-get install chromium (Debian), or your system's package")
-    lines.append("everything needed is here" if not missing and chromium else "")
+    if not browser:
+        lines.append(f"to get Chromium: {chromium.HOW_TO_GET}")
+    lines.append("everything needed is here" if not missing and browser else "")
     return "\n".join(lines).rstrip()
 
 

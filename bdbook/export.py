@@ -101,7 +101,9 @@ def walk(run: Run) -> dict:
     """
     recipe = run.recipe
     centres, spread = _start(run)
-    told = {
+    # Of the data, which samples should have; under that of spectral preconditioning there is a floor (Recipe).
+    variance = run.denoiser.predicts.variance0 if recipe.predicts == "spectral" else run.spectrum.variance
+    return {
         "recipe": recipe.name,
         "process": recipe.process,
         "settings": dict(recipe.settings),
@@ -111,13 +113,9 @@ def walk(run: Run) -> dict:
         "steps": recipe.sample_steps,
         "centres": _base64(centres),
         "spread": _base64(spread),
-        # The data's own, of which the spectral preconditioning is made, and which samples should have.
         "mean": _base64(run.denoiser.process.basis.inverse(run.spectrum.mean)),
-        "variance": _base64(run.spectrum.variance),
+        "variance": _base64(variance),
     }
-    if recipe.predicts == "spectral":
-        told["variance"] = _base64(run.denoiser.predicts.variance0)
-    return told
 
 
 def _start(run: Run) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,14 @@ import gzip
 import json
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bdbook import export, recorded, runs
+from bdbook import recorded
 from bdbook.errors import unknown
+
+# What loads and exports networks is imported where that is done: the figures import this module for its names.
+if TYPE_CHECKING:
+    from bdbook.runs import Run
 
 RUNTIME = Path(__file__).parent / "js" / "vendor" / "onnxruntime-web"
 # Label of each recipe, in the order of the page.
@@ -48,17 +53,23 @@ def read(name: str) -> bytes:
     if name == "graph":
         return _graph()
     kind, _, recipe = name.partition("-")
+    from bdbook import export
+
     run = run_of(recipe)
     return export.weights(run.denoiser.net) if kind == "weights" else json.dumps(export.walk(run)).encode()
 
 
 @cache
-def run_of(recipe: str) -> runs.Run:
+def run_of(recipe: str) -> Run:
     """The recorded network of a recipe, of the CPU's runs."""
+    from bdbook import runs
+
     return runs.load(recorded.folder_of(recipe) / "weights.safetensors")
 
 
 @cache
 def _graph() -> bytes:
+    from bdbook import export
+
     run = run_of(next(iter(SYSTEMS)))
     return export.graph(run.denoiser.net, run.recipe.channels, run.recipe.size)

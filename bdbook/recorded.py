@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bdbook import plots
-
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SEEDS = (0, 1, 2)
 
@@ -26,6 +24,8 @@ class Recorded:
 
     def picture(self, name: str = "samples") -> np.ndarray:
         """A recorded grid of images, (height, width) or (height, width, 3) in [0, 1]."""
+        from bdbook import plots  # matplotlib is slow to import, and most of this needs none of it
+
         return plots.read_png(self.folder / f"{name}.png")
 
     def losses(self) -> tuple[list[int], list[float]]:

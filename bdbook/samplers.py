@@ -8,6 +8,7 @@ may be given a better guess than the denoiser's last answer: see `guesses`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,6 +74,22 @@ def momentum(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     if (sigma_s > sigma_t).any():
         raise ValueError(f"momentum needs noise that grows with t, but {process.name}'s falls from s to t")
     return (sigma_s / sigma_t) ** 2, torch.sqrt(sigma_t**2 - sigma_s**2)
+
+
+def partial_carry(rho: float) -> Rule:
+    """rho of DDIM's carry, the rest drawn afresh: c = rho sigma_s / sigma_t, tau^2 = (1 - rho^2) sigma_s^2.
+
+    Any rho in [0, 1] keeps the marginal. Source: Song et al. 2020, whose eta is another name for it; this book.
+    """
+    if not 0 <= rho <= 1:
+        raise ValueError(f"rho was {rho}; expected a part of DDIM's carry, 0 (none) to 1 (all)")
+
+    def rule(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+        carry, _ = ddim(process, t, s)
+        _, _, _, sigma_s = process.coefficients(t, s)
+        return rho * carry, sigma_s * math.sqrt(1 - rho**2)
+
+    return rule
 
 
 def analytic(variance: Tensor) -> Rule:

@@ -9,7 +9,6 @@ root.
 
 import html
 import io
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -17,15 +16,12 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from pypdf import PageObject, PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, Fit, FloatObject, NameObject, NullObject
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-NO_CHROMIUM = (
-    "The pages are printed by Chromium, and none was found. On Debian: apt-get install chromium; elsewhere: "
-    ".venv/bin/playwright install chromium"
-)
+from bdbook import chromium
+
 PATIENCE = 300_000  # ms a chapter; a slow machine is no failure
 SCALE = 0.8  # 12.8 px of text, at 96 px an inch, is 9.6 pt
 MARGIN = {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}
@@ -70,15 +66,6 @@ class Place(NamedTuple):
     page: int
     left: FloatObject | NullObject
     top: FloatObject | NullObject
-
-
-def launch(playwright) -> Browser:
-    """The installed Chromium, or playwright's own, headless."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
-    if not Path(found).exists():
-        sys.exit(NO_CHROMIUM)
-    return playwright.chromium.launch(executable_path=found, args=FLAGS)
 
 
 def printed(page: Page, **options) -> PdfReader:
@@ -198,7 +185,10 @@ def write(source: Path, target: Path, settings: dict, pages: list[tuple[str, str
         if not path.is_file():
             sys.exit(f"There is no {path}: make book")
     with sync_playwright() as playwright:
-        browser = launch(playwright)
+        try:
+            browser = chromium.launch(playwright)
+        except FileNotFoundError as error:
+            sys.exit(f"The pages are printed by Chromium, and {error}")
         page = browser.new_page(viewport={"width": WIDTH, "height": 1100}, color_scheme="light")
         page.set_default_timeout(PATIENCE)
         page.emulate_media(media="print")

@@ -98,6 +98,7 @@ def test_d_min(d_min):
         (lambda: ihdm(NAN), ["delta", "nan"]),
         (lambda: ddim(ddpm(), 0.5, 0.4, eta=1.5), ["eta", "1.5", "1 (ancestral)"]),
         (lambda: ddim(ddpm(), 0.5, 0.4, eta=-0.5), ["eta", "-0.5", "0 (deterministic)"]),
+        (lambda: samplers.partial_carry(1.5), ["rho was 1.5", "part of DDIM's carry, 0 (none) to 1 (all)"]),
         (lambda: Gaussian(Pixel(), -torch.ones(1, 1, 2, 2)), ["variance", "negative", "-1"]),
         (lambda: Gaussian(Pixel(), torch.full((1, 1, 2, 2), NAN)), ["variance", "nan"]),
         (lambda: ddpm().times(0), ["steps", "0", "at least 1"]),

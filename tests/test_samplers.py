@@ -24,7 +24,7 @@ from bdbook.processes import (
     heat_dissipation,
     soft_diffusion,
 )
-from bdbook.samplers import ancestral, ddim, ihdm, last, lee_euler, momentum, naive, sample, step, tacos
+from bdbook.samplers import ancestral, ddim, ihdm, last, lee_euler, momentum, naive, partial_carry, sample, step, tacos
 from bdbook.transforms import DCT
 
 SIZE = (5, 4)
@@ -268,14 +268,14 @@ def test_marginal_is_kept(name, a, b, eta):
     # must be sigma_s^2, and its mean is 0.
     process = PROCESSES[name]
     t, s = two_times(process, a, b)
-    for rule in (ancestral, ddim, lambda *times: ddim(*times, eta=eta)):
+    for rule in (ancestral, ddim, lambda *times: ddim(*times, eta=eta), partial_carry(eta)):
         carry, refresh = rule(process, t, s)
         kept = carry**2 * process.sigma(t) ** 2 + refresh**2
         expected = (process.sigma(s) ** 2).expand_as(kept)
         torch.testing.assert_close(kept, expected, rtol=1e-12, atol=1e-300)
 
 
-@pytest.mark.parametrize("rule", [ancestral, ddim, lambda *times: ddim(*times, eta=0.5)])
+@pytest.mark.parametrize("rule", [ancestral, ddim, lambda *times: ddim(*times, eta=0.5), partial_carry(0.3)])
 @pytest.mark.parametrize("name", ["ddpm", "blurring", "lee"])
 def test_marginal_is_kept_through_the_step(name, rule):
     # The same through `step` and pixels: at fixed x0 the step is affine, so unit images give its matrices.
@@ -294,6 +294,17 @@ def test_marginal_is_kept_through_the_step(name, rule):
     kept, fresh = ((drawn(*n) - offset).reshape(PIXELS, PIXELS) for n in ((units, zero), (zero, units)))
     expected = process.basis.inverse(process.sigma(s) ** 2 * process.basis.forward(units)).reshape(PIXELS, PIXELS)
     torch.testing.assert_close(kept.T @ kept + fresh.T @ fresh, expected, rtol=0, atol=1e-12)
+
+
+@given(st.sampled_from(sorted(PROCESSES)), st.floats(0, 1), st.floats(0, 1))
+def test_a_part_of_ddims_carry(name, a, b):
+    process = PROCESSES[name]
+    t, s = two_times(process, a, b)
+    whole, _ = ddim(process, t, s)
+    for rho in (0.0, 0.25, 1.0):
+        carry, refresh = partial_carry(rho)(process, t, s)
+        torch.testing.assert_close(carry, rho * whole, rtol=1e-15, atol=0)
+        assert (refresh == 0).all() == (rho == 1 or (process.sigma(s) == 0).all())
 
 
 def test_momentum_does_not_keep_the_marginal_but_in_the_limit():

@@ -96,10 +96,8 @@ function render({ model, el }) {
   /** Of the kernel: its basis, and the photograph and the noise in it. */
   function decompose(kernelSigma, boundary, photo) {
     const kernel = gaussianKernel(kernelSigma), basis = eigen(size, kernel, boundary), { values } = basis;
-    const eigenvalues = new Float64Array(size * size);
-    for (let k = 0; k < size * size; k++) eigenvalues[k] = values[Math.floor(k / size)] * values[k % size];
     const forward = (x) => forward2(x, basis, basis, size, size);
-    return { kernel, basis, eigenvalues, signal: photo.map(forward), noise: noise.map(forward),
+    return { kernel, basis, eigenvalues: outer(values), signal: photo.map(forward), noise: noise.map(forward),
              few: Float64Array.from(modes, (k) => values[k] ** 2), lowest: Math.min(...values) };
   }
 

@@ -210,6 +210,10 @@ export function eigen(n, kernel, boundary) {
   return { values, forward: vectors, inverse: transpose(vectors, n) };
 }
 
+/** values' products in pairs: the eigenvalues of a separable matrix from those of one axis. */
+export const outer = (values) => Float64Array.from({ length: values.length ** 2 }, (_, k) =>
+  values[Math.floor(k / values.length)] * values[k % values.length]);
+
 /** beta_1 .. beta_N (Ho et al. 2020; Lee app. G). */
 export const linearBeta = (steps, first = 1e-4, last = 0.02) =>
   Float64Array.from({ length: steps }, (_, k) => first + (steps > 1 ? k / (steps - 1) : 0) * (last - first));

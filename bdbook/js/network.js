@@ -1,9 +1,7 @@
 // Trained networks in the page, by ONNX Runtime Web. A graph (bdbook/export.py) is joined with one network's weights.
 import { files } from "./assets.js";
 
-export const RUNTIME = ["onnxruntime.mjs", "onnxruntime.wasm"];
-/** What opening the network of a recipe loads. */
-export const networkFiles = (recipe) => [...RUNTIME, "graph", `weights-${recipe}`];
+const RUNTIME = ["onnxruntime.mjs", "onnxruntime.wasm"];
 
 /** The runtime, once a page. One thread: more need headers that neither file:// nor a plain server sends. */
 async function runtime(model) {
@@ -17,7 +15,7 @@ async function runtime(model) {
 
 /** The network of a recipe: (images, t) -> a promise of images, each a Float64Array of size * size values. */
 export async function network(model, recipe, size, onProgress) {
-  const [, , graph, weights] = await files(model, networkFiles(recipe), onProgress);
+  const [, , graph, weights] = await files(model, [...RUNTIME, "graph", `weights-${recipe}`], onProgress);
   const ort = await runtime(model);
   const session = await ort.InferenceSession.create(graph, { externalData: [{ path: "weights", data: weights }] });
   const n = size * size;

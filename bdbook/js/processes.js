@@ -1,13 +1,13 @@
 // The processes of the six systems, named and set as in bdbook/processes.py and bdbook/cold.py.
 import {
   cosine, BLURS, dissipationTime, freq2, frequencyScaling, blurringDiffusion, blurDiffusion, gaussianKernel, eigen,
-  dct2, idct2, forward2, inverse2,
+  dct2, idct2, forward2, inverse2, outer,
 } from "./core.js";
 
 const dctBasis = (size) => ({ forward: (x) => dct2(x, size, size), inverse: (u) => idct2(u, size, size) });
 
 /** Widths of IHDM's blur, px: 0, then `steps` of them log-spaced from `low` to `high`. */
-export const logSpacedBlur = (steps, low, high) => Float64Array.from({ length: steps + 1 }, (_, i) =>
+const logSpacedBlur = (steps, low, high) => Float64Array.from({ length: steps + 1 }, (_, i) =>
   (i ? high * (low / high) ** (steps > 1 ? (steps - i) / (steps - 1) : 0) : 0));
 
 // Each gives the basis, alpha(t) and sigma(t); a number stands for one value at all frequencies. `steps` is N of a
@@ -43,9 +43,6 @@ const FACTORIES = {
              alpha: (t) => plane.map((v, k) => (Math.round(t * steps) === steps ? +(k === 0) : v ** Math.round(t * steps))) };
   },
 };
-
-const outer = (values) => Float64Array.from({ length: values.length ** 2 }, (_, k) =>
-  values[Math.floor(k / values.length)] * values[k % values.length]);
 
 /** A process by name: { steps, forward, inverse, alpha(t), sigma(t) }, one alpha and one sigma per coefficient. */
 export function process(name, size, settings = {}) {

@@ -1,7 +1,7 @@
 // The live sampler: trained networks walk in the page, two settings side by side from the same noise.
 import { freq2, distinct, radialBands } from "./core.js";
 import { system, starts, sampling } from "./walk.js";
-import { network, networkFiles } from "./network.js";
+import { network } from "./network.js";
 import { files } from "./assets.js";
 import { svg, linePlot, plotBox, powerOfTen, frequencyAxis, drawImage } from "./plot.js";
 import { html, slider, select, button, panel, picture, legend, keepDrawn, RULE_NAMES } from "./controls.js";
@@ -206,7 +206,6 @@ function render({ model, el }) {
       }
       for (const { name, goal } of walks) shown[name] = goal;
       running = undefined;
-      root.dataset.walked = performance.now() - began; // ms
       set("t", 0);
       update();
       say(walks.length ? `${walks.map(({ name }) => sides[name].walked().steps).join(" and ")} steps in ` +

@@ -5,11 +5,10 @@ import { process, times } from "./processes.js";
 /** A system as bdbook.export.walk tells it, with its network, net(images, t): a promise of images. */
 export function system(told, net) {
   const { size, predicts, settings } = told, n = size * size, own = process(told.process, size, settings);
-  const planes = (base64) => Array.from({ length: decodeFloats(base64).length / n }, (_, i) =>
-    decodeFloats(base64).subarray(i * n, (i + 1) * n));
-  const mean = own.forward(planes(told.mean)[0]);
-  return { ...told, n, net, process: own, predicts, mean, variance: planes(told.variance)[0], cold: own.sigma(1)[0] === 0,
-           centres: planes(told.centres), spread: planes(told.spread)[0] };
+  const centres = decodeFloats(told.centres);
+  return { ...told, n, net, process: own, predicts, cold: own.sigma(1)[0] === 0,
+           mean: own.forward(decodeFloats(told.mean)), variance: decodeFloats(told.variance), spread: decodeFloats(told.spread),
+           centres: Array.from({ length: centres.length / n }, (_, i) => centres.subarray(i * n, (i + 1) * n)) };
 }
 
 /** `count` starts x_T; image i of a seed has the same noise whatever the system. */
@@ -25,14 +24,15 @@ export function starts({ n, process: { forward, inverse }, centres, spread }, se
 /** Seed of the white noise for image i in the step that begins at number `step`; 0 is x_T's. */
 const noiseSeed = (seed, i, step) => (Math.imul(seed, 0x9e3779b1) + Math.imul(i, 0x85ebca6b) + Math.imul(step, 0xc2b2ae35)) >>> 0;
 
-/** u_x guessed from u_t and the network's answer, both in the basis. */
-function guess({ predicts, mean, variance }, alpha, sigma, u, out) {
-  if (predicts === "residual") return u.map((v, k) => v + out[k]);
-  return u.map((v, k) => {
-    const gain = wiener(alpha[k], sigma[k], variance[k]), total = alpha[k] ** 2 * variance[k] + sigma[k] ** 2;
-    const deviation = Math.sqrt(total > 0 ? (variance[k] * sigma[k] ** 2) / total : variance[k]);
-    return mean[k] + gain * (v - alpha[k] * mean[k]) + deviation * out[k];
+/** At one time, (u_t, the network's answer) -> the guess of u_x, all in the basis. */
+function guessing({ predicts, mean, variance }, alpha, sigma) {
+  if (predicts === "residual") return (u, out) => u.map((v, k) => v + out[k]);
+  const gain = variance.map((v, k) => wiener(alpha[k], sigma[k], v));
+  const deviation = variance.map((v, k) => {
+    const total = alpha[k] ** 2 * v + sigma[k] ** 2;
+    return Math.sqrt(total > 0 ? (v * sigma[k] ** 2) / total : v);
   });
+  return (u, out) => u.map((v, k) => mean[k] + gain[k] * (v - alpha[k] * mean[k]) + deviation[k] * out[k]);
 }
 
 /**
@@ -48,7 +48,7 @@ export async function* sampling({ system: own, x, steps, rule, rho = 1, order = 
   for (let i = 0; i + 1 < grid.length; i++) {
     const [t, s] = [grid[i], grid[i + 1]], alphaT = alpha(t), sigmaT = sigma(t), alphaS = alpha(s), sigmaS = sigma(s);
     const answers = await net(x, t);
-    const u = x.map(forward), x0 = answers.map((out, j) => guess(own, alphaT, sigmaT, u[j], forward(out)));
+    const u = x.map(forward), guess = guessing(own, alphaT, sigmaT), x0 = answers.map((out, j) => guess(u[j], forward(out)));
     apply(alphaRatio(alphaT, alphaS), sigmaT, sigmaS, carry, refresh);
     const logT = logRatios(alphaT, sigmaT);
     const ahead = order === 2 && before ? extrapolation(logR, logT, logRatios(alphaS, sigmaS)) : undefined;

@@ -7,8 +7,8 @@ import traitlets
 from PIL import Image
 
 from bdbook import palette, recorded
-from bdbook.widgets.base import Slider, bundle, choice, number
-from bdbook.widgets.photo import encode_photo
+from bdbook.widgets.base import bundle, choice, number
+from bdbook.widgets.photo import PhotoSlider, encode_photo
 
 WAYS = ("forward", "backward")
 DIGITS, DIGIT = 4, 16  # how many of the recorded digits are shown, and their side, px: noise does not compress
@@ -24,7 +24,7 @@ RUNS = {  # system -> the recorded run whose film is shown
 }
 
 
-class SystemsFilm(Slider):
+class SystemsFilm(PhotoSlider):
     """Six systems at once: how each destroys a photograph, and how its trained network walks back to digits.
 
     It plays by itself while it is in view, forward and then backward, but not for readers who asked for less motion.
@@ -42,14 +42,12 @@ class SystemsFilm(Slider):
     """
 
     _esm = bundle("film.js")
-    _css = Slider._css + palette.css()
+    _css = PhotoSlider._css + palette.css()
     _heights = (240, 460)
 
     t, _check_t = number("t", 0.0, 0, 1, "a time in [0, 1] (divide a step i by N)")
     way, _check_way = choice("way", "forward", WAYS)
     playing = traitlets.Bool(True).tag(sync=True)
-    size = traitlets.Int(SIZE, read_only=True).tag(sync=True)
-    _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes
     _films = traitlets.Dict().tag(sync=True)  # system -> base64 of its film.png
 
     def __init__(self, photo=None, t=0.0, way="forward", playing=True, link=""):

@@ -14,7 +14,7 @@ from bdbook.widgets.base import Slider
 
 
 class PhotoSlider(Slider):
-    """Base of the figures that show a picture, in place of which the reader may put one of their own."""
+    """Base of the figures that show a picture; in most the reader may put one of their own in its place."""
 
     size = traitlets.Int(64, read_only=True).tag(sync=True)
     _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes

@@ -3,8 +3,8 @@
 import traitlets
 
 from bdbook import live
-from bdbook.samplers import RULES
 from bdbook.widgets.base import Slider, bundle, choice, number, whole
+from bdbook.widgets.one_step import RULES
 
 
 class WalkSetting(traitlets.HasTraits):

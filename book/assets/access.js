@@ -14,13 +14,16 @@ for (const formula of document.querySelectorAll("div.math")) sizes.observe(formu
 // A formula within a line that is wider than its paragraph scrolls too. One that fits must stay as it is: a box that
 // scrolls no longer stands on the line.
 function letLongFormulasScroll() {
-  for (const formula of document.querySelectorAll(".bd-article mjx-container:not([display])")) {
-    formula.classList.remove("bd-long");
+  const formulas = [...document.querySelectorAll(".bd-article mjx-container:not([display])")];
+  for (const formula of formulas) formula.classList.remove("bd-long");
+  const long = formulas.filter((formula) => { // all are measured before one is changed: the page is laid out once
     const room = formula.closest("p, li, dd, td, figcaption")?.clientWidth;
-    const isLong = room > 0 && formula.getBoundingClientRect().width > room;
-    formula.classList.toggle("bd-long", isLong);
-    if (isLong) formula.tabIndex = 0;
-    else formula.removeAttribute("tabindex");
+    return room > 0 && formula.getBoundingClientRect().width > room;
+  });
+  for (const formula of formulas) formula.removeAttribute("tabindex");
+  for (const formula of long) {
+    formula.classList.add("bd-long");
+    formula.tabIndex = 0;
   }
 }
 document.addEventListener("DOMContentLoaded", () => window.MathJax?.startup?.promise?.then(letLongFormulasScroll));

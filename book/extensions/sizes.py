@@ -9,15 +9,15 @@ from sphinx.application import Sphinx
 PICTURE = re.compile(r'<img (?![^>]*\b(?:width|height)=)(?=[^>]*\bsrc="([^"]*_images/[^"]+\.(?:png|jpg))")')
 
 
-def with_sizes(page: Path) -> str:
-    """The text of a page, each picture of the book with its size in px; the style sheet keeps the proportions."""
+def with_sizes(text: str, folder: Path) -> str:
+    """A page of folder, each picture of the book with its size in px; the style sheet keeps the proportions."""
 
     def sized(tag: re.Match) -> str:
-        with Image.open(page.parent / tag[1]) as picture:
+        with Image.open(folder / tag[1]) as picture:
             width, height = picture.size
         return f'<img width="{width}" height="{height}" '
 
-    return PICTURE.sub(sized, page.read_text(encoding="utf-8"))
+    return PICTURE.sub(sized, text)
 
 
 def write_sizes(app: Sphinx, exception: Exception | None) -> None:
@@ -26,7 +26,7 @@ def write_sizes(app: Sphinx, exception: Exception | None) -> None:
         return
     for page in Path(app.outdir).rglob("*.html"):
         before = page.read_text(encoding="utf-8")
-        after = with_sizes(page)
+        after = with_sizes(before, page.parent)
         if after != before:
             page.write_text(after, encoding="utf-8")
 

@@ -5,7 +5,6 @@ where there is none, unless `CI` is set: then that is an error.
 """
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,26 +16,24 @@ import pytest
 from figures import HEAD
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from bdbook import chromium as installed_chromium
 from bdbook import widgets
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PATIENCE = 180_000  # ms; a slow machine is no failure
 LOCAL_SCHEMES = {"file", "data", "blob", "about"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # sphinx-thebe, where a theme loads it, declares this constant twice on each page; nothing depends on it.
 HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
-NO_CHROMIUM = "not run, no Chromium here: apt-get install chromium, or .venv/bin/playwright install chromium"
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """The installed Chromium, or playwright's own, headless."""
     with sync_playwright() as playwright:
-        names = ("chromium", "chromium-browser", "google-chrome")
-        found = next(filter(None, map(shutil.which, names)), playwright.chromium.executable_path)
-        if not Path(found).exists():
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_CHROMIUM)
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        try:
+            browser = installed_chromium.launch(playwright)
+        except FileNotFoundError as error:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not run, {error}")
         yield browser
         browser.close()
 

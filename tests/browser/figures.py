@@ -111,6 +111,16 @@ def said(page, words: str, nth=0) -> str:
     return status.inner_text()
 
 
+def check_own_picture(figure_page, check_page, figure, **settings) -> None:
+    """A figure draws the reader's picture as it does one that Python gives it, and Reset brings the book's back."""
+    page = figure_page([figure(**settings)])
+    hand_over(page, encoded(OWN))
+    said(page, "Shown")
+    check_page(page, figure(OWN_PHOTO, **settings))
+    page.get_by_role("button", name="Reset").click()
+    check_page(page, figure(**settings))
+
+
 def update_times(page, name: str, count=31, passes=5) -> tuple[np.ndarray, float]:
     """What the page takes for each of `count` places of a range input, from end to end, in ms; and one unit of work.
 

@@ -5,17 +5,13 @@ import pytest
 import scipy.linalg
 from figures import (
     IMPORT,
-    OWN,
-    OWN_PHOTO,
     SIZE,
     blur,
+    check_own_picture,
     control,
-    encoded,
     freq2,
-    hand_over,
     photo_planes,
     process,
-    said,
     shown_curve,
     shown_line,
     shown_picture,
@@ -116,12 +112,7 @@ def check_page(page, slider, **changed):
 
 
 def test_a_picture_of_the_readers_own(figure_page):
-    page = figure_page([BlurDiffusionSlider(overlay=True, t=0.4)])
-    hand_over(page, encoded(OWN))
-    said(page, "Shown")
-    check_page(page, BlurDiffusionSlider(OWN_PHOTO, overlay=True, t=0.4))
-    page.get_by_role("button", name="Reset").click()
-    check_page(page, BlurDiffusionSlider(overlay=True, t=0.4))
+    check_own_picture(figure_page, check_page, BlurDiffusionSlider, overlay=True, t=0.4)
 
 
 def test_everything_drawn_follows_the_controls(figure_page):

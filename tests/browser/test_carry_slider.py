@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 from figures import (
     IMPORT,
-    OWN,
-    OWN_PHOTO,
     SIZE,
+    check_own_picture,
     control,
-    encoded,
     freq2,
-    hand_over,
     photo_planes,
     process,
-    said,
     shown_line,
     shown_picture,
 )
@@ -114,12 +110,7 @@ def check_page(page, slider, **changed):
 
 
 def test_a_picture_of_the_readers_own(figure_page):
-    page = figure_page([CarrySlider()])
-    hand_over(page, encoded(OWN))
-    said(page, "Shown")
-    check_page(page, CarrySlider(OWN_PHOTO))
-    page.get_by_role("button", name="Reset").click()
-    check_page(page, CarrySlider())
+    check_own_picture(figure_page, check_page, CarrySlider)
 
 
 def test_everything_drawn_follows_the_controls(figure_page):

@@ -15,10 +15,14 @@ pytestmark = pytest.mark.browser
 CHAPTER = "notebooks/16_live_sampler.html"
 COUNT = 4
 STATE = "[aria-label='Live sampler, interactive']"
-# What a page does with the module itself: a network's answer, and a whole walk.
+# What a page does with the module itself: a network's answer, the start of a walk, and all of it.
 ANSWER = f"""async ([source, recipe, images, t]) => {{
   const m = await ({IMPORT})(source), net = await m.network({{}}, recipe, 16);
   return (await net(images.map((x) => Float64Array.from(x)), t)).map((x) => Array.from(x)); }}"""
+START = f"""async ([source, recipe, seed]) => {{
+  const m = await ({IMPORT})(source), [told] = await m.files({{}}, [`walk-${{recipe}}`]);
+  const x = m.starts(m.system(JSON.parse(new TextDecoder().decode(told))), seed, {COUNT});
+  return x.map((image) => Array.from(image)); }}"""
 WALK = f"""async ([source, recipe, options]) => {{
   const m = await ({IMPORT})(source), net = await m.network({{}}, recipe, 16);
   const [told] = await m.files({{}}, [`walk-${{recipe}}`]);
@@ -48,19 +52,11 @@ def noise(seed: int, step: int) -> torch.Tensor:
     return torch.tensor(np.stack(planes), dtype=torch.float32).reshape(COUNT, 1, 16, 16)
 
 
-def part_of_ddim(rho: float) -> samplers.Rule:
-    def rule(process, t, s):
-        _, sigma_t, _, sigma_s = process.coefficients(t, s)
-        return rho * sigma_s / sigma_t, sigma_s * (1 - rho**2) ** 0.5
-
-    return rule
-
-
 @torch.no_grad()
 def walk(recipe: str, x: torch.Tensor, steps: int, rule: str, order: int, rho: float, seed: int) -> torch.Tensor:
     """The end of the same walk in PyTorch, from the page's x_T."""
     denoiser, before = live.run_of(recipe).denoiser, None
-    chosen = part_of_ddim(rho) if rule == "carry" else samplers.rule(rule)
+    chosen = samplers.partial_carry(rho) if rule == "carry" else samplers.rule(rule)
     for number, (t, s) in enumerate(samplers.pairs(denoiser.process.times(steps)), 1):
         now = guess = denoiser.estimate(x, t)
         if order == 2 and before is not None:
@@ -110,10 +106,7 @@ def as_shown(images: torch.Tensor) -> np.ndarray:
 def check_side(page, side: str, setting: dict, seed: int) -> None:
     """The picture of a finished side is PyTorch's to a thousandth of the range, and rounding."""
     recipe = setting["recipe"]
-    told = page.evaluate(WALK.replace("frames.push(frame)", "frames.length || frames.push(frame)"), [
-        str(LiveSampler._esm), recipe, {**setting, "steps": 5, "seed": seed}
-    ])  # fmt: skip
-    x = as_images(told["x"][0])
+    x = as_images(page.evaluate(START, [str(LiveSampler._esm), recipe, seed]))
     steps = min(setting["steps"], live.run_of(recipe).denoiser.process.steps or setting["steps"])
     expected = walk(recipe, x, steps, setting["rule"], setting["order"], setting["rho"], seed)
     assert np.abs(shown(page, f"{side}-x") - as_shown(expected)).max() <= 0.51 + 1e-3 * 127.5
@@ -150,7 +143,7 @@ def test_whole_walks_are_pytorchs(chapter):
 
 def test_white_noise_of_a_seed_is_the_same_for_every_system(chapter):
     starts = [
-        chapter.evaluate(WALK, [str(LiveSampler._esm), recipe, {**own_setting(recipe), "steps": 5, "seed": 8}])["x"][0]
+        chapter.evaluate(START, [str(LiveSampler._esm), recipe, 8])
         for recipe in ("digits-ddpm", "digits-blurring-10px")
     ]
     np.testing.assert_allclose(starts[0], starts[1], atol=1e-12)

@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 from pypdf import PdfReader
+
+from bdbook import chromium as installed_chromium
 
 pytestmark = pytest.mark.browser
 
@@ -347,10 +348,11 @@ def test_links_between_chapters_stay_within_the_pdf(paper):
     assert [address for address in addresses if address.startswith("file:")] == []
 
 
-def test_without_chromium_printing_says_what_to_install():
+def test_without_chromium_printing_says_what_to_install(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("pdf", ROOT / "book" / "pdf.py")
     pdf = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pdf)
-    pdf.shutil = SimpleNamespace(which=lambda name: None)
+    (tmp_path / "index.html").write_text("<h1>x</h1>", encoding="utf-8")
+    monkeypatch.setattr(installed_chromium, "installed", lambda: "nowhere/chromium")
     with pytest.raises(SystemExit, match="apt-get install chromium"):
-        pdf.launch(SimpleNamespace(chromium=SimpleNamespace(executable_path="nowhere/chromium")))
+        pdf.write(tmp_path, tmp_path / "book.pdf", {}, [("", "index")])

@@ -8,14 +8,10 @@ import torch
 from figures import (
     IMPORT,
     LIVE,
-    OWN,
-    OWN_PHOTO,
     SIZE,
+    check_own_picture,
     control,
-    encoded,
-    hand_over,
     photo_planes,
-    said,
     shown_line,
     shown_picture,
 )
@@ -97,12 +93,7 @@ def check_page(page, slider, **changed):
 
 
 def test_a_picture_of_the_readers_own(figure_page):
-    page = figure_page([RestorationSlider()])
-    hand_over(page, encoded(OWN))
-    said(page, "Shown")
-    check_page(page, RestorationSlider(OWN_PHOTO))
-    page.get_by_role("button", name="Reset").click()
-    check_page(page, RestorationSlider())
+    check_own_picture(figure_page, check_page, RestorationSlider)
 
 
 def test_everything_drawn_follows_the_controls(figure_page):

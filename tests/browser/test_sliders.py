@@ -9,18 +9,14 @@ from figures import (
     HEAD,
     IMPORT,
     LIVE,
-    OWN,
-    OWN_PHOTO,
     SIZE,
     blur,
+    check_own_picture,
     control,
     drag_to,
-    encoded,
     freq2,
-    hand_over,
     photo_planes,
     process,
-    said,
     shown_curve,
     shown_picture,
 )
@@ -117,13 +113,13 @@ def test_the_heat_map_has_the_colours_of_its_bar(figure_page):
     assert f"{count} of 4096 frequencies" in page.locator(".bdbook-widget").inner_text()
 
 
-def test_a_photograph_of_the_readers_own(figure_page):
+def test_a_photograph_from_python(figure_page):
     own = BlurringSlider(np.sin(0.1 * np.arange(SIZE * SIZE)).reshape(1, SIZE, SIZE), t=0.2, sigma_max=5.0)
     check_page(figure_page([own]), own)
-    page = figure_page([BlurringSlider(t=0.2, sigma_max=5.0)])
-    hand_over(page, encoded(OWN))
-    said(page, "Shown")
-    check_page(page, BlurringSlider(OWN_PHOTO, t=0.2, sigma_max=5.0))
+
+
+def test_a_picture_of_the_readers_own(figure_page):
+    check_own_picture(figure_page, check_page, BlurringSlider, t=0.2, sigma_max=5.0)
 
 
 def test_dragging_on_the_curves_moves_t(figure_page):
