@@ -1,27 +1,60 @@
-"""Width and height of every picture, in its tag: a page that knows them keeps their room until they come."""
+"""The sizes of pictures and of formulas, in their tags: a page that knows them keeps their room until they come."""
 
+import html
 import re
+from functools import cache
 from pathlib import Path
 
+import matplotlib
+from matplotlib.font_manager import FontProperties
+from matplotlib.mathtext import MathTextParser
 from PIL import Image
 from sphinx.application import Sphinx
 
 PICTURE = re.compile(r'<img (?![^>]*\b(?:width|height)=)(?=[^>]*\bsrc="([^"]*_images/[^"]+\.(?:png|jpg))")')
+FORMULA = re.compile(r'<span class="math notranslate nohighlight">(?=\\\((.*?)\\\)</span>)', re.DOTALL)
+MATHJAX = 1.3  # its formulas within a line beside matplotlib's, in em of the text around them: the median of the book's
+# What matplotlib writes in another way, as wide.
+SPELLINGS = [
+    (r"\\tfrac", r"\\frac"),
+    (r"\\(frac|sqrt) ?(\w)(?![a-z])", r"\\\1{\2}"),  # one letter without braces, then the other of a fraction
+    (r"(\\frac\{\w\}) ?(\w)", r"\1{\2}"),
+    (r"\\([gl])e(?![a-z])", r"\\\1eq"),
+    (r"\\[lr]Vert", r"\\|"),
+    (r"\\big[lr]", ""),
+    (r"\\math(bb|cal|rm|bf) ?(\w)", r"\\mathrm{\2}"),
+]
+
+
+@cache
+def width(tex: str) -> float | None:
+    """About the width of a formula within a line, em; None for one that matplotlib cannot set."""
+    for spelling, its in SPELLINGS:
+        tex = re.sub(spelling, its, tex)
+    with matplotlib.rc_context({"mathtext.fontset": "cm"}):
+        try:
+            return MATHJAX * MathTextParser("path").parse(f"${tex}$", 72, FontProperties(size=100))[0] / 100
+        except ValueError:
+            return None
 
 
 def with_sizes(text: str, folder: Path) -> str:
-    """A page of folder, each picture of the book with its size in px; the style sheet keeps the proportions."""
+    """A page of folder with the sizes of the book's pictures and formulas; the style sheet makes use of them."""
 
     def sized(tag: re.Match) -> str:
         with Image.open(folder / tag[1]) as picture:
-            width, height = picture.size
-        return f'<img width="{width}" height="{height}" '
+            across, down = picture.size
+        return f'<img width="{across}" height="{down}" '
 
-    return PICTURE.sub(sized, text)
+    def spaced(tag: re.Match) -> str:
+        across = width(html.unescape(tag[1]))
+        return tag[0] if across is None else f'{tag[0][:-1]} style="--bd-width: {across:.2f}em">'
+
+    return FORMULA.sub(spaced, PICTURE.sub(sized, text))
 
 
 def write_sizes(app: Sphinx, exception: Exception | None) -> None:
-    """Give the pictures of all pages their sizes; pages that an earlier build has made have them already."""
+    """Give pictures and formulas of all pages their sizes; pages that an earlier build has made have them already."""
     if exception or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):

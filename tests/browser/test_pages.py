@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 import yaml
 
@@ -156,7 +157,21 @@ def test_little_moves_while_a_page_is_drawn_and_read(name, width, book, serve, o
     for figure in page.locator(".bdbook-figure").all():
         figure.locator(".bdbook-widget").wait_for()
     page.wait_for_load_state("networkidle")
-    assert page.evaluate(SHIFT) < 0.12  # a caption that breaks elsewhere when its formulas are set moves a page by 0.1
+    assert page.evaluate(SHIFT) < 0.1
+
+
+ROOMS = """() => [...document.querySelectorAll(".bd-article span.math")].map(node => [
+  parseFloat(node.style.getPropertyValue("--bd-width")),
+  node.querySelector("mjx-container").getBoundingClientRect().width / parseFloat(getComputedStyle(node).fontSize)])"""
+
+
+def test_formulas_within_lines_have_about_the_room_that_is_kept_for_them(book, open_page):
+    page = open_page(f"{book.as_uri()}/notebooks/05_blurring_diffusion.html")
+    page.evaluate(TYPESET)
+    kept, taken = np.array(page.evaluate(ROOMS), dtype=float).T
+    assert len(kept) > 50
+    assert np.isnan(kept).mean() < 0.1, "formulas that matplotlib cannot set"
+    assert np.nanmean(np.abs(kept - taken)) < 0.4, "em"
 
 
 def test_the_longest_page_weighs_less_than_3_megabytes_before_its_pictures_come_near(book, serve, open_page):
