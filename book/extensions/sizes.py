@@ -1,4 +1,6 @@
-"""The sizes of pictures and of formulas, in their tags: a page that knows them keeps their room until they come."""
+"""What the browser must know of pictures and formulas before they come: their sizes, so that a page keeps their room,
+and the punctuation behind a formula, which a line would else begin with.
+"""
 
 import html
 import re
@@ -12,7 +14,7 @@ from PIL import Image
 from sphinx.application import Sphinx
 
 PICTURE = re.compile(r'<img (?![^>]*\b(?:width|height)=)(?=[^>]*\bsrc="([^"]*_images/[^"]+\.(?:png|jpg))")')
-FORMULA = re.compile(r'<span class="math notranslate nohighlight">(?=\\\((.*?)\\\)</span>)', re.DOTALL)
+FORMULA = re.compile(r'<span class="math notranslate nohighlight">(\\\((.*?)\\\)</span>)([.,;:!?)]*)', re.DOTALL)
 MATHJAX = 1.3  # its formulas within a line beside matplotlib's, in em of the text around them: the median of the book's
 # What matplotlib writes in another way, as wide.
 SPELLINGS = [
@@ -46,11 +48,14 @@ def with_sizes(text: str, folder: Path) -> str:
             across, down = picture.size
         return f'<img width="{across}" height="{down}" '
 
-    def spaced(tag: re.Match) -> str:
-        across = width(html.unescape(tag[1]))
-        return tag[0] if across is None else f'{tag[0][:-1]} style="--bd-width: {across:.2f}em">'
+    def held(tag: re.Match) -> str:
+        formula, tex, behind = tag.groups()
+        across = width(html.unescape(tex))
+        room = "" if across is None else f' style="--bd-width: {across:.2f}em"'
+        whole = f'<span class="bd-math math notranslate nohighlight"{room}>{formula}'
+        return f'<span class="bd-held">{whole}{behind}</span>' if behind else whole
 
-    return FORMULA.sub(spaced, PICTURE.sub(sized, text))
+    return FORMULA.sub(held, PICTURE.sub(sized, text))
 
 
 def write_sizes(app: Sphinx, exception: Exception | None) -> None:
