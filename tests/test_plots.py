@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bdbook import palette, plots, profiles, schedules
+from bdbook import palette, plots, schedules
 from bdbook.listing import listing
 
 
@@ -38,19 +38,6 @@ def test_a_listing_shows_the_source_itself():
     assert shown._repr_markdown_().startswith("```python\ndef sin2_blur(")
     assert "HS Eq. 25" in repr(shown)
     assert "def sin_blur(" in repr(shown)
-
-
-def test_profile_given_beats_the_variable_beats_the_machine(monkeypatch):
-    monkeypatch.setenv(profiles.VARIABLE, "smoke")
-    assert profiles.resolve("cpu") == "cpu"
-    assert profiles.resolve() == "smoke"
-    monkeypatch.delenv(profiles.VARIABLE)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert profiles.resolve() == "cpu"
-    with pytest.raises(ValueError, match="needs a CUDA device and none was found"):
-        profiles.device("gpu")
-    with pytest.raises(ValueError, match="unknown profile 'smok': did you mean 'smoke'"):
-        profiles.resolve("smok")
 
 
 def test_rows_have_their_names_beside_them():
