@@ -4,6 +4,7 @@ from bdbook.widgets.base import JS, Slider, bundle, new_page
 from bdbook.widgets.blur import BlurDiffusionSlider, BlurringSlider
 from bdbook.widgets.film import SystemsFilm
 from bdbook.widgets.one_step import CarrySlider, LaboratorySlider
+from bdbook.widgets.resampler import Resampler
 from bdbook.widgets.restoration import RestorationSlider
 from bdbook.widgets.sampler import LiveSampler
 from bdbook.widgets.severity import SeveritySlider
@@ -15,6 +16,7 @@ __all__ = [
     "CarrySlider",
     "LaboratorySlider",
     "LiveSampler",
+    "Resampler",
     "RestorationSlider",
     "SeveritySlider",
     "Slider",
