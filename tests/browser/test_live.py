@@ -289,3 +289,50 @@ def test_python_and_the_reader_move_the_same_slider(lab, tmp_path, open_page):
         page.wait_for_timeout(100)
     assert seen.read_text() == str(shown)
     page.wait_for_function("() => document.querySelector('[name=\"t\"]').value === '0.25'")
+
+
+RESAMPLER = """
+import ipywidgets, torch
+from bdbook import live, samplers, widgets
+
+denoiser, length, begun = live.run_of("digits-cosine").denoiser, 5, []
+
+def walk(rho, seed):
+    begun.append(rho)
+    random = torch.Generator().manual_seed(seed)
+    start = torch.randn(4, 1, 16, 16, generator=random)
+    return samplers.sample(denoiser, start, denoiser.process.times(length), samplers.partial_carry(rho), random)
+
+figure = widgets.Resampler(walk, rho=ipywidgets.FloatSlider(1.0, max=1, step=0.01), seed=ipywidgets.IntSlider(0))
+figure
+"""
+
+
+@pytest.mark.parametrize("lab", [RESAMPLER], indirect=True)
+def test_a_slider_samples_in_python_while_it_is_dragged(lab, open_page, python):
+    page = run(lab, open_page)
+    picture = page.locator("img[alt='4 images at t = 0.000']")
+    picture.wait_for()
+    first = picture.get_attribute("src")
+    rail = page.locator(".widget-slider .noUi-target").first.bounding_box()
+    y, moves = rail["y"] + rail["height"] / 2, 20
+    page.mouse.move(rail["x"] + rail["width"], y)
+    page.mouse.down()
+    for i in range(moves):
+        page.mouse.move(rail["x"] + rail["width"] * (1 - 0.6 * (i + 1) / moves), y)
+    page.mouse.up()
+    shown = float(page.locator(".widget-readout").first.inner_text())
+    assert 0.3 < shown < 0.5
+    comes_true(page, lambda: python("(round(figure.values()['rho'], 2), figure.state)"), (shown, "done"), "the walk")
+    begun = python("begun")
+    assert round(begun[-1], 2) == shown
+    assert len(begun) < moves, "a slider that still moves is waited for"
+    assert picture.get_attribute("src") != first
+
+    python("None", "length = 20_000")
+    page.locator(".widget-slider .noUi-handle").last.press("ArrowRight")
+    comes_true(page, lambda: python("figure.state"), "sampling", "a long walk")
+    comes_true(page, lambda: python("0 < figure._progress.value < 1"), True, "its progress")
+    page.get_by_role("button", name="Stop").click()
+    comes_true(page, lambda: python("figure.state"), "stopped", "Stop")
+    assert len(python("begun")) == len(begun) + 1
