@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -354,5 +355,7 @@ def test_without_chromium_printing_says_what_to_install(tmp_path, monkeypatch):
     spec.loader.exec_module(pdf)
     (tmp_path / "index.html").write_text("<h1>x</h1>", encoding="utf-8")
     monkeypatch.setattr(installed_chromium, "installed", lambda: "nowhere/chromium")
-    with pytest.raises(SystemExit, match="apt-get install chromium"):
-        pdf.write(tmp_path, tmp_path / "book.pdf", {}, [("", "index")])
+    with ThreadPoolExecutor(1) as thread:  # playwright has the event loop of this one
+        printing = thread.submit(pdf.write, tmp_path, tmp_path / "book.pdf", {}, [("", "index")])
+        with pytest.raises(SystemExit, match="apt-get install chromium"):
+            printing.result()
