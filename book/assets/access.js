@@ -1,15 +1,15 @@
 // For keyboards and screen readers, what the theme leaves out.
 
-// A formula wider than the page scrolls by itself, so the keyboard must reach it. Its size is known when it is set,
-// and changes with the window. (The theme takes care of code, output and tables.)
+// A formula or a table wider than the page scrolls by itself, so the keyboard must reach it. The size of a formula is
+// known when it is set, and all change with the window. (The theme takes care of code and output.)
 const sizes = new ResizeObserver((entries) => {
-  for (const { target: formula } of entries)
-    for (const box of [formula, ...formula.querySelectorAll("mjx-container")]) {
+  for (const { target } of entries)
+    for (const box of [target, ...target.querySelectorAll("mjx-container[display]")]) {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }
 });
-for (const formula of document.querySelectorAll("div.math")) sizes.observe(formula);
+for (const wide of document.querySelectorAll("div.math, .bd-wide")) sizes.observe(wide);
 
 // A formula within a line that is wider than its paragraph scrolls too. One that fits must stay as it is: a box that
 // scrolls no longer stands on the line.
