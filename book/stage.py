@@ -67,9 +67,8 @@ def write_lean(folder: Path, notebooks: list[Path]) -> list[Path]:
     return copies
 
 
-def write_config(folder: Path, options: dict) -> Path:
+def write_config(folder: Path, options: dict, original: Path = Path("_config.yml")) -> Path:
     """_config.yml with more options of the theme: a copy in `folder`, or the file itself where there are none."""
-    original = Path("_config.yml")
     if not options:
         return original
     config = yaml.safe_load(original.read_text(encoding="utf-8"))
