@@ -19,6 +19,11 @@ unexport BDBOOK_PROFILE
 else ifeq ($(filter smoke cpu gpu,$(PROFILE)),)
 $(error PROFILE is "$(PROFILE)"; choose smoke, cpu or gpu, or leave it empty)
 endif
+# Launch buttons (book/launch.py): where the repository is published, and a JupyterHub; empty: none.
+REPO_URL ?=
+REPO_BRANCH ?= main
+HUB_URL ?=
+export REPO_URL REPO_BRANCH HUB_URL
 # A debugger's notice in every kernel's log.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
@@ -31,10 +36,10 @@ EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
 LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
 PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path '*/__pycache__/*')
 # Chapters 8 to 10, and 13 to 16, show the recorded runs.
-RESULTS := $(sort $(shell find results -type f))
+RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*'))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
 
-.PHONY: help book pdf results vendor serve test lint unit notebooks tested-chapters browser clean FORCE
+.PHONY: help book pdf results measured vendor links serve test lint unit notebooks tested-chapters browser clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -44,9 +49,13 @@ help:
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
 	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
 	@echo "              MINUTES=10 stops after so long, and the same command goes on"
+	@echo "make measured trains \"$(MEASURED)\" (or MEASURED=...) anew and compares with what is recorded"
+	@echo "make links    ask for every address outside that the pages name"
 	@echo "make clean    remove $(BUILD) (the virtual environment stays in $(VENV))"
 	@echo
 	@echo "PROFILE=smoke|cpu|gpu  how much a chapter computes; unset: gpu where CUDA is, else cpu"
+	@echo "REPO_URL=https://github.com/you/bdbook  HUB_URL=https://hub.example.org  REPO_BRANCH=$(REPO_BRANCH)"
+	@echo "                       launch buttons on every chapter; unset: none"
 	@echo "PYTHON=$(PYTHON)  VENV=$(VENV)  BUILD=$(BUILD)  PORT=$(PORT)"
 
 # --- the environment -------------------------------------------------------------------------------------
@@ -63,24 +72,28 @@ $(INSTALLED): requirements.txt pyproject.toml
 
 # --- the chapters ----------------------------------------------------------------------------------------
 
-# $(call remember,WORDS) rewrites its target only when the words change: a profile, or which files there are.
-remember = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
+# $(call remember,COMMAND) rewrites its target only when what the command prints changes. A chapter is stale when the
+# contents of its inputs have changed, not their times: a checkout makes every file new, and a cache of executed
+# chapters restored beside it old (tests/test_make.py). cksum is the checksum that every Unix has.
+remember = @mkdir -p $(@D); $(1) > $@.now; if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
 
 $(BUILD)/inputs/profile: FORCE
-	$(call remember,$(or $(PROFILE),automatic))
+	$(call remember,echo '$(or $(PROFILE),automatic)')
 $(BUILD)/inputs/library: FORCE
-	$(call remember,$(LIBRARY))
+	$(call remember,cksum $(LIBRARY))
 $(BUILD)/inputs/results: FORCE
-	$(call remember,$(RESULTS))
+	$(call remember,cksum $(RESULTS))
+$(BUILD)/inputs/chapters/%: FORCE
+	$(call remember,cksum notebooks/$*.ipynb)
 
-$(SHOWS_RESULTS:%=$(BUILD)/executed/%.ipynb): $(RESULTS) $(BUILD)/inputs/results
+$(SHOWS_RESULTS:%=$(BUILD)/executed/%.ipynb): $(BUILD)/inputs/results
 
 # Papermill writes beside the target and the finished notebook is moved in, so a killed run leaves nothing.
-$(EXECUTED): $(BUILD)/executed/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(BUILD)/inputs/library \
-             $(BUILD)/inputs/profile | $(INSTALLED)
+$(EXECUTED): $(BUILD)/executed/%.ipynb: $(BUILD)/inputs/chapters/% $(BUILD)/inputs/library $(BUILD)/inputs/profile \
+             | $(INSTALLED)
 	@mkdir -p $(@D) $(BUILD)/running
 	@printf '%-32s' '$*'; log=$(BUILD)/running/$*.log; \
-	$(BIN)/papermill $< $(BUILD)/running/$*.ipynb --cwd notebooks --kernel python3 --no-progress-bar \
+	$(BIN)/papermill notebooks/$*.ipynb $(BUILD)/running/$*.ipynb --cwd notebooks --kernel python3 --no-progress-bar \
 	    > $$log 2>&1 \
 	  || { echo "failed after $$SECONDS s"; sed -n '/^Exception encountered/,$$p' $$log | grep . || cat $$log; \
 	       echo "The chapter as far as it got: $(BUILD)/running/$*.ipynb; all of the log: $$log"; exit 1; }; \
@@ -97,10 +110,16 @@ $(LIVE): book/live.py bdbook/export.py bdbook/live.py $(shell find bdbook/js/ven
 
 # --- the book --------------------------------------------------------------------------------------------
 
+# First of what the pages need: a wrong setting must not cost the time of the chapters.
+LAUNCH := $(BUILD)/inputs/launch.json
+$(LAUNCH): FORCE | $(INSTALLED)
+	@$(BIN)/python book/launch.py $@
+
 # A warning fails the build. The next one must not pass because Sphinx thinks the page is done: start afresh.
-$(HTML)/.built: $(EXECUTED) $(PAGES) $(LIVE) $(INSTALLED)
+$(HTML)/.built: $(LAUNCH) $(EXECUTED) $(PAGES) $(LIVE) $(INSTALLED)
 	@echo "Building the pages"
-	@$(BIN)/python book/stage.py source $(BUILD)/stage $(BUILD)/sphinx $(BUILD)/live $(EXECUTED)
+	@$(BIN)/python book/stage.py source $(BUILD)/stage $(BUILD)/sphinx $(BUILD)/live $(LAUNCH) \
+	    $(EXECUTED)
 	@test ! -e $(BUILD)/sphinx.unfinished || rm -rf $(BUILD)/sphinx  # killed: what it left does not build
 	@touch $(BUILD)/sphinx.unfinished
 	@$(BIN)/jupyter-book build $(BUILD)/stage --path-output $(BUILD)/sphinx -W -n --keep-going \
@@ -128,6 +147,14 @@ MINUTES ?=
 results: | $(INSTALLED)
 	$(BIN)/python results/record.py $(if $(MINUTES),--minutes $(MINUTES))
 
+# The same recipes trained and measured anew, against what is recorded of them: did they get worse?
+MEASURED ?= digits-blurring digits-deblur
+MEASURED_IN := $(BUILD)/measured
+measured: | $(INSTALLED)
+	rm -rf $(MEASURED_IN)
+	$(BIN)/python results/record.py --only $(MEASURED) --results $(MEASURED_IN)/results --runs $(MEASURED_IN)/runs
+	$(BIN)/python results/compare.py --fresh $(MEASURED_IN)/results
+
 # Vendored files, fetched again from npm and compared with their sums.
 vendor: | $(INSTALLED)
 	$(BIN)/python book/vendor.py
@@ -136,6 +163,15 @@ serve: | $(INSTALLED)
 	@test -f $(HTML)/index.html || { echo "There is no book in $(HTML) yet: make book"; exit 1; }
 	@echo "http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
+
+# Asks for every address outside that the pages name: the only target that needs the network once all is installed.
+links: $(HTML)/.built
+	@echo "Asking for every address outside that the pages name"
+	@rm -rf $(BUILD)/linkcheck
+	@$(BIN)/jupyter-book build $(BUILD)/stage --builder linkcheck --path-output $(BUILD)/linkcheck \
+	    > $(BUILD)/linkcheck.log 2>&1 && echo "All of them answer" \
+	  || { grep -F '[broken]' $(BUILD)/linkcheck/_build/linkcheck/output.txt || cat $(BUILD)/linkcheck.log; \
+	       echo "These do not answer; all of it: $(BUILD)/linkcheck.log"; exit 1; }
 
 # --- the tests -------------------------------------------------------------------------------------------
 
@@ -146,9 +182,12 @@ test: lint unit notebooks
 notebooks: $(INSTALLED)
 	@$(MAKE) --no-print-directory tested-chapters PROFILE=smoke BUILD=$(BUILD)/smoke
 
+WORKFLOWS := .github/workflows
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)/*.yml
+	$(BIN)/zizmor --offline $(WORKFLOWS)
 
 # One core a worker.
 unit tested-chapters: export OMP_NUM_THREADS := 1
@@ -158,7 +197,8 @@ unit: $(INSTALLED)
 # Chapters as tests, in copies: what they print makes the book that the browser tests look at, and nothing runs
 # twice. They read ../results. The timeout is for a cell that hangs; a slow machine is no failure. The copies lie
 # outside _build, in which nbmake looks for nothing.
-tested-chapters: $(INSTALLED) $(BUILD)/inputs/library $(BUILD)/inputs/profile $(BUILD)/inputs/results
+tested-chapters: $(INSTALLED) $(CHAPTERS:%=$(BUILD)/inputs/chapters/%) $(BUILD)/inputs/library \
+                 $(BUILD)/inputs/profile $(BUILD)/inputs/results
 	@copies=$$(mktemp -d); trap 'rm -rf "$$copies"' EXIT; \
 	ln -s $(abspath results) "$$copies/results"; \
 	mkdir -p "$$copies/notebooks" $(BUILD)/executed; \

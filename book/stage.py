@@ -1,13 +1,14 @@
 """Keep two folders alike, touching only what changed.
 
-    python book/stage.py source STAGE OUTPUT LIVE NOTEBOOK...   what jupyter-book reads, into STAGE
-    python book/stage.py mirror FROM TO                         FROM into TO
+    python book/stage.py source STAGE OUTPUT LIVE LAUNCH NOTEBOOK...   what jupyter-book reads, into STAGE
+    python book/stage.py mirror FROM TO                                FROM into TO
 
-Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything
-that a page is made of, though: when the settings, the contents, the bibliography or an asset change, what
-it has built so far, OUTPUT, is dropped. LIVE holds what the live sampler loads. Run from the repository root. On
-the way the ledgers (book/*.yml) become pages, the figures of the landing page HTML, and executed notebooks lose what
-a page has no use for: all that is made beside STAGE, and copied into it only where it says something new.
+Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything that a page
+is made of, though: when the settings, the contents, the bibliography or an asset change, what it has built so far,
+OUTPUT, is dropped. LIVE holds what the live sampler loads, LAUNCH the options of the theme for launch buttons
+(launch.py). Run from the repository root. On the way the ledgers (book/*.yml) become pages, the figures of the
+landing page HTML, and executed notebooks lose what a page has no use for: all that is made beside STAGE, and copied
+into it only where it says something new.
 """
 
 import filecmp
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 
 import ledgers
+import yaml
 
 from bdbook.widgets import LiveSampler, SystemsFilm
 
@@ -65,10 +67,23 @@ def write_lean(folder: Path, notebooks: list[Path]) -> list[Path]:
     return copies
 
 
-def stage_source(stage: Path, output: Path, live: Path, notebooks: list[Path]) -> None:
+def write_config(folder: Path, options: dict, original: Path = Path("_config.yml")) -> Path:
+    """_config.yml with more options of the theme: a copy in `folder`, or the file itself where there are none."""
+    if not options:
+        return original
+    config = yaml.safe_load(original.read_text(encoding="utf-8"))
+    config["sphinx"]["config"]["html_theme_options"] |= options
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / original.name
+    copy.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return copy
+
+
+def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
     prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
-    files = {path: path for path in [Path("_config.yml"), Path("_toc.yml"), Path("docutils.conf"), *prose]}
+    files = {path: path for path in [Path("_toc.yml"), Path("docutils.conf"), *prose]}
+    files[Path("_config.yml")] = write_config(stage.with_name("config"), json.loads(launch.read_text(encoding="utf-8")))
     lean = write_lean(stage.with_name("lean"), notebooks)
     files |= {Path("notebooks") / path.name: path for path in lean}
     files |= {Path("book") / path.name: path for path in ledgers.write(stage.with_name("ledgers")).values()}
@@ -81,8 +96,8 @@ def stage_source(stage: Path, output: Path, live: Path, notebooks: list[Path]) -
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["source", stage, output, live, *notebooks]:
-            stage_source(Path(stage), Path(output), Path(live), [Path(path) for path in notebooks])
+        case ["source", stage, output, live, launch, *notebooks]:
+            stage_source(Path(stage), Path(output), Path(live), Path(launch), [Path(path) for path in notebooks])
         case ["mirror", source, target]:
             sync({path.relative_to(source): path for path in files_below(Path(source))}, Path(target))
         case _:

@@ -42,7 +42,7 @@ BAD_IMAGES = """async () => {
 WARNINGS = """() => [...document.querySelectorAll(".output.stderr")]
   .map(node => node.textContent).filter(text => /Warning|Traceback/.test(text))"""
 # The theme's icons are shapes of the book's own (book/assets/icons.css); without one an icon is a full square.
-SHAPELESS = """() => [...document.querySelectorAll(".fa-solid, .fas")]
+SHAPELESS = """() => [...document.querySelectorAll(".fa-solid, .fas, .fab")]
   .filter(icon => !getComputedStyle(icon).maskImage.startsWith("url(")).map(icon => icon.className)"""
 # Every byte of the page and of what it loaded, unpacked, for a server that packs nothing.
 WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
