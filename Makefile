@@ -31,10 +31,10 @@ EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
 LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
 PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path '*/__pycache__/*')
 # Chapters 8 to 10, and 13 to 16, show the recorded runs.
-RESULTS := $(sort $(shell find results -type f))
+RESULTS := $(sort $(shell find results -type f -not -path 'results/grids/*'))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
 
-.PHONY: help book pdf results vendor serve test lint unit notebooks tested-chapters browser clean FORCE
+.PHONY: help book pdf results sweep vendor serve test lint unit notebooks tested-chapters browser clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -44,6 +44,8 @@ help:
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
 	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
 	@echo "              MINUTES=10 stops after so long, and the same command goes on"
+	@echo "make sweep GRID=results/grids/blur.yml  train and evaluate, or execute a chapter, at every point of a grid;"
+	@echo "              ADDRESS=auto does so on the Ray cluster that this machine belongs to"
 	@echo "make clean    remove $(BUILD) (the virtual environment stays in $(VENV))"
 	@echo
 	@echo "PROFILE=smoke|cpu|gpu  how much a chapter computes; unset: gpu where CUDA is, else cpu"
@@ -127,6 +129,12 @@ $(PDF): $(HTML)/.built
 MINUTES ?=
 results: | $(INSTALLED)
 	$(BIN)/python results/record.py $(if $(MINUTES),--minutes $(MINUTES))
+
+# Every point of a grid, those that are missing; executed chapters are filed in sweeps/ too.
+GRID ?= results/grids/blur.yml
+ADDRESS ?=
+sweep: | $(INSTALLED)
+	$(BIN)/python -m bdbook sweep $(GRID) $(if $(ADDRESS),--address $(ADDRESS))
 
 # Vendored files, fetched again from npm and compared with their sums.
 vendor: | $(INSTALLED)
