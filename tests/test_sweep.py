@@ -110,6 +110,16 @@ def test_a_point_is_its_base_with_the_changes_and_says_so():
     assert (cold.recipe.settings["std"], cold.recipe.settings["steps"], cold.steps) == (2.0, 5, 9)
 
 
+def test_what_recipes_set_can_vary():
+    for recipe in recipes.RECIPES.values():
+        known = grid.settings(recipe)
+        assert recipe.settings.keys() <= known.keys(), recipe.name
+        assert not known.keys() & {*grid.FIELDS, "recipe", "seed"}, recipe.name
+        assert {
+            k: grid.typed(k, list(v) if isinstance(v, tuple) else v, known[k]) for k, v in recipe.settings.items()
+        } == dict(recipe.settings)
+
+
 BASE = "recipe: digits-blurring\n"
 
 
@@ -263,8 +273,14 @@ def test_what_is_asked_anew_is_done_from_where_the_folder_stands(tmp_path):
     assert [sitting["from_step"] for sitting in sittings(folder)] == [0, 2]
     with pytest.raises(ValueError, match="has 3 steps, more than 2; choose another --out"):
         cluster.sit(of(), folder)
-    (folder / "row.json").write_text("{")
-    assert cluster.finished(of(steps=3), folder) is None
+    for damaged in ("{", "{}"):
+        (folder / "row.json").write_text(damaged)
+        assert cluster.finished(of(steps=3), folder) is None
+
+
+def test_no_cores_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="cpus was 0; expected at least 1"):
+        sweep.run([], tmp_path, cpus=0)
 
 
 def test_room_is_asked_for_before_ray_waits_for_ever():
@@ -321,6 +337,7 @@ def test_a_sweep_is_its_trainings_one_by_one_and_a_failed_one_costs_no_other(tmp
         "vary": {"learning_rate": [1e-3, 1e30], "sigma_max": [5, 10]},
         "steps": 4,
         **SMALL,
+        "fixed": {"batch": 2, "seed": 1},
     }
     file, out = written(tmp_path / "grid.yml", content), tmp_path / "out"
     assert main(["sweep", str(file), "--out", str(out)]) == 2
@@ -333,7 +350,7 @@ def test_a_sweep_is_its_trainings_one_by_one_and_a_failed_one_costs_no_other(tmp
 
     for row, recipe in zip(rows, ("digits-blurring", "digits-blurring-10px")):
         alone = tmp_path / recipe
-        train = ("--profile", "smoke", "--recipe", recipe, "--batch", "2", "--steps", "4")
+        train = ("--profile", "smoke", "--recipe", recipe, "--batch", "2", "--steps", "4", "--seed", "1")
         assert main(["train", "--out", str(alone), *train]) == 0
         capsys.readouterr()
         assert main(["evaluate", "--run", str(alone), "--profile", "smoke", "--count", "20", "--steps", "2"]) == 0
@@ -361,14 +378,13 @@ def test_a_sweep_is_its_trainings_one_by_one_and_a_failed_one_costs_no_other(tmp
     assert [row["state"] for row in csv.DictReader((out / "table.csv").read_text().splitlines())] == ["done", "done"]
 
 
-def test_a_process_that_dies_is_replaced_and_one_that_always_dies_is_named(tmp_path):
+def test_a_process_that_dies_is_replaced_and_one_that_always_dies_is_named(tmp_path, monkeypatch):
     pytest.importorskip("ray")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # threads are as many as --cpus, whatever a machine says
 
     class Point:  # within the test, so that Ray sends all of it
-        profile = "smoke"
-
-        def __init__(self, deaths):
-            self.varied = {"deaths": deaths}
+        def __init__(self, deaths, profile="smoke"):
+            self.varied, self.profile = {"deaths": deaths}, profile
 
         def asked(self):
             return self.varied
@@ -386,6 +402,9 @@ def test_a_process_that_dies_is_replaced_and_one_that_always_dies_is_named(tmp_p
     assert "threads" not in rows[0]
     assert rows[1:] == [{"deaths": deaths, "threads": 1, "state": "done"} for deaths in (1, 0)]
     assert [len(sittings(tmp_path / f"deaths={deaths}")) for deaths in (9, 1, 0)] == [2, 2, 1]
+
+    with pytest.raises(ValueError, match="a point takes 9999 CPUs and 1 GPUs, but the nodes have"):
+        sweep.run([Point(2, "gpu")], tmp_path, cpus=9999)
 
 
 def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
@@ -411,8 +430,10 @@ def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
         command = [sys.executable, "-m", "bdbook", "sweep", str(file), "--address", nodes.address, "--out", str(out)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
             name, process = frozen(out, doomed.node_id, driver)
-            nodes.remove_node(doomed, allow_graceful=False)
-            os.kill(process, signal.SIGKILL)
+            try:
+                nodes.remove_node(doomed, allow_graceful=False)
+            finally:
+                os.kill(process, signal.SIGKILL)
             told = driver.communicate()[0]
         assert driver.returncode == 0, told
     finally:

@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from bdbook import runs
-from bdbook.sweep.grid import Point, name_of, needed
+from bdbook.sweep.grid import Point, name_of, needed, positive
 from bdbook.sweep.table import as_csv
 
 DONE = "done"
@@ -44,6 +44,7 @@ def run(
     cluster whose machines all see `out`, None for this machine alone. cpus, gpus: that a point takes; gpus None is 1
     under profile gpu. retries: after the loss of a machine or process; errors of the work itself are not retried.
     """
+    positive("cpus", cpus)
     out = Path(out).absolute()
     found = {name_of(point): finished(point, out / name_of(point)) for point in points}
     left = [point for point in points if found[name_of(point)] is None]
@@ -62,7 +63,7 @@ def run(
 
 def finished(point: Point, folder: Path) -> dict | None:
     """What was measured, where the folder has it for just this point."""
-    with suppress(FileNotFoundError, ValueError):
+    with suppress(FileNotFoundError, ValueError, KeyError):
         row = json.loads((folder / "row.json").read_text())
         if row["asked"] == json.loads(json.dumps(point.asked())):
             return row["measured"]
@@ -92,7 +93,7 @@ def _on_ray(
     # As many threads wherever it runs: sums depend on them.
     @ray.remote(num_cpus=cpus, max_retries=retries)
     def work(point: Point, folder: Path) -> dict:
-        torch.set_num_threads(max(1, cpus))
+        torch.set_num_threads(cpus)
         return sit(point, folder, ray.get_runtime_context().get_node_id())
 
     alone = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
