@@ -128,6 +128,8 @@ BASE = "recipe: digits-blurring\n"
     [
         (BASE + "vary: {seed: [0, 1}", "line 2, column 19: "),
         (BASE + "vary:\n\tseed: [0]", "line 3, column 1: "),
+        (BASE + "vary: {seed: [0]}\nvary: {batch: [1]}", "line 3: vary is there already"),
+        (BASE + "vary:\n  seed: [0]\n  batch: [1]\n  seed: [1]", "line 5: seed is there already"),
         ("- 1", "the grid was [1]; expected the keys recipe (or chapter) and vary"),
         ("", "the grid was None"),
         ("vary: {seed: [0]}", "names neither a recipe nor a chapter"),
@@ -281,6 +283,13 @@ def test_what_is_asked_anew_is_done_from_where_the_folder_stands(tmp_path):
 def test_no_cores_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="cpus was 0; expected at least 1"):
         sweep.run([], tmp_path, cpus=0)
+
+
+@pytest.mark.parametrize("port", ["0", "many"])
+def test_a_cluster_that_does_not_answer_is_named(tmp_path, capsys, port):
+    file = written(tmp_path / "grid.yml", BASE + "vary: {seed: [0]}")
+    assert main(["sweep", str(file), "--out", str(tmp_path / "out"), "--address", f"127.0.0.1:{port}"]) == 2
+    assert f"no Ray cluster answers at 127.0.0.1:{port}" in capsys.readouterr().err
 
 
 def test_room_is_asked_for_before_ray_waits_for_ever():

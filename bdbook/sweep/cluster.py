@@ -88,6 +88,8 @@ def _on_ray(
     if address is None:  # nothing leaves this machine, nor can be reached from another; Ray reads both when imported
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    else:
+        _require_answer(address)
     ray = needed("ray")
 
     # As many threads wherever it runs: sums depend on them.
@@ -114,6 +116,19 @@ def _on_ray(
                 yield point, {"state": _why(error)}
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Raise unless something listens at HOST:PORT: Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"no Ray cluster answers at {address} ({error}); `ray start --head` prints its address"
+        ) from error
 
 
 def _require_room(ray: ModuleType, cpus: int, gpus: float) -> None:

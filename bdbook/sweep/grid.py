@@ -166,13 +166,19 @@ def read(path: Path) -> list[Point]:
     """The points of a grid file. Raises ValueError with the file, and the line and column where it is no YAML."""
     yaml = needed("yaml")
     try:
-        grid = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_text(encoding="utf-8")
+        grid, tree = yaml.safe_load(content), yaml.compose(content, yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ValueError(f"{path}{place}: {getattr(error, 'problem', error)}; expected YAML") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text: {error}; expected YAML in UTF-8") from error
+    if isinstance(tree, yaml.MappingNode):  # of keys that stand twice, the first would be lost without a word
+        for node in [tree, *(value for _, value in tree.value if isinstance(value, yaml.MappingNode))]:
+            for number, (key, _) in enumerate(node.value):
+                if key.value in [other.value for other, _ in node.value[:number]]:
+                    raise ValueError(f"{path}, line {key.start_mark.line + 1}: {key.value} is there already; leave one")
     try:
         return points(grid)
     except ValueError as error:
