@@ -36,10 +36,10 @@ EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
 LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
 PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path '*/__pycache__/*')
 # Chapters 8 to 10, and 13 to 16, show the recorded runs.
-RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*'))
+RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*' -not -path 'results/grids/*'))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
 
-.PHONY: help book pdf results measured vendor links serve test lint unit notebooks tested-chapters browser clean FORCE
+.PHONY: help book pdf results measured sweep vendor links serve test lint unit notebooks tested-chapters browser clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -51,6 +51,8 @@ help:
 	@echo "              MINUTES=10 stops after so long, and the same command goes on"
 	@echo "make measured trains \"$(MEASURED)\" (or MEASURED=...) anew and compares with what is recorded"
 	@echo "make links    ask for every address outside that the pages name"
+	@echo "make sweep GRID=results/grids/blur.yml  train and evaluate, or execute a chapter, at every point of a grid;"
+	@echo "              ADDRESS=auto does so on the Ray cluster that this machine belongs to"
 	@echo "make clean    remove $(BUILD) (the virtual environment stays in $(VENV))"
 	@echo
 	@echo "PROFILE=smoke|cpu|gpu  how much a chapter computes; unset: gpu where CUDA is, else cpu"
@@ -154,6 +156,12 @@ measured: | $(INSTALLED)
 	rm -rf $(MEASURED_IN)
 	$(BIN)/python results/record.py --only $(MEASURED) --results $(MEASURED_IN)/results --runs $(MEASURED_IN)/runs
 	$(BIN)/python results/compare.py --fresh $(MEASURED_IN)/results
+
+# Every point of a grid, those that are missing; executed chapters are filed in sweeps/ too.
+GRID ?= results/grids/blur.yml
+ADDRESS ?=
+sweep: | $(INSTALLED)
+	$(BIN)/python -m bdbook sweep $(GRID) $(if $(ADDRESS),--address $(ADDRESS))
 
 # Vendored files, fetched again from npm and compared with their sums.
 vendor: | $(INSTALLED)

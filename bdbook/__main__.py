@@ -1,4 +1,4 @@
-"""python -m bdbook train | sample | evaluate | restore | doctor: the library from the command line, same words."""
+"""python -m bdbook train | sample | evaluate | restore | sweep | doctor: the library in the same words."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ from bdbook import (
     recipes,
     restore,
     runs,
+    sweep,
 )
 from bdbook.engine import Engine
+from bdbook.recipes import Recipe
 from bdbook.runs import Run, write_atomically
 from bdbook.train import State, train
 
@@ -69,10 +71,13 @@ class Train:
     """Print parameters, memory, FLOPs and the time it would take on this device, and stop."""
 
     def run(self) -> None:
+        self.of(recipes.get(self.recipe))
+
+    def of(self, recipe: Recipe) -> None:
+        """Train this recipe, of whatever name."""
         profile = profiles.resolve(self.profile)
-        recipe = recipes.get(self.recipe)
         if self.out is None:
-            replace(self, out=Path("runs") / f"{recipe.name}-{profile}").run()
+            replace(self, out=Path("runs") / f"{recipe.name}-{profile}").of(recipe)
             return
         given = {"batch": self.batch, "accumulate": self.accumulate}
         recipe = replace(recipe, **{key: value for key, value in given.items() if value is not None})
@@ -307,6 +312,33 @@ class Restore:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Train and evaluate, or execute a chapter, at every point of a grid, on this machine or a Ray cluster."""
+
+    grid: tyro.conf.Positional[Path]
+    """YAML file: a recipe or chapter, and what varies; results/grids has examples."""
+    address: str | None = None
+    """A Ray cluster, HOST:PORT, or auto for the one this machine belongs to; default: this machine alone."""
+    out: Path | None = None
+    """Folder to write to, which all machines see; default: sweeps/GRID."""
+    cpus: int = 1
+    """CPU cores that each point takes."""
+    gpus: float | None = None
+    """GPUs that each point takes, 0.5 for two on one; default: 1 under profile gpu, else none."""
+    retries: int = 3
+    """How often a point is taken up again whose machine or process was lost."""
+
+    def run(self) -> None:
+        points = sweep.read(self.grid)
+        out = self.out or Path("sweeps") / self.grid.stem
+        rows = sweep.run(points, out, self.address, self.cpus, self.gpus, self.retries)
+        print(f"{sweep.table(rows, points[0].varied)}\nall of it: {out / 'table.csv'}")
+        failed = [row for row in rows if row["state"] != sweep.DONE]
+        if failed:
+            raise ValueError(f"{len(failed)} of {len(rows)} points failed; the same command tries them again")
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Say what is installed, what is missing and how to get it."""
 
@@ -314,7 +346,14 @@ class Doctor:
         print(doctor.report())
 
 
-COMMANDS = {"train": Train, "sample": Sample, "evaluate": Evaluate, "restore": Restore, "doctor": Doctor}
+COMMANDS = {
+    "train": Train,
+    "sample": Sample,
+    "evaluate": Evaluate,
+    "restore": Restore,
+    "sweep": Sweep,
+    "doctor": Doctor,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -24,7 +24,7 @@ NEEDED = {
     ),
     "live sliders": ("ipywidgets", "anywidget", "jupyterlab"),
     "building the book": ("jupyter-book", "papermill", "sphinx-proof", "sphinx-exercise", "sphinxcontrib-bibtex"),
-    "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright", "datasets"),
+    "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright", "datasets", "ray"),
 }
 
 

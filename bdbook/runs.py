@@ -193,7 +193,7 @@ def save_checkpoint(folder: Path, state: State, record: dict, log: list[dict]) -
     write_atomically(folder / "record.json", json.dumps(record, indent=1))
     write_atomically(path, _encode(tensors, record, state.step))
     for old in checkpoints(folder)[:-KEPT]:
-        old.unlink()
+        old.unlink(missing_ok=True)  # a process that a cluster has lost sight of may still train the same run
     return path
 
 
@@ -213,7 +213,7 @@ def resume(folder: Path, recipe: Recipe, images: Tensor, seed: int, engine: Engi
     state = start(recipe, images, seed, engine)
     for half_written in (Path(folder) / "checkpoints").glob(".*.tmp"):  # by a run that was killed
         if engine.is_main:
-            half_written.unlink()
+            half_written.unlink(missing_ok=True)
     found = checkpoints(folder)
     if not found:
         return state, None, []

@@ -92,8 +92,8 @@ def test_each_requirement_is_pinned_to_one_version():
 
 def test_pins_lie_within_the_ranges_that_the_package_declares():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = requirements()
-    for line in project["dependencies"] + project["optional-dependencies"]["test"]:
+    pins, extras = requirements(), project["optional-dependencies"]
+    for line in project["dependencies"] + [x for key in ("test", "sweep") for x in extras[key]]:
         declared = Requirement(line)
         assert canonicalize_name(declared.name) in pins, f"{declared.name} is not in requirements.txt"
         pin = next(iter(pins[canonicalize_name(declared.name)].specifier)).version

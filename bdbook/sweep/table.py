@@ -1,0 +1,46 @@
+"""The table of a sweep: a row a point, as CSV and as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+WIDTH = 100  # columns of a printed line
+STATE = 30  # of them, at most, that a state has for itself
+
+
+def columns(rows: Sequence[dict]) -> list[str]:
+    """The keys of all rows; a failed one lacks the measures. The state comes last."""
+    keys = dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row if key != "state")
+    return [*keys, "state"]
+
+
+def as_csv(rows: Sequence[dict]) -> str:
+    """The rows, numbers to the last digit."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def table(rows: Sequence[dict], always: Collection[str] = ()) -> str:
+    """The rows as text with aligned columns: the keys in `always`, and of the others the first that fit a line."""
+    cells = {key: [key, *(_cell(row.get(key, "")) for row in rows)] for key in columns(rows)}
+    state = cells.pop("state")
+    room, shown = WIDTH - min(STATE, max(map(len, state))), []
+    for key, column in cells.items():
+        width = max(map(len, column))
+        room -= width + 2
+        if room < 0 and key not in always:
+            break
+        shown.append([f"{cell:>{width}}  " for cell in column])
+    lines = ["".join(line) for line in zip(*shown, state)]
+    return "\n".join(line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
