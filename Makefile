@@ -152,7 +152,7 @@ $(PROXY): hub/package.json hub/package-lock.json | $(INSTALLED)
 
 proxy: $(PROXY)
 
-# To try a hub, unless the environment asks for docker; then everything comes from there.
+# To try a hub, unless the environment asks for another spawner; then everything comes from there.
 BDBOOK_HUB_SPAWNER ?= simple
 ifeq ($(BDBOOK_HUB_SPAWNER),simple)
 BDBOOK_HUB_ADMINS ?= teacher
@@ -161,7 +161,6 @@ hub: export BDBOOK_HUB_SPAWNER := $(BDBOOK_HUB_SPAWNER)
 hub: export BDBOOK_HUB_ADMINS := $(BDBOOK_HUB_ADMINS)
 hub: export BDBOOK_HUB_PORT := $(HUB_PORT)
 hub: $(INSTALLED) $(PROXY)
-	@echo "Port $(HUB_PORT), and the two above it (stop with Ctrl-C). Admin: $(or $(BDBOOK_HUB_ADMINS),nobody); sign up first."
 	@exec $(BIN)/python -m jupyterhub -f hub/jupyterhub_config.py
 
 # --- the tests -------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from bdbook.errors import unknown
 PREFIX = "BDBOOK_HUB_"
 ROOT = Path(__file__).resolve().parents[1]
 SPAWNERS = ("docker", "simple")
-# A name becomes a folder or a volume: no leading dot, no separator.
-USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+# A name becomes a folder or a volume: no leading dot, no separator. JupyterHub matches only the beginning: hence \Z.
+USERNAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,31}\Z")
 CERTIFICATE = ("fullchain.pem", "privkey.pem")
 YES_OR_NO = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 
@@ -144,7 +144,7 @@ def _tls(name: str, given: str) -> Path:
 def _admins(name: str, given: str) -> frozenset[str]:
     names = frozenset(filter(None, re.split(r"[,\s]+", given)))
     for one in names:
-        if not USERNAME.fullmatch(one):
+        if not USERNAME.match(one):
             raise refused(
                 name,
                 given,
@@ -246,7 +246,7 @@ def _why_not(settings: Settings, address: str, port: int, error: OSError) -> str
         mine = ", ".join(str(port) for _, port in settings.listens())
         return (
             f"{where} is in use; the hub needs the ports {mine}. Stop what uses it, or set {PREFIX}PORT to "
-            f"another, e.g. {PREFIX}PORT={(port + 10) % 60000}."
+            f"another, e.g. {PREFIX}PORT={settings.port + 10 if settings.port < 65000 else 8010}."
         )
     if error.errno == errno.EADDRNOTAVAIL:
         remedy = (

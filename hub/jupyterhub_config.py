@@ -25,6 +25,10 @@ try:
 except ValueError as error:
     sys.exit(f"The hub does not start: {error}")
 
+print(
+    f"The hub: http{'s' if settings.tls else ''}://{settings.address}:{settings.port}/ (stop with Ctrl-C). "
+    f"Admins, who sign up before all others: {', '.join(sorted(settings.admins)) or 'none'}"
+)
 settings.state.mkdir(parents=True, exist_ok=True)
 settings.state.chmod(0o700)  # passwords' hashes and the key of the cookies
 
