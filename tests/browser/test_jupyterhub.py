@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import psutil
 import pytest
@@ -244,6 +246,25 @@ def test_a_student_reaches_nothing_of_another(start_hub, open_page):
     for url in (*anns[2:], f"{hub.url}/hub/api/users/ann"):
         assert status(url) == 403, url
         assert status(url, "0" * 32) == 403, url
+
+
+def test_a_launch_button_brings_the_repository(start_hub, open_page, tmp_path):
+    repository = tmp_path / "bdbook"
+    (repository / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / CHAPTER, repository / CHAPTER)
+    name = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for arguments in (("init", "-q", "-b", "main"), ("add", "."), (*name, "commit", "-q", "-m", "A chapter")):
+        subprocess.run(["git", *arguments], cwd=repository, check=True)
+
+    hub = start_hub(OPEN_SIGNUP="1")
+    page = open_page("about:blank")
+    sign_up(page, hub, "ann")
+    log_in(page, hub, "ann")
+    link = {"repo": repository.as_uri(), "branch": "main", "urlpath": f"lab/tree/bdbook/{CHAPTER}"}
+    page.goto(f"{hub.url}/hub/user-redirect/git-pull?{urlencode(link)}")
+    page.wait_for_url(f"**/user/ann/lab/tree/bdbook/{CHAPTER}", timeout=STARTS * 1000)
+    page.get_by_role("heading", name="Blurring diffusion").first.wait_for()
+    assert (hub.home("ann") / "bdbook" / CHAPTER).read_bytes() == (ROOT / CHAPTER).read_bytes()
 
 
 def test_a_wrong_password_is_refused(start_hub, open_page):
