@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bdbook.errors import unknown
@@ -35,7 +35,7 @@ class Settings:
     address: str = "127.0.0.1"
     port: int = 8000
     tls: Path | None = None
-    admins: frozenset[str] = field(default_factory=frozenset)
+    admins: frozenset[str] = frozenset()
     open_signup: bool = False
     image: str = "bdbook:latest"
     bridge: str = "172.17.0.1"
