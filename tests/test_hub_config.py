@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import start
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ports import first_of_three, three_in_a_row
 from traitlets.config.loader import PyFileConfigLoader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,17 +125,22 @@ def test_each_setting_is_in_the_readmes_table():
 
 @pytest.mark.parametrize("above", [0, 1, 2])
 def test_a_port_in_use_is_told_before_anything_starts(above):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=rf"port {port} of 127\.0\.0\.1 is in use.*BDBOOK_HUB_PORT"):
-            hub_settings.check_ports(settings(SPAWNER="simple", PORT=str(port - above)))
+    with three_in_a_row() as sockets:
+        first = sockets[0].getsockname()[1]
+        for free in set(sockets) - {sockets[above]}:
+            free.close()
+        sockets[above].listen()
+        with pytest.raises(ValueError, match=rf"port {first + above} of 127\.0\.0\.1 is in use.*BDBOOK_HUB_PORT"):
+            hub_settings.check_ports(settings(SPAWNER="simple", PORT=str(first)))
+
+
+def test_free_ports_pass():
+    hub_settings.check_ports(settings(SPAWNER="simple", PORT=str(first_of_three())))
 
 
 def test_a_bridge_that_is_not_there_is_told():
     with pytest.raises(ValueError, match=r"192\.0\.2\.1 is no address of this machine.*Is Docker running"):
-        hub_settings.check_ports(settings(PORT="47110", BRIDGE="192.0.2.1"))
+        hub_settings.check_ports(settings(PORT=str(first_of_three()), BRIDGE="192.0.2.1"))
 
 
 @pytest.mark.parametrize(
@@ -146,10 +151,9 @@ def test_a_bridge_that_is_not_there_is_told():
     ],
 )
 def test_the_hub_says_one_line_and_stops(tmp_path, given, words):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        given |= {"BDBOOK_HUB_PORT": str(taken.getsockname()[1]), "BDBOOK_HUB_ADMINS": "ada"}
+    with three_in_a_row() as sockets:
+        sockets[0].listen()
+        given |= {"BDBOOK_HUB_PORT": str(sockets[0].getsockname()[1]), "BDBOOK_HUB_ADMINS": "ada"}
         given |= {"BDBOOK_HUB_STATE": str(tmp_path / "state")}
         command = [sys.executable, "-m", "jupyterhub", "-f", str(HUB / "jupyterhub_config.py")]
         answer = subprocess.run(command, env=os.environ | given, cwd=tmp_path, capture_output=True, text=True)

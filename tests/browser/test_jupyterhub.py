@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from urllib.parse import urlencode
 import psutil
 import pytest
 from kernels import asking
+from ports import first_of_three
 
 pytestmark = pytest.mark.browser
 
@@ -40,20 +40,6 @@ class Hub:
 
     def says(self, pattern: str) -> bool:
         return re.search(pattern, self.log.read_text()) is not None
-
-
-def free_ports() -> int:
-    """The first of three free ports in a row."""
-    while True:
-        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-                third.bind(("127.0.0.1", port + 2))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def comes_true(get: Callable[[], object], what: str, seconds: float = STARTS) -> None:
@@ -95,7 +81,7 @@ def start_hub(tmp_path) -> Iterator[Callable[..., Hub]]:
     running = []
 
     def start(**settings: str) -> Hub:
-        state, log, port = tmp_path / "hub", tmp_path / "hub.log", free_ports()
+        state, log, port = tmp_path / "hub", tmp_path / "hub.log", first_of_three()
         settings = {"SPAWNER": "simple", "PORT": str(port), "STATE": str(state), "ADMINS": "teacher"} | settings
         environment = {key: value for key, value in os.environ.items() if not key.startswith("BDBOOK_HUB_")}
         environment |= {f"BDBOOK_HUB_{key}": value for key, value in settings.items()} | {"BDBOOK_PROFILE": "smoke"}
