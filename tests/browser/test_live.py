@@ -1,6 +1,5 @@
 """The figures under a real kernel, in JupyterLab: Python sees what the reader moves, and moves what the reader sees."""
 
-import ast
 import os
 import re
 import socket
@@ -9,13 +8,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import numpy as np
 import pytest
 from figures import OWN, encoded, hand_over, said
-from jupyter_client import BlockingKernelClient
+from kernels import asking
 
 from bdbook import widgets
 
@@ -138,22 +136,8 @@ def run(lab, open_page, **options):
 @pytest.fixture
 def python(tmp_path):
     """`python(expression, code="")` -> the value of a literal, in the notebook's kernel, after running the code."""
-    client = BlockingKernelClient()
-
-    def ask(expression: str, code: str):
-        if not client.channels_running:
-            (file,) = (tmp_path / "runtime").glob("kernel-*.json")
-            client.load_connection_file(str(file))
-            client.start_channels()
-        options = {"store_history": False, "user_expressions": {"value": expression}}
-        answer = client.execute_interactive(code, timeout=180, **options)["content"]
-        if answer["status"] != "ok":
-            pytest.fail("\n".join(answer["traceback"]))
-        return ast.literal_eval(answer["user_expressions"]["value"]["data"]["text/plain"])
-
-    with ThreadPoolExecutor(1) as thread:  # playwright has the event loop of this one
-        yield lambda expression, code="": thread.submit(ask, expression, code).result()
-        thread.submit(client.stop_channels).result()
+    with asking(tmp_path / "runtime") as ask:
+        yield ask
 
 
 def comes_true(page, get: Callable, expected, what: str) -> None:

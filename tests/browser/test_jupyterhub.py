@@ -1,0 +1,276 @@
+"""A real hub on loopback: a class signs up, a student drags a slider, and nobody reaches what is another's."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psutil
+import pytest
+from kernels import asking
+from ports import first_of_three
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTER = "notebooks/05_blurring_diffusion.ipynb"
+PASSWORDS = {"teacher": "chalk-and-duster", "ann": "anns-own-password", "ben": "bens-own-password"}
+STARTS = 600  # s; a slow machine is no failure
+
+
+@dataclass
+class Hub:
+    """A hub that runs: where it answers, where it keeps its things, what it says."""
+
+    url: str
+    state: Path
+    log: Path
+
+    def home(self, user: str) -> Path:
+        return self.state / "homes" / user
+
+    def says(self, pattern: str) -> bool:
+        return re.search(pattern, self.log.read_text()) is not None
+
+
+def comes_true(get: Callable[[], object], what: str, seconds: float = STARTS) -> None:
+    """Waits until get() is true."""
+    deadline = time.monotonic() + seconds
+    while not get():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+def status(url: str, token: str | None = None) -> int:
+    """The HTTP status of a request with this token and no cookies."""
+    request = urllib.request.Request(url, headers={"Authorization": f"token {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def stop(hub: subprocess.Popen) -> list[str]:
+    """Stop a hub, and return the commands of the processes that outlived it, which are killed."""
+    family = psutil.Process(hub.pid).children(recursive=True) if hub.poll() is None else []
+    hub.terminate()
+    try:
+        hub.wait(timeout=STARTS)
+    except subprocess.TimeoutExpired:
+        hub.kill()
+    _, left = psutil.wait_procs(family, timeout=60)
+    commands = [" ".join(process.cmdline()) for process in left if process.is_running()]
+    for process in left:
+        process.kill()
+    return commands
+
+
+@pytest.fixture
+def start_hub(tmp_path) -> Iterator[Callable[..., Hub]]:
+    """`start_hub(SETTING="value")` -> a Hub with the simple spawner, and BDBOOK_HUB_SETTING as given."""
+    running = []
+
+    def start(**settings: str) -> Hub:
+        state, log, port = tmp_path / "hub", tmp_path / "hub.log", first_of_three()
+        settings = {"SPAWNER": "simple", "PORT": str(port), "STATE": str(state), "ADMINS": "teacher"} | settings
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("BDBOOK_HUB_")}
+        environment |= {f"BDBOOK_HUB_{key}": value for key, value in settings.items()} | {"BDBOOK_PROFILE": "smoke"}
+        command = [sys.executable, "-m", "jupyterhub", "-f", str(ROOT / "hub/jupyterhub_config.py")]
+        with log.open("w") as out:
+            running.append(subprocess.Popen(command, stdout=out, stderr=out, cwd=tmp_path, env=environment))
+        hub = Hub(f"http://127.0.0.1:{port}", state, log)
+        comes_true(lambda: running[-1].poll() is not None or hub.says("JupyterHub is now running"), "the hub runs")
+        if running[-1].poll() is not None:
+            pytest.fail("the hub did not start:\n" + log.read_text()[-3000:])
+        return hub
+
+    yield start
+    assert [command for hub in running for command in stop(hub)] == [], "left running by the hub"
+
+
+def sign_up(page, hub: Hub, user: str) -> str:
+    """Fill the form for new users; return the answer."""
+    page.goto(f"{hub.url}/hub/signup")
+    page.fill("#username_input", user)
+    page.fill("#password_input", PASSWORDS[user])
+    page.fill("#password_confirmation_input", PASSWORDS[user])
+    page.click("#signup_submit")
+    return page.locator(".alert").inner_text()
+
+
+def log_in(page, hub: Hub, user: str, password: str | None = None):
+    page.goto(f"{hub.url}/hub/login")
+    page.fill("#username_input", user)
+    page.fill("#password_input", PASSWORDS[user] if password is None else password)
+    page.click("#login_submit")
+
+
+def enter(page, hub: Hub, user: str) -> None:
+    """Log in, and wait until the user's server answers with JupyterLab."""
+    log_in(page, hub, user)
+    page.wait_for_url(f"**/user/{user}/lab**", timeout=STARTS * 1000)
+
+
+def new_token(page, hub: Hub) -> str:
+    """An API token, asked for on the hub's page."""
+    page.goto(f"{hub.url}/hub/token")
+    page.click("#request-token-form [type=submit]")
+    result = page.locator("#token-result")
+    result.wait_for()
+    return result.inner_text().strip()
+
+
+def pictures(figure) -> list[str]:
+    """The pixels of a figure's canvases, in PNG."""
+    return figure.locator("canvas").evaluate_all("els => els.map((e) => e.toDataURL())")
+
+
+def drag(page, control, to: float) -> None:
+    """Take a slider's thumb with the mouse and move it to a fraction of its track."""
+    control.scroll_into_view_if_needed()
+    box = control.bounding_box()
+    low, high, value = (float(control.evaluate(f"c => c.{name}")) for name in ("min", "max", "value"))
+    thumb = 16  # px, about: its middle never reaches the ends of the track
+
+    def x(fraction: float) -> float:
+        return box["x"] + thumb / 2 + fraction * (box["width"] - thumb)
+
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(x((value - low) / (high - low)), y)
+    page.mouse.down()
+    page.mouse.move(x(to), y, steps=12)
+    page.mouse.up()
+
+
+def saved(page, file: Path) -> list[dict]:
+    """Save the notebook in the page; its code cells, as the file has them."""
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1000)
+    return [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def test_from_signing_up_to_the_first_slider(start_hub, open_page):
+    hub = start_hub()
+    student, teacher = open_page("about:blank", width=1400), open_page("about:blank")
+
+    assert "sent to the admin" in sign_up(student, hub, "ann")
+    log_in(student, hub, "ann")
+    assert "not been authorized" in student.locator(".login_error").inner_text()
+    assert "signup was successful" in sign_up(teacher, hub, "teacher")
+    log_in(teacher, hub, "teacher")
+    teacher.goto(f"{hub.url}/hub/authorize")
+    teacher.locator("tr#ann").get_by_role("button", name="Authorize", exact=True).click()
+    teacher.locator("tr#ann").get_by_role("button", name="Unauthorize").wait_for()
+
+    enter(student, hub, "ann")
+    assert (hub.home("ann") / CHAPTER).read_bytes() == (ROOT / CHAPTER).read_bytes()
+    student.goto(f"{hub.url}/user/ann/lab/tree/{CHAPTER}?reset")
+    student.get_by_text("Python 3 (ipykernel) | Idle").or_(student.get_by_text("Python 3 | Idle")).wait_for()
+    student.locator(".lm-MenuBar-item", has_text=re.compile("^Run$")).click()
+    student.locator('[data-command="runmenu:run-all"]').click()
+    figure = student.locator(".bdbook-widget").first
+    figure.locator("canvas").first.wait_for()
+
+    def done() -> bool:
+        cells = saved(student, hub.home("ann") / CHAPTER)
+        errors = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+        assert errors == []
+        return all(cell["execution_count"] for cell in cells)
+
+    comes_true(done, "every cell ran")
+    student.get_by_text("Python 3 (ipykernel) | Idle").or_(student.get_by_text("Python 3 | Idle")).wait_for()
+    assert done()
+
+    slider = "next(out for out in Out.values() if type(out).__name__ == 'BlurringSlider')"
+    (runtime,) = {file.parent for file in hub.home("ann").rglob("kernel-*.json")}
+    with asking(runtime) as python:
+        assert python("__import__('os').environ['BDBOOK_PROFILE']") == "smoke"
+        assert python(f"{slider}.sigma_max") == 20
+        before = pictures(figure)
+        control = figure.locator('[name="sigma_max"]')
+        drag(student, control, 0.2)
+        shown = float(control.input_value())
+        assert 0 < shown < 12
+        comes_true(lambda: python(f"{slider}.sigma_max") == shown, "Python sees what the student dragged")
+    comes_true(lambda: pictures(figure) != before, "the picture changes")
+
+
+def test_a_student_reaches_nothing_of_another(start_hub, open_page):
+    hub = start_hub(OPEN_SIGNUP="1")
+    pages = {user: open_page("about:blank") for user in ("ann", "ben")}
+    for user, page in pages.items():
+        assert "signup was successful" in sign_up(page, hub, user)
+        enter(page, hub, user)
+    tokens = {user: new_token(page, hub) for user, page in pages.items()}
+
+    anns = [
+        f"{hub.url}/user/ann/{path}" for path in ("lab", f"files/{CHAPTER}", f"api/contents/{CHAPTER}", "api/kernels")
+    ]
+    for url in anns:
+        assert status(url, tokens["ann"]) == 200, url
+        assert status(url, tokens["ben"]) == 403, url
+        assert pages["ben"].request.get(url, timeout=STARTS * 1000).status == 403, url
+    for url in anns[:2]:  # a page's own requests; to the API a script must show more than cookies
+        assert pages["ann"].request.get(url, timeout=STARTS * 1000).status == 200, url
+    assert status(f"{hub.url}/user/ben/api/kernels", tokens["ben"]) == 200
+
+    assert status(f"{hub.url}/hub/api/users/ann", tokens["ann"]) == 200
+    assert status(f"{hub.url}/hub/api/users/ann", tokens["ben"]) in (403, 404)
+    assert status(f"{hub.url}/hub/api/users", tokens["ben"]) == 403
+
+    for url in (*anns[2:], f"{hub.url}/hub/api/users/ann"):
+        assert status(url) == 403, url
+        assert status(url, "0" * 32) == 403, url
+
+
+def test_a_launch_button_brings_the_repository(start_hub, open_page, tmp_path):
+    repository = tmp_path / "bdbook"
+    (repository / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / CHAPTER, repository / CHAPTER)
+    name = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for arguments in (("init", "-q", "-b", "main"), ("add", "."), (*name, "commit", "-q", "-m", "A chapter")):
+        subprocess.run(["git", *arguments], cwd=repository, check=True)
+
+    hub = start_hub(OPEN_SIGNUP="1")
+    page = open_page("about:blank")
+    sign_up(page, hub, "ann")
+    log_in(page, hub, "ann")
+    link = {"repo": repository.as_uri(), "branch": "main", "urlpath": f"lab/tree/bdbook/{CHAPTER}"}
+    page.goto(f"{hub.url}/hub/user-redirect/git-pull?{urlencode(link)}")
+    page.wait_for_url(f"**/user/ann/lab/tree/bdbook/{CHAPTER}", timeout=STARTS * 1000)
+    page.get_by_role("heading", name="Blurring diffusion").first.wait_for()
+    assert (hub.home("ann") / "bdbook" / CHAPTER).read_bytes() == (ROOT / CHAPTER).read_bytes()
+
+
+def test_a_wrong_password_is_refused(start_hub, open_page):
+    hub = start_hub(OPEN_SIGNUP="1")
+    page = open_page("about:blank")
+    sign_up(page, hub, "ann")
+    for password in ("", "bens-own-password", PASSWORDS["ann"].upper()):
+        log_in(page, hub, "ann", password)
+        assert "Invalid username or password" in page.locator(".login_error").inner_text()
+        page.goto(f"{hub.url}/hub/home")
+        assert "/hub/login" in page.url
+    assert not hub.home("ann").exists()
+    log_in(page, hub, "ann")
+    page.wait_for_url(re.compile("/(spawn|spawn-pending|user)/"))
+
+
+def test_a_server_that_nobody_uses_stops(start_hub, open_page):
+    hub = start_hub(OPEN_SIGNUP="1", IDLE_SECONDS="15")
+    page = open_page("about:blank")
+    sign_up(page, hub, "ann")
+    enter(page, hub, "ann")
+    page.goto("about:blank")
+    comes_true(lambda: hub.says(r"Culling server ann"), "the culler finds the server idle")
+    comes_true(lambda: hub.says(r"Server ann (is )?stopped|User ann server took .* to stop"), "the server stops")

@@ -1,0 +1,374 @@
+"""The hub's settings, its configuration, the chapters it hands out, and its files for Docker, Kubernetes and Binder."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import hub_settings
+import pytest
+import start
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from ports import first_of_three, three_in_a_row
+from traitlets.config.loader import PyFileConfigLoader
+
+ROOT = Path(__file__).resolve().parents[1]
+HUB = ROOT / "hub"
+
+
+def settings(**given: str) -> hub_settings.Settings:
+    """Settings of an environment that has BDBOOK_HUB_<KEY> for each key."""
+    return hub_settings.read({f"BDBOOK_HUB_{key}": value for key, value in ({"ADMINS": "ada"} | given).items()})
+
+
+def configure(monkeypatch, tmp_path, **given: str):
+    """The configuration of a hub in such an environment, whatever is running on the ports."""
+    for key in [key for key in os.environ if key.startswith(("BDBOOK_HUB_", "BDBOOK_PROFILE"))]:
+        monkeypatch.delenv(key)
+    for key, value in ({"ADMINS": "ada", "STATE": str(tmp_path / "state")} | given).items():
+        monkeypatch.setenv(key if key.startswith("BDBOOK_") else f"BDBOOK_HUB_{key}", value)
+    monkeypatch.setattr(hub_settings, "check_ports", lambda settings: None)
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")  # a proxy
+    return PyFileConfigLoader("jupyterhub_config.py", str(HUB)).load_config()
+
+
+# --- settings -------------------------------------------------------------------------------------------------
+
+
+def test_a_setting_is_read():
+    read = settings(
+        SPAWNER="simple", PORT="9000", ADMINS="ada, grace", OPEN_SIGNUP="yes", CPUS="0.5", GPU_SHARE="0.25", ADDRESS=""
+    )
+    assert (read.spawner, read.address, read.port, read.cpus, read.gpu_share) == (
+        "simple",
+        "127.0.0.1",
+        9000,
+        0.5,
+        0.25,
+    )
+    assert read.admins == {"ada", "grace"}
+    assert read.open_signup is True
+    assert settings().spawner == "docker"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("SPAWNER", "dokcer", "did you mean 'docker'"),
+        ("SPAWNER", "kubernetes", "Known: docker, simple"),
+        ("PORT", "http", "a whole number from 1 to 65533"),
+        ("PORT", "65534", "a whole number from 1 to 65533"),
+        ("PORT", "-1", "a whole number from 1 to 65533"),
+        ("ADDRESS", "hub.example.org", "an IPv4 address"),
+        ("TLS", "no/such/folder", "a folder with fullchain.pem and privkey.pem"),
+        ("ADMINS", "..", "which '..' is not"),
+        ("ADMINS", "ada,Grace", "which 'Grace' is not"),
+        ("OPEN_SIGNUP", "maybe", "1 or 0"),
+        ("IMAGE", "my image", "the name of a Docker image"),
+        ("BRIDGE", "docker0", "an IPv4 address"),
+        ("MEMORY", "4", "an amount with its unit"),
+        ("MEMORY", "0G", "an amount with its unit"),
+        ("CPUS", "0", "a number of cores above 0"),
+        ("CPUS", "two", "a number of cores above 0"),
+        ("CPUS", "nan", "a number of cores above 0"),
+        ("GPU", "first", "all, none, or one GPU's number or UUID"),
+        ("GPU_SHARE", "25%", "a fraction"),
+        ("GPU_SHARE", "0", "a fraction"),
+        ("GPU_SHARE", "1.5", "a fraction"),
+        ("IDLE_SECONDS", "1h", "a whole number of seconds"),
+        ("STATE", __file__, "a folder"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(name, value, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)) as refusal:
+        settings(**{name: value})
+    assert f"BDBOOK_HUB_{name}" in str(refusal.value)
+    assert value in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "what_to_do"),
+    [
+        ({"SPAWNER": "simple", "ADDRESS": "0.0.0.0"}, "set BDBOOK_HUB_SPAWNER=docker"),
+        ({"ADDRESS": "0.0.0.0"}, "Set BDBOOK_HUB_TLS"),
+        ({"ADMINS": ""}, "BDBOOK_HUB_OPEN_SIGNUP=1"),
+        ({"PROT": "8000"}, "did you mean 'BDBOOK_HUB_PORT'"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(given, what_to_do):
+    with pytest.raises(ValueError, match=re.escape(what_to_do)):
+        settings(**given)
+
+
+def test_a_public_address_goes_with_a_certificate(tmp_path):
+    for file in hub_settings.CERTIFICATE:
+        (tmp_path / file).touch()
+    assert settings(ADDRESS="0.0.0.0", TLS=str(tmp_path)).tls == tmp_path
+
+
+def test_each_setting_is_in_the_readmes_table():
+    rows = dict(re.findall(r"^\| `BDBOOK_HUB_(\w+)` \|([^|]*)\|", (HUB / "README.md").read_text(), re.MULTILINE))
+    assert sorted(rows) == sorted(name.upper() for name in hub_settings.PARSERS)
+    assert sorted(hub_settings.PARSERS) == sorted(hub_settings.Settings.__dataclass_fields__)
+    default = hub_settings.Settings()
+    for name in ("spawner", "address", "port", "image", "bridge", "memory", "gpu", "idle_seconds"):
+        assert rows[name.upper()].strip() == f"`{getattr(default, name)}`"
+
+
+# --- ports ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_a_port_in_use_is_told_before_anything_starts(above):
+    with three_in_a_row() as sockets:
+        first = sockets[0].getsockname()[1]
+        for free in set(sockets) - {sockets[above]}:
+            free.close()
+        sockets[above].listen()
+        with pytest.raises(ValueError, match=rf"port {first + above} of 127\.0\.0\.1 is in use.*BDBOOK_HUB_PORT"):
+            hub_settings.check_ports(settings(SPAWNER="simple", PORT=str(first)))
+
+
+def test_free_ports_pass():
+    hub_settings.check_ports(settings(SPAWNER="simple", PORT=str(first_of_three())))
+
+
+def test_a_bridge_that_is_not_there_is_told():
+    with pytest.raises(ValueError, match=r"192\.0\.2\.1 is no address of this machine.*Is Docker running"):
+        hub_settings.check_ports(settings(PORT=str(first_of_three()), BRIDGE="192.0.2.1"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"BDBOOK_HUB_SPAWNER": "dokcer"}, "unknown spawner in BDBOOK_HUB_SPAWNER 'dokcer': did you mean 'docker'?"),
+        ({"BDBOOK_HUB_SPAWNER": "simple"}, "is in use"),
+    ],
+)
+def test_the_hub_says_one_line_and_stops(tmp_path, given, words):
+    with three_in_a_row() as sockets:
+        sockets[0].listen()
+        given |= {"BDBOOK_HUB_PORT": str(sockets[0].getsockname()[1]), "BDBOOK_HUB_ADMINS": "ada"}
+        given |= {"BDBOOK_HUB_STATE": str(tmp_path / "state")}
+        command = [sys.executable, "-m", "jupyterhub", "-f", str(HUB / "jupyterhub_config.py")]
+        answer = subprocess.run(command, env=os.environ | given, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 1
+    (line,) = answer.stderr.strip().splitlines()
+    assert line.startswith("The hub does not start: ")
+    assert words in line
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the configuration ----------------------------------------------------------------------------------------
+
+
+def test_what_docker_is_asked_for(monkeypatch, tmp_path):
+    import docker
+    from dockerspawner import DockerSpawner
+
+    config = configure(monkeypatch, tmp_path, MEMORY="3G", CPUS="1.5", GPU="GPU-12ab", GPU_SHARE="0.25")
+    assert config.JupyterHub.spawner_class == "dockerspawner.DockerSpawner"
+    client = docker.APIClient(version="1.43")  # with a version it asks no server
+    user, hub = mock.Mock(name="user"), mock.Mock(api_url="http://172.17.0.1:8002/hub/api", base_url="/hub/")
+    user.configure_mock(name="ben", escaped_name="ben", url="/user/ben/")
+    hub.configure_mock(public_host="", routespec="/")
+    client.create_container = mock.Mock()
+    client.inspect_image = mock.Mock(return_value={"Config": {"Cmd": yaml.safe_load(dict(instructions())["CMD"])}})
+    with mock.patch.object(DockerSpawner, "client", client):
+        asyncio.run(DockerSpawner(config=config, user=user, hub=hub).create_object())
+    asked = client.create_container.call_args.kwargs
+    assert asked["command"] == ["jupyterhub-singleuser"]  # after the image's entry point
+    assert asked["image"] == "bdbook:latest"
+    assert asked["name"] == "bdbook-ben"
+    assert asked["environment"]["BDBOOK_GPU_SHARE"] == "0.25"
+    assert asked["environment"]["OMP_NUM_THREADS"] == "1"
+    host = asked["host_config"]
+    assert host["Memory"] == 3 * 2**30
+    assert host["CpuQuota"] / host["CpuPeriod"] == 1.5
+    assert host["Binds"] == ["bdbook-ben:/home/student:rw"]
+    (device,) = host["DeviceRequests"]
+    assert device["DeviceIDs"] == ["GPU-12ab"]
+    assert device["Capabilities"] == [["gpu"]]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+
+
+@pytest.mark.parametrize(("gpu", "requests"), [("all", [(-1, [])]), ("none", None), ("0", [(0, ["0"])])])
+def test_the_gpu_is_handed_in(monkeypatch, tmp_path, gpu, requests):
+    host = configure(monkeypatch, tmp_path, GPU=gpu).DockerSpawner.extra_host_config
+    found = [(device["Count"], device["DeviceIDs"]) for device in host.get("device_requests", [])]
+    assert found == (requests or [])
+
+
+def test_what_users_servers_are_told(monkeypatch, tmp_path):
+    plain = configure(monkeypatch, tmp_path).Spawner.environment
+    assert not {"BDBOOK_GPU_SHARE", "BDBOOK_PROFILE"} & plain.keys()
+    asked = configure(monkeypatch, tmp_path, GPU_SHARE="0.5", BDBOOK_PROFILE="smoke").Spawner.environment
+    assert (asked["BDBOOK_GPU_SHARE"], asked["BDBOOK_PROFILE"]) == ("0.5", "smoke")
+
+
+def test_a_server_in_use_reports_well_before_it_counts_as_idle(monkeypatch, tmp_path):
+    for seconds in ("4", "15", "3600"):
+        config = configure(monkeypatch, tmp_path, IDLE_SECONDS=seconds)
+        told = int(config.Spawner.environment["JUPYTERHUB_ACTIVITY_INTERVAL"])
+        assert 1 <= told == config.JupyterHub.last_activity_interval <= int(seconds) / 4
+        (culler,) = config.JupyterHub.services
+        assert f"--timeout={seconds}" in culler["command"]
+
+
+def test_the_culler_may_stop_servers_and_little_else(monkeypatch, tmp_path):
+    (role,) = configure(monkeypatch, tmp_path).JupyterHub.load_roles
+    assert set(role["scopes"]) == {"list:users", "read:users:activity", "read:servers", "delete:servers"}
+    assert role["services"] == ["idle-culler"]
+
+
+@pytest.mark.parametrize("name", ["..", ".hub", "a/b", "ada lovelace", "", "-x", "a" * 33])
+def test_a_name_that_is_no_folder_is_nobodys(monkeypatch, tmp_path, name):
+    from jupyterhub.auth import Authenticator
+
+    authenticator = Authenticator(config=configure(monkeypatch, tmp_path))
+    assert authenticator.validate_username("ada")
+    assert not authenticator.validate_username(name)
+
+
+def test_what_the_hub_keeps_is_its_own(monkeypatch, tmp_path):
+    configure(monkeypatch, tmp_path)
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+# --- the chapters ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A small book: two chapters, a recorded run, and what nobody needs."""
+    root = tmp_path / "book"
+    for name in ("notebooks/01_a.ipynb", "notebooks/02_b.ipynb", "results/run/record.json", "notebooks/ruff.toml"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"the book's {name}")
+    (root / "results/__pycache__").mkdir()
+    (root / "results/__pycache__/record.pyc").touch()
+    return root
+
+
+def test_a_new_home_gets_the_chapters_and_the_runs(book, tmp_path):
+    copied = start.hand_out(book, tmp_path / "home")
+    files = sorted(path.relative_to(tmp_path / "home") for path in (tmp_path / "home").rglob("*") if path.is_file())
+    assert sorted(copied) == files
+    assert [str(file) for file in files] == ["notebooks/01_a.ipynb", "notebooks/02_b.ipynb", "results/run/record.json"]
+
+
+def test_a_students_copy_stays_and_a_missing_one_comes_back(book, tmp_path):
+    home = tmp_path / "home"
+    start.hand_out(book, home)
+    (home / "notebooks/01_a.ipynb").write_text("my own work")
+    (home / "notebooks/02_b.ipynb").unlink()
+    assert start.hand_out(book, home) == [Path("notebooks/02_b.ipynb")]
+    assert (home / "notebooks/01_a.ipynb").read_text() == "my own work"
+    assert (home / "notebooks/02_b.ipynb").read_text() == "the book's notebooks/02_b.ipynb"
+
+
+def test_half_a_copy_is_no_copy(book, tmp_path, monkeypatch):
+    def breaks_off(source, target):
+        Path(target).write_text("the bo")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(start.shutil, "copyfile", breaks_off)
+        with pytest.raises(OSError, match="No space"):
+            start.hand_out(book, tmp_path / "home")
+    start.hand_out(book, tmp_path / "home")
+    assert (tmp_path / "home/notebooks/01_a.ipynb").read_text() == "the book's notebooks/01_a.ipynb"
+    assert list((tmp_path / "home").rglob("*.partial")) == []
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_then_the_command_takes_over(tmp_path, room):
+    home = tmp_path / "home"
+    home.mkdir() if room else home.write_text("no folder")
+    command = [sys.executable, str(HUB / "start.py"), sys.executable, "-c", "print('the server'); raise SystemExit(3)"]
+    answer = subprocess.run(command, env=os.environ | {"HOME": str(home)}, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (3, "the server\n")
+    assert ("files of the book copied" if room else "could not be copied") in answer.stderr
+    assert (home / "notebooks/05_blurring_diffusion.ipynb").exists() == room
+
+
+# --- files that are read elsewhere ----------------------------------------------------------------------------
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, arguments) of each line of hub/Dockerfile, continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", (HUB / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
+
+
+def test_the_image_is_pinned_and_runs_as_a_student():
+    lines = instructions()
+    assert lines[0][0] == "FROM"
+    assert re.fullmatch(r"nvidia/cuda:\d+\.\d+\.\d+-base-ubuntu24\.04", lines[0][1])
+    (user,) = [arguments for name, arguments in lines if name == "USER"]
+    assert user == "student"
+    names = [name for name, _ in lines]
+    assert "RUN" not in names[names.index("USER") :]
+    assert yaml.safe_load(dict(lines)["CMD"]) == ["jupyterhub-singleuser"]
+    installed = [arguments for name, arguments in lines if name == "RUN" and "pip install" in arguments]
+    assert all("--requirement" in line or "--no-deps" in line for line in installed)
+
+
+def test_the_image_copies_what_is_there_and_starts_what_it_copies():
+    lines = instructions()
+    copied = {}
+    for arguments in (arguments for name, arguments in lines if name == "COPY"):
+        *sources, target = arguments.split()
+        for source in sources:
+            assert (ROOT / source).exists(), source
+            copied[f"{target}{Path(source).name}" if target.endswith("/") else target] = source
+    entry = yaml.safe_load(dict(lines)["ENTRYPOINT"])[-1]
+    assert copied[entry] == "hub/start.py"
+    folder = Path(entry).parents[1]
+    needed = {"notebooks", "results", "bdbook", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"}
+    assert needed <= {str(Path(target).relative_to(folder)) for target in copied}
+
+
+def test_the_values_for_kubernetes_say_what_the_hub_here_says(monkeypatch, tmp_path):
+    values = yaml.safe_load((HUB / "z2jh-values.yaml").read_text())
+    config = configure(monkeypatch, tmp_path)
+    there, server = values["hub"]["config"], values["singleuser"]
+    assert there["JupyterHub"]["authenticator_class"] == config.JupyterHub.authenticator_class
+    assert there["NativeAuthenticator"] == dict(config.NativeAuthenticator)
+    for key in ("allow_all", "username_pattern"):
+        assert there["Authenticator"][key] == config.Authenticator[key]
+    assert server["cmd"] == "jupyterhub-singleuser"
+    assert server["defaultUrl"] == config.Spawner.default_url
+    assert server["memory"]["limit"] == config.Spawner.mem_limit
+    assert server["cpu"]["limit"] == config.Spawner.cpu_limit
+    assert server["cpu"]["guarantee"] <= server["cpu"]["limit"]
+    assert server["extraResource"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert server["storage"]["homeMountPath"] == dict(instructions())["WORKDIR"]
+    assert server["nodeSelector"]
+    assert server["extraTolerations"][0]["key"] == "nvidia.com/gpu"
+    assert values["cull"] == {"enabled": True, "timeout": hub_settings.Settings.idle_seconds, "every": 600}
+    hub_settings.read({"BDBOOK_HUB_ADMINS": "ada", "BDBOOK_HUB_GPU_SHARE": server["extraEnv"]["BDBOOK_GPU_SHARE"]})
+
+
+def pins(file: Path) -> dict[str, str]:
+    """Name -> version, of the lines of a requirements file that name a package."""
+    lines = (line.split("#")[0].strip() for line in file.read_text().splitlines())
+    found = [Requirement(line) for line in lines if line and not line.startswith("-")]
+    return {canonicalize_name(one.name): str(one.specifier) for one in found}
+
+
+def test_binder_installs_what_a_chapter_needs_as_it_is_pinned_here():
+    binder, here = pins(ROOT / "binder/requirements.txt"), pins(ROOT / "requirements.txt")
+    assert binder.items() <= here.items()
+    sources = [path.read_text() for path in (ROOT / "notebooks").glob("*.ipynb")]
+    imported = set(re.findall(r'"(?:from|import) (\w+)', "".join(sources)))
+    names = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "IPython": "ipykernel"}
+    packages = {names.get(name, name) for name in imported - set(sys.stdlib_module_names) - {"bdbook", "the"}}
+    assert {"torch", "numpy", "sympy"} <= packages <= binder.keys()
+    assert os.access(ROOT / "binder/postBuild", os.X_OK)
+    assert re.fullmatch(r"python-3\.1[1-9]\n", (ROOT / "binder/runtime.txt").read_text())
