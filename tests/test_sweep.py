@@ -439,6 +439,7 @@ def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
         command = [sys.executable, "-m", "bdbook", "sweep", str(file), "--address", nodes.address, "--out", str(out)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
             name, process = frozen(out, doomed.node_id, driver)
+            early = (out / name / FIRST).stat().st_mtime_ns
             try:
                 nodes.remove_node(doomed, allow_graceful=False)
             finally:
@@ -452,6 +453,7 @@ def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
     assert (first["node"], first["from_step"]) == (doomed.node_id, 0)
     assert second["node"] != doomed.node_id
     assert 0 < second["from_step"] < steps, "it was not interrupted on the way"
+    assert (out / name / FIRST).stat().st_mtime_ns == early, "its first steps were trained again"
 
     for point in points:
         folder = grid.name_of(point)
@@ -464,12 +466,15 @@ def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
     assert [row["state"] for row in csv.DictReader(rows.splitlines())] == ["done"] * 8
 
 
+FIRST = "samples-00000010.png"  # drawn at the first checkpoint
+
+
 def frozen(out: Path, node: str, driver: subprocess.Popen) -> tuple[str, int]:
     """A point and its process on the node, stopped (SIGSTOP) between its first checkpoint and its end."""
     while driver.poll() is None:
         for folder in out.glob("*=*"):
             taken = sittings(folder)[-1:]
-            if taken and taken[0]["node"] == node and runs.checkpoints(folder) and not (folder / "row.json").exists():
+            if taken and taken[0]["node"] == node and (folder / FIRST).exists() and not (folder / "row.json").exists():
                 os.kill(taken[0]["pid"], signal.SIGSTOP)
                 if not list(folder.glob("checkpoints/step-*40.safetensors")):
                     return folder.name, taken[0]["pid"]
