@@ -14,6 +14,10 @@ PORT ?= 8000
 HUB_PORT ?= $(or $(BDBOOK_HUB_PORT),8000)
 # smoke (seconds a chapter), cpu (minutes in all) or gpu; empty: gpu where CUDA is, else cpu.
 PROFILE ?= $(BDBOOK_PROFILE)
+# What is made of a book that is there keeps the profile that made it.
+ifneq ($(filter pdf links,$(MAKECMDGOALS)),)
+PROFILE := $(or $(PROFILE),$(filter-out automatic,$(shell cat $(BUILD)/inputs/profile 2>/dev/null)))
+endif
 export BDBOOK_PROFILE := $(PROFILE)
 ifeq ($(PROFILE),)
 unexport BDBOOK_PROFILE

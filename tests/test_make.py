@@ -1,6 +1,7 @@
 """What `make` executes again: the chapters whose inputs have other contents, whatever the times of the files."""
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -80,3 +81,16 @@ def test_a_restored_cache_serves_a_fresh_checkout(project):
     assert executed(project) == []
     (project / f"notebooks/{SHOWS_RESULTS}.ipynb").write_text("changed")
     assert executed(project) == [SHOWS_RESULTS]
+
+
+def test_a_pdf_is_of_the_book_that_is_there(project):
+    executed(project, "smoke")
+    environment = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MFLAGS", "BUILD", "BDBOOK_PROFILE"}}
+
+    def profile(goal: str) -> str:
+        command = ["make", "--print-data-base", "--dry-run", "VENV=.venv", goal]
+        told = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True).stdout
+        return re.search(r"^PROFILE :?= ?(.*)$", told, re.MULTILINE)[1]
+
+    assert profile("pdf") == "smoke"
+    assert profile("book") in ("", "$(BDBOOK_PROFILE)")
