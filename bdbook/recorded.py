@@ -59,10 +59,15 @@ def read(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS
     return Recorded(folder, metrics, record)
 
 
-def seeds(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Recorded]:
-    """The recorded runs of a recipe, one for each seed that there is."""
+def present(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Recorded]:
+    """The recorded runs of a recipe, one for each seed that there is; none where there are none."""
     found = [seed for seed in SEEDS if (folder_of(name, profile, seed, results) / "metrics.json").is_file()]
-    return [read(name, profile, seed, results) for seed in found or SEEDS[:1]]
+    return [read(name, profile, seed, results) for seed in found]
+
+
+def seeds(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Recorded]:
+    """The same, at least one. Raises ValueError, with how to record it, where there is none."""
+    return present(name, profile, results) or [read(name, profile, SEEDS[0], results)]
 
 
 def over_seeds(runs: list[Recorded], number: Callable[[dict], float]) -> tuple[float, float, list[float]]:

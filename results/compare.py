@@ -75,7 +75,7 @@ def protocol(metrics: dict) -> tuple:
 def compare(fresh: Recorded, results: Path) -> list[Row]:
     """The fresh run's measures beside those of the recorded seeds of its recipe and profile."""
     name, profile = fresh.record["recipe"]["name"], fresh.record["profile"]
-    known = recorded_runs(name, profile, results)
+    known = recorded.present(name, profile, results)
     if len(known) < ENOUGH_SEEDS:
         asked = " ".join(f"{name}{f'@{seed}' if seed else ''}" for seed in recorded.SEEDS)
         raise IncomparableError(
@@ -98,13 +98,6 @@ def compare(fresh: Recorded, results: Path) -> list[Row]:
         Row(fresh.folder.name, measure, min(found), max(found), now.get(measure, math.nan))
         for measure, found in values.items()
     ]
-
-
-def recorded_runs(name: str, profile: str, results: Path) -> list[Recorded]:
-    """The recorded runs of a recipe under a profile, none where there are none."""
-    folders = {seed: recorded.folder_of(name, profile, seed, results) for seed in recorded.SEEDS}
-    there = [seed for seed, folder in folders.items() if (folder / "metrics.json").is_file()]
-    return [recorded.read(name, profile, seed, results) for seed in there]
 
 
 def table(rows: list[Row]) -> str:

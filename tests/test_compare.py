@@ -1,25 +1,13 @@
 """Fresh runs beside the recorded ones: what counts as worse, and what is said where nothing can be compared."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
+import compare
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "results" / "compare.py"
 FRECHET = {0: 11.0, 1: 12.0, 2: 13.0}  # a range of 2: the limit is 15
-
-
-@pytest.fixture(scope="module")
-def compare():
-    spec = importlib.util.spec_from_file_location("compare", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compare"] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["compare"]
 
 
 def write(shelf: Path, seed: int, frechet: float, bits: float | None = 2.5, name: str = "a", **other) -> Path:
@@ -47,7 +35,7 @@ def shelves(tmp_path):
     return tmp_path / "fresh", tmp_path / "results"
 
 
-def test_a_run_within_the_range_above_the_largest_seed_is_as_recorded(compare, shelves, capsys):
+def test_a_run_within_the_range_above_the_largest_seed_is_as_recorded(shelves, capsys):
     fresh, results = shelves
     write(fresh, 0, 14.99)
     assert compare.main(fresh, results) == 0
@@ -56,7 +44,7 @@ def test_a_run_within_the_range_above_the_largest_seed_is_as_recorded(compare, s
     assert "As recorded: 2 measures of 1 runs" in said
 
 
-def test_a_run_beyond_it_is_worse_and_named(compare, shelves, capsys):
+def test_a_run_beyond_it_is_worse_and_named(shelves, capsys):
     fresh, results = shelves
     write(fresh, 1, 15.01)
     assert compare.main(fresh, results) == 1
@@ -66,19 +54,19 @@ def test_a_run_beyond_it_is_worse_and_named(compare, shelves, capsys):
 
 
 @pytest.mark.parametrize(("frechet", "bits"), [(float("nan"), 2.5), (12.0, None)])
-def test_a_measure_that_is_no_number_any_more_is_worse(compare, shelves, frechet, bits):
+def test_a_measure_that_is_no_number_any_more_is_worse(shelves, frechet, bits):
     fresh, results = shelves
     write(fresh, 0, frechet, bits)
     assert compare.main(fresh, results) == 1
 
 
-def test_a_better_run_passes(compare, shelves):
+def test_a_better_run_passes(shelves):
     fresh, results = shelves
     write(fresh, 0, 1.0, bits=0.5)
     assert compare.main(fresh, results) == 0
 
 
-def test_too_few_recorded_seeds_are_named_with_the_command_that_records_them(compare, shelves, capsys):
+def test_too_few_recorded_seeds_are_named_with_the_command_that_records_them(shelves, capsys):
     fresh, results = shelves
     write(fresh, 0, 12.0, name="b")
     assert compare.main(fresh, results) == 1
@@ -92,27 +80,27 @@ def test_too_few_recorded_seeds_are_named_with_the_command_that_records_them(com
 
 
 @pytest.mark.parametrize("other", [{"step": 31}, {"count": 41}, {"sample_protocol": "a: 49 samples; seed 0"}])
-def test_a_run_that_was_measured_otherwise_is_not_compared(compare, shelves, capsys, other):
+def test_a_run_that_was_measured_otherwise_is_not_compared(shelves, capsys, other):
     fresh, results = shelves
     write(fresh, 0, 12.0, **other)
     assert compare.main(fresh, results) == 1
     assert "trained or measured otherwise than the recorded a-gpu" in capsys.readouterr().out
 
 
-def test_a_folder_without_runs_is_no_success(compare, tmp_path, capsys):
+def test_a_folder_without_runs_is_no_success(tmp_path, capsys):
     assert compare.main(tmp_path) == 1
     assert "There is no measured run" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["digits-blurring-cpu", "digits-deblur-cpu-seed2", "digits-from-mean-cpu-seed1"])
-def test_every_recorded_seed_is_as_recorded(compare, tmp_path, name):
-    (tmp_path / name).symlink_to(SCRIPT.parent / name)
+def test_every_recorded_seed_is_as_recorded(tmp_path, name):
+    (tmp_path / name).symlink_to(compare.HERE / name)
     assert compare.main(tmp_path) == 0
 
 
-def test_what_is_compared_of_a_run_is_what_was_trained(compare):
+def test_what_is_compared_of_a_run_is_what_was_trained():
     def of(name: str) -> set[str]:
-        return set(compare.measures(json.loads((SCRIPT.parent / name / "metrics.json").read_text())))
+        return set(compare.measures(json.loads((compare.HERE / name / "metrics.json").read_text())))
 
     assert of("digits-blurring-cpu") == {"samples, frechet", "samples, sliced_wasserstein", "bits per dimension"}
     assert "generation, perfect symmetry, frechet" in of("digits-from-mean-cpu")

@@ -1,36 +1,22 @@
 """The settings of the launch buttons: what is accepted, what stops make, and what the theme is told."""
 
-import importlib
-import importlib.util
 import json
 from pathlib import Path
 
+import launch
 import pytest
+import stage
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 REPO, HUB = "https://github.com/you/bdbook", "https://hub.example.org"
 
 
-@pytest.fixture(scope="module")
-def launch():
-    spec = importlib.util.spec_from_file_location("launch", ROOT / "book" / "launch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def stage(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "book")
-    return importlib.import_module("stage")
-
-
-def test_without_a_repository_there_are_no_options(launch):
+def test_without_a_repository_there_are_no_options():
     assert launch.options() == {}
 
 
-def test_a_repository_on_github_gives_binder_colab_and_its_link(launch):
+def test_a_repository_on_github_gives_binder_colab_and_its_link():
     found = launch.options(REPO)
     assert found["repository_url"] == REPO
     assert found["repository_branch"] == "main"
@@ -38,24 +24,24 @@ def test_a_repository_on_github_gives_binder_colab_and_its_link(launch):
     assert found["launch_buttons"].keys() == {"notebook_interface", "binderhub_url", "colab_url"}
 
 
-def test_a_hub_beside_it_gives_one_more(launch):
+def test_a_hub_beside_it_gives_one_more():
     assert launch.options(REPO, hub=HUB)["launch_buttons"]["jupyterhub_url"] == HUB
 
 
 @pytest.mark.parametrize("spelling", [REPO + "/", REPO + ".git", "http://GitHub.com/you/bdbook"])
-def test_spellings_of_a_repository_are_one(launch, spelling):
+def test_spellings_of_a_repository_are_one(spelling):
     assert launch.options(spelling) == launch.options(REPO)
 
 
 @pytest.mark.parametrize("repo", ["https://gitlab.com/group/sub/bdbook", "https://git.example.org/you/bdbook"])
-def test_elsewhere_than_on_github_there_is_the_hub_alone(launch, repo):
+def test_elsewhere_than_on_github_there_is_the_hub_alone(repo):
     found = launch.options(repo, hub=HUB)
     assert found["repository_url"] == repo
     assert found["launch_buttons"].keys() == {"notebook_interface", "jupyterhub_url"}
 
 
 @pytest.mark.parametrize("hub", ["http://localhost:8000", "https://10.0.0.1/jupyter", "https://[::1]:8000", HUB + "/"])
-def test_addresses_of_hubs(launch, hub):
+def test_addresses_of_hubs(hub):
     assert launch.options(REPO, hub=hub)["launch_buttons"]["jupyterhub_url"] == hub.rstrip("/")
 
 
@@ -83,7 +69,7 @@ def test_addresses_of_hubs(launch, hub):
         ("HUB_URL", "https://hub.example.org/?next=a", "more than a host and a plain path"),
     ],
 )
-def test_what_cannot_be_used_says_what_was_given_what_is_expected_and_what_to_do(launch, setting, given, why):
+def test_what_cannot_be_used_says_what_was_given_what_is_expected_and_what_to_do(setting, given, why):
     settings = {"REPO_URL": REPO, "REPO_BRANCH": "main", "HUB_URL": HUB} | {setting: given}
     with pytest.raises(launch.UnusableError) as error:
         launch.options(settings["REPO_URL"], settings["REPO_BRANCH"], settings["HUB_URL"])
@@ -94,18 +80,18 @@ def test_what_cannot_be_used_says_what_was_given_what_is_expected_and_what_to_do
     assert "leave it out" in message
 
 
-def test_a_password_is_refused_and_not_repeated(launch):
+def test_a_password_is_refused_and_not_repeated():
     with pytest.raises(launch.UnusableError, match="every reader would see it") as error:
         launch.options(REPO, hub="https://me:secret@hub.example.org")
     assert "secret" not in str(error.value)
 
 
-def test_a_hub_without_a_repository_is_refused(launch):
+def test_a_hub_without_a_repository_is_refused():
     with pytest.raises(launch.UnusableError, match=r"REPO_URL is not given.*Give both, or neither"):
         launch.options(hub=HUB)
 
 
-def test_the_file_of_options_keeps_its_time_until_they_change(launch, tmp_path, monkeypatch):
+def test_the_file_of_options_keeps_its_time_until_they_change(tmp_path, monkeypatch):
     file = tmp_path / "inputs" / "launch.json"
     for name in launch.WANTED:
         monkeypatch.delenv(name, raising=False)
@@ -122,7 +108,7 @@ def test_the_file_of_options_keeps_its_time_until_they_change(launch, tmp_path, 
         launch.main(file)
 
 
-def test_the_staged_configuration_differs_in_the_options_alone(launch, stage, tmp_path):
+def test_the_staged_configuration_differs_in_the_options_alone(tmp_path):
     original = ROOT / "_config.yml"
     assert stage.write_config(tmp_path / "config", {}, original) == original
     assert not (tmp_path / "config").exists()

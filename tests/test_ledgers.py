@@ -3,19 +3,16 @@
 import ast
 import functools
 import importlib
-import importlib.util
 import json
 import re
 from pathlib import Path
 
+import ledgers
 import pytest
 import yaml
 from docutils.nodes import make_id
 
 ROOT = Path(__file__).resolve().parents[1]
-spec = importlib.util.spec_from_file_location("ledgers", ROOT / "book" / "ledgers.py")
-ledgers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(ledgers)
 LEDGERS = ledgers.read()
 ENTRIES = [(name, entry) for name in ledgers.PAGES for entry in LEDGERS[name]]
 

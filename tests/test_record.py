@@ -1,28 +1,15 @@
 """The script that records runs: what it trains and measures, in pieces, under the smoke profile."""
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import record
 import torch
 
 from bdbook import plots, recipes, recorded, runs
-
-SCRIPT = Path(__file__).resolve().parents[1] / "results" / "record.py"
-
-
-@pytest.fixture(scope="module")
-def record():
-    spec = importlib.util.spec_from_file_location("record", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["record"] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["record"]
 
 
 def frames(folder: Path) -> np.ndarray:
@@ -30,7 +17,7 @@ def frames(folder: Path) -> np.ndarray:
     return plots.read_png(folder / "film.png").reshape(9, 16, 31, 16).transpose(0, 2, 1, 3)
 
 
-def test_every_run_to_record_has_a_recipe(record):
+def test_every_run_to_record_has_a_recipe():
     for asked in record.Record().only:
         name, _, seed = asked.partition("@")
         assert name in recipes.RECIPES
@@ -39,7 +26,7 @@ def test_every_run_to_record_has_a_recipe(record):
     assert len(record.CHAPTER_14) == 36, "six systems, two parametrisations, three seeds"
 
 
-def test_a_watched_run_is_recorded_whole_and_once(record, tmp_path, capsys):
+def test_a_watched_run_is_recorded_whole_and_once(tmp_path, capsys):
     asked = record.Record("smoke", ("digits-blurring",), results=tmp_path / "results", runs=tmp_path / "runs")
     asked.run()
     run = recorded.read("digits-blurring", "smoke", results=tmp_path / "results")
@@ -61,7 +48,7 @@ def test_a_watched_run_is_recorded_whole_and_once(record, tmp_path, capsys):
     assert (run.folder / "metrics.json").read_bytes() == before
 
 
-def test_pieces_end_where_the_time_does_and_go_on(record, tmp_path, capsys):
+def test_pieces_end_where_the_time_does_and_go_on(tmp_path, capsys):
     two = ("digits-cosine-x0@1", "digits-ddpm@1")
     where = {"results": tmp_path / "results", "runs": tmp_path / "runs"}
     record.Record("smoke", two, minutes=0.0, **where).run()
@@ -99,7 +86,7 @@ def test_ddpm_and_lees_blur_end_in_the_same_digits():
     assert least_alike("ddpm", "blurring") < 0.6
 
 
-def test_the_frames_of_a_film_are_spread_over_the_walk(record, monkeypatch, tmp_path):
+def test_the_frames_of_a_film_are_spread_over_the_walk(monkeypatch, tmp_path):
     """Cold diffusion's 40 steps: frame k is step round(40 k / 30) of a walk of which every picture is one grey."""
     folder = recorded.read("digits-from-mean").folder
     run = runs.load(folder / "weights.safetensors")
@@ -110,7 +97,7 @@ def test_the_frames_of_a_film_are_spread_over_the_walk(record, monkeypatch, tmp_
     np.testing.assert_array_equal(frames(tmp_path), np.broadcast_to(expected[:, None, None], (9, 31, 16, 16)))
 
 
-def test_films_are_drawn_again_without_training(record, tmp_path):
+def test_films_are_drawn_again_without_training(tmp_path):
     target = tmp_path / "digits-from-mean-cpu"
     shutil.copytree(recorded.read("digits-from-mean").folder, target)
     stored = frames(target).astype(int)

@@ -1,6 +1,5 @@
 """Reading aids: hovers on references, the notation in a drawer, numbered figures, and the book on paper."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pdf
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
@@ -350,9 +350,6 @@ def test_links_between_chapters_stay_within_the_pdf(paper):
 
 
 def test_without_chromium_printing_says_what_to_install(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("pdf", ROOT / "book" / "pdf.py")
-    pdf = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pdf)
     (tmp_path / "index.html").write_text("<h1>x</h1>", encoding="utf-8")
     monkeypatch.setattr(installed_chromium, "installed", lambda: "nowhere/chromium")
     with ThreadPoolExecutor(1) as thread:  # playwright has the event loop of this one
