@@ -8,36 +8,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bdbook import data, schedules
-from bdbook.degradations import Blend, Degradation, RecursiveBlur, Snow
+from bdbook import schedules
+from bdbook.degradations import Blend, RecursiveBlur, Snow, start_of_blur
 from bdbook.errors import unknown
-from bdbook.priors import Prior, flat_colour, images, normal
-from bdbook.processes import Process, check_sigma_max, lookup
+from bdbook.priors import FlatColour, Normal, Prior
+from bdbook.processes import Degradation, Process, Start, check_sigma_max, label, lookup, schedule
 from bdbook.times import check_steps
 from bdbook.transforms import (
     BOUNDARIES,
     DCT,
-    Basis,
     Colour,
     Haar,
     Hartley,
     Pixel,
+    Size,
     gaussian_kernel,
+    height_width,
     kernel_matrix,
-    pair,
 )
-
-Size = int | tuple[int, int]
-# Pictures of the other data set that animorphosis turns to.
-OTHERS = 1024
-
 
 # --- blur -----------------------------------------------------------------------------------------------------
 
@@ -73,15 +69,60 @@ def blur(
         raise ValueError(f"steps was {steps} and width {width}; expected at least 1 step and an odd number of taps")
     stds = [GROWTH[growth](std, rate, i) for i in range(first, first + steps)]
     kernels = tuple(gaussian_kernel(s, width // 2) for s in stds)
-    if boundary == "circular":
-        return _diagonal_blur(Hartley(size), kernels, boundary, to_mean)
-    if boundary == "symmetric":
-        return _diagonal_blur(DCT(size), kernels, boundary, to_mean)
-    return RecursiveBlur(pair(size), kernels, boundary, to_mean)
+    if boundary in DIAGONAL:
+        return KernelBlur(size, kernels, boundary, to_mean)
+    return RecursiveBlur(size, kernels, boundary, to_mean)
 
 
-def _diagonal_blur(basis: Basis, kernels: tuple, boundary: str, to_mean: bool) -> Process:
-    """alpha_t is the product of the kernels' eigenvalues, along rows times along columns."""
+# Boundaries under which a symmetric kernel is diagonal, and where.
+DIAGONAL: dict[str, type[Hartley] | type[DCT]] = {"circular": Hartley, "symmetric": DCT}
+
+
+@dataclass(frozen=True)
+class KernelBlur(Process):
+    """Kernels one after another at a border where they are diagonal; alpha_t is the product of their eigenvalues.
+
+    boundary: "circular" or "symmetric". The rest as in `degradations.RecursiveBlur`.
+    """
+
+    size: Size
+    kernels: tuple[tuple[float, ...], ...]
+    boundary: str = "symmetric"
+    to_mean: bool = False
+    name: str = label("blur")
+    noisy = False
+    local = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", height_width(self.size))
+
+    @property
+    def basis(self) -> Hartley | DCT:
+        return DIAGONAL[self.boundary](self.size)
+
+    @property
+    def steps(self) -> int:
+        return len(self.kernels)
+
+    @property
+    def start(self) -> Start:
+        return start_of_blur(self.to_mean)
+
+    def resized(self, size: Size) -> KernelBlur:
+        return replace(self, size=size)
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        return lookup(_eigenvalue_products(self.basis, self.kernels, self.boundary, self.to_mean), t.flatten())
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
+
+
+@lru_cache(maxsize=16)
+def _eigenvalue_products(basis: Hartley | DCT, kernels: tuple, boundary: str, to_mean: bool) -> Tensor:
+    """alpha of each step, along rows times along columns, (N + 1, 1, H, W) float64."""
     axes = []
     for n in basis.size:
         vectors = basis._axis(n)
@@ -89,20 +130,45 @@ def _diagonal_blur(basis: Basis, kernels: tuple, boundary: str, to_mean: bool) -
         axes.append(np.cumprod([np.ones(n), *(eigenvalues[k] for k in kernels)], axis=0))
         if to_mean:
             axes[-1][-1] = np.arange(n) == 0
-    rows, cols = (torch.from_numpy(axis) for axis in axes)
-    return _tabulated(basis, rows[:, None, :, None] * cols[:, None, None, :], "blur")
+    with torch.inference_mode(False):
+        rows, cols = (torch.from_numpy(axis) for axis in axes)
+        return rows[:, None, :, None] * cols[:, None, None, :]
 
 
-def dct_blur(size: Size, sigma_max: float = 8.0, steps: int | None = None) -> Process:
+@dataclass(frozen=True)
+class DCTBlur(Process):
     """Exact blur with mirrored borders, sigma_B,t = sigma_max t px: alpha_t = e^(-lambda sigma_B,t^2 / 2)."""
-    check_sigma_max(sigma_max)
-    check_steps(steps)
-    basis = DCT(size)
 
-    def alpha(t: Tensor) -> Tensor:
-        return schedules.frequency_scaling(basis.freq2.to(t.device), schedules.dissipation_time(sigma_max * t))
+    size: Size
+    sigma_max: float = 8.0
+    steps: int | None = None
+    name: str = label("dct_blur")
+    noisy = False
+    local = True
 
-    return Process(basis, alpha, torch.zeros_like, steps, "dct_blur")
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", height_width(self.size))
+        check_sigma_max(self.sigma_max)
+        check_steps(self.steps)
+
+    @property
+    def basis(self) -> DCT:
+        return DCT(self.size)
+
+    def resized(self, size: Size) -> DCTBlur:
+        return replace(self, size=size)
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        tau = schedules.dissipation_time(self.sigma_max * t)
+        return schedules.frequency_scaling(self.basis.freq2.to(t.device), tau)
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
+
+
+dct_blur = DCTBlur
 
 
 # --- masks ----------------------------------------------------------------------------------------------------
@@ -125,36 +191,22 @@ def inpainting(
     """
     if where not in ("centre", "random"):
         raise unknown("place of the mask", where, ("centre", "random"))
-    height, width = pair(size)
+    height, width = height_width(size)
     deviations = tuple(first + increment * j for j in range(steps))
     if steps < 1 or not min(deviations) > 0:
         raise ValueError(f"steps was {steps}, first {first}, increment {increment}; expected masks of positive width")
     if where == "random":
-        masks = RandomMask((height, width), deviations)
-    else:
-        masks = _mask((height, width), deviations, torch.tensor([[(height - 1) / 2, (width - 1) / 2]]).double())
+        if colour:
+            raise ValueError("a random place and a random colour together are not supported; use where='centre'")
+        return RandomMask((height, width), deviations)
+    masks = CentredMask((height, width), deviations)
     if not colour:
         return masks
-    if where == "random":
-        raise ValueError("a random place and a random colour together are not supported; use where='centre'")
-    fade = Process(
-        Pixel(), lambda t: masks.alpha(t.flatten()), lambda t: 1 - masks.alpha(t.flatten()), steps, "inpainting"
-    )
-    return Blend(fade, flat_colour((channels, height, width)), name="inpainting with a colour")
+    return Blend(Fade(masks), FlatColour((channels, height, width)), name="inpainting with a colour")
 
 
-@dataclass(frozen=True)
-class Masks(Process):
-    """Masks at drawn places; `of` gives those of some images."""
-
-    of: Callable[[slice], Process] | None = None
-
-    def rows(self, chosen):
-        return self.of(chosen)
-
-
-def _mask(size: tuple[int, int], deviations: tuple[float, ...], centres: Tensor) -> Process:
-    """Masks around centres (B, 2), in pixels (row, column)."""
+def _mask_table(size: tuple[int, int], deviations: tuple[float, ...], centres: Tensor) -> Tensor:
+    """What each step keeps of the pixels around centres (B, 2), in pixels (row, column): (N + 1, B, H, W) float64."""
     height, width = size
     device = centres.device
     d2 = (torch.arange(height, device=device)[:, None] - centres[:, 0, None, None]) ** 2 + (
@@ -167,19 +219,73 @@ def _mask(size: tuple[int, int], deviations: tuple[float, ...], centres: Tensor)
     for deviation in deviations:
         keep = keep * -torch.expm1(-d2 / (2 * deviation**2))
         table.append(keep)
-    table = torch.stack(table)  # (N + 1, B, H, W)
+    return torch.stack(table)
 
-    def alpha(t: Tensor) -> Tensor:
-        index = torch.round(t.flatten() * len(deviations)).long().to(device)
-        if len(index) > 1 < table.shape[1] != len(index):
-            raise ValueError(f"masks were drawn for {table.shape[1]} images, but there are {len(index)} times")
-        each = torch.arange(table.shape[1], device=device) if table.shape[1] > 1 else torch.zeros_like(index)
+
+@lru_cache(maxsize=16)
+def _centred_table(size: tuple[int, int], deviations: tuple[float, ...]) -> Tensor:
+    height, width = size
+    with torch.inference_mode(False):
+        return _mask_table(size, deviations, torch.tensor([[(height - 1) / 2, (width - 1) / 2]]).double())
+
+
+@dataclass(frozen=True)
+class CentredMask(Process):
+    """`inpainting` around the middle of every image."""
+
+    size: tuple[int, int]
+    deviations: tuple[float, ...]
+    name: str = label("inpainting")
+    basis = Pixel()
+    noisy = False
+
+    @property
+    def steps(self) -> int:
+        return len(self.deviations)
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        return lookup(_centred_table(self.size, self.deviations), t.flatten())
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnMask(Process):
+    """`inpainting` around centres (B, 2) in pixels (row, column), one for each image of a batch."""
+
+    size: tuple[int, int]
+    deviations: tuple[float, ...]
+    centres: Tensor
+    name: str = label("inpainting")
+    basis = Pixel()
+    noisy = False
+
+    @property
+    def steps(self) -> int:
+        return len(self.deviations)
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        table = self._table
+        index, images = torch.round(t.flatten() * self.steps).long().to(table.device), table.shape[1]
+        if len(index) > 1 < images != len(index):
+            raise ValueError(f"masks were drawn for {images} images, but there are {len(index)} times")
+        each = torch.arange(images, device=table.device) if images > 1 else torch.zeros_like(index)
         return table[index.expand(len(each)) if len(index) == 1 else index, each].unsqueeze(1)
 
-    def of(chosen: slice) -> Process:
-        return _mask(size, deviations, centres[chosen] if len(centres) > 1 else centres)
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
 
-    return Masks(Pixel(), alpha, torch.zeros_like, len(deviations), "inpainting", of)
+    @cached_property
+    def _table(self) -> Tensor:
+        return _mask_table(self.size, self.deviations, self.centres)
+
+    def rows(self, chosen: slice) -> DrawnMask:
+        return replace(self, centres=self.centres[chosen]) if len(self.centres) > 1 else self
 
 
 @dataclass(frozen=True)
@@ -188,7 +294,7 @@ class RandomMask(Degradation):
 
     size: tuple[int, int]
     deviations: tuple[float, ...]
-    name: str = "inpainting"
+    name: str = label("inpainting")
     basis = Pixel()
 
     @property
@@ -198,51 +304,149 @@ class RandomMask(Degradation):
     def draw(self, count, generator):
         sides = torch.tensor(self.size, dtype=torch.float64, device=generator.device)
         centres = torch.rand(count, 2, generator=generator, device=generator.device, dtype=torch.float64) * sides
-        return _mask(self.size, self.deviations, centres.floor())
+        return DrawnMask(self.size, self.deviations, centres.floor())
 
     def degrade(self, u, t):
         raise ValueError("the masks' places have not been drawn; use draw(count, generator)")
 
 
+@dataclass(frozen=True)
+class Fade(Process):
+    """What a mask takes from the image is given to the noise: alpha as the mask's, sigma = 1 - alpha."""
+
+    mask: CentredMask
+    name: str = label("inpainting")
+    basis = Pixel()
+
+    @property
+    def steps(self) -> int:
+        return self.mask.steps
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        return self.mask.alpha(t.flatten())
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return 1 - self.mask.alpha(t.flatten())
+
+
 # --- resolution, colour ---------------------------------------------------------------------------------------
 
 
-def super_resolution(size: Size, steps: int = 3) -> Process:
+@dataclass(frozen=True)
+class Pixelation(Process):
     """Means over blocks of 2^i pixels, shown in full size: step i takes the next finest Haar wavelets away.
 
     The paper's code halves with a bicubic filter; a mean is the same idea, and diagonal. Source: Bansal sec. 4.3.
     """
-    height, width = pair(size)
-    if steps < 1 or height % 2**steps or width % 2**steps:
-        raise ValueError(f"{height}x{width} pixels cannot be halved {steps} times; expected multiples of {2**steps}")
-    kept = [
-        (torch.arange(height)[:, None] < height >> i) & (torch.arange(width) < width >> i) for i in range(steps + 1)
-    ]
-    return _tabulated(Haar((height, width)), torch.stack(kept).double().unsqueeze(1), "super_resolution")
+
+    size: Size
+    steps: int = 3
+    name: str = label("super_resolution")
+    noisy = False
+    local = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", height_width(self.size))
+        height, width = self.size
+        if self.steps < 1 or height % self.multiple or width % self.multiple:
+            raise ValueError(
+                f"{height}x{width} pixels cannot be halved {self.steps} times; expected multiples of {self.multiple}"
+            )
+
+    @property
+    def multiple(self) -> int:
+        return 2**self.steps
+
+    @property
+    def basis(self) -> Haar:
+        return Haar(self.size)
+
+    @property
+    def start(self) -> Start:
+        """A mixture over the blocks where they are few, else pixelated images."""
+        blocks = math.prod(side >> self.steps for side in height_width(self.size))
+        return Start("mixture" if blocks <= FEW else "images")
+
+    def resized(self, size: Size) -> Pixelation:
+        return replace(self, size=size)
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        block = 2 ** torch.round(t * self.steps).long()
+        height, width = height_width(self.size)
+        rows, cols = (torch.arange(side, device=t.device) for side in (height, width))
+        return ((rows[:, None] < height // block) & (cols < width // block)).double()
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
 
 
-def colourisation(steps: int | None = 50, channels: int = 3) -> Process:
+# Blocks of a channel that a mixture is fitted to.
+FEW = 16
+super_resolution = Pixelation
+
+
+@dataclass(frozen=True)
+class Colourisation(Process):
     """Colour fades to the mean of the channels: (1 - t) x + t mean. steps=None: any t. Source: Bansal app. A.4."""
-    check_steps(steps)
-    grey = torch.arange(channels).reshape(1, -1, 1, 1) == 0
 
-    def alpha(t: Tensor) -> Tensor:
-        return torch.where(grey.to(t.device), 1.0, 1 - t)
+    steps: int | None = 50
+    channels: int = 3
+    name: str = label("colourisation")
+    noisy = False
+    local = True
 
-    return Process(Colour(channels), alpha, torch.zeros_like, steps, "colourisation")
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
+
+    @property
+    def basis(self) -> Colour:
+        return Colour(self.channels)
+
+    def resized(self, size: Size) -> Colourisation:
+        return self
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        grey = torch.arange(self.channels, device=t.device).reshape(1, -1, 1, 1) == 0
+        return torch.where(grey, 1.0, 1 - t)
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
+
+
+colourisation = Colourisation
 
 
 # --- noise and other images -----------------------------------------------------------------------------------
 
 
-def cosine_blend(steps: int | None = 200) -> Process:
+@dataclass(frozen=True)
+class CosineBlend(Process):
     """alpha = cos(pi t / 2), sigma = sin(pi t / 2): D(x, 0) = x exactly, nothing of x at t = 1."""
-    check_steps(steps)
 
-    def alpha(t: Tensor) -> Tensor:
+    steps: int | None = 200
+    name: str = label("cosine blend")
+    basis = Pixel()
+    start = Start("noise")
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
         return torch.where(t == 1, 0.0, torch.cos(t * math.pi / 2))
 
-    return Process(Pixel(), alpha, lambda t: torch.sin(t * math.pi / 2), steps, "cosine blend")
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sin(t * math.pi / 2)
+
+
+cosine_blend = CosineBlend
 
 
 def noise(size: Size, steps: int | None = 200, channels: int = 1) -> Blend:
@@ -250,17 +454,16 @@ def noise(size: Size, steps: int | None = 200, channels: int = 1) -> Blend:
 
     With the pattern estimated at each step instead, use `cosine_blend` and the rule ddim.
     """
-    return Blend(cosine_blend(steps), normal((channels, *pair(size))), name="noise")
+    return Blend(CosineBlend(steps), Normal((channels, *height_width(size))), name="noise")
 
 
 def animorphosis(other: Prior, steps: int | None = 200) -> Blend:
-    """A picture turns into another, drawn from `other` (`priors.images`). Source: Bansal sec. 5.3."""
-    return Blend(cosine_blend(steps), other, name="animorphosis")
-
-
-def _tabulated(basis: Basis, table: Tensor, name: str) -> Process:
-    """alpha of step i is table[i], (N + 1, 1, H, W) float64."""
-    return Process(basis, lambda t: lookup(table, t.flatten()), torch.zeros_like, len(table) - 1, name)
+    """A picture turns into another, drawn from `other` (`priors.images`, `data.Pictures`). Source: Bansal sec. 5.3."""
+    if not callable(other):
+        raise ValueError(
+            f"other was {other!r}; expected a prior such as priors.images(pictures) or data.Pictures(name, 16)"
+        )
+    return Blend(CosineBlend(steps), other, name="animorphosis")
 
 
 # --- by name --------------------------------------------------------------------------------------------------
@@ -279,22 +482,20 @@ class Preset:
         return degradation(self.factory, self.size, self.channels, **self.settings)
 
 
-FACTORIES = {
+FACTORIES: dict[str, Callable[..., Degradation]] = {
     "blur": lambda size, channels, **settings: blur(size, **settings),
     "dct_blur": lambda size, channels, **settings: dct_blur(size, **settings),
     "inpainting": lambda size, channels, **settings: inpainting(size, channels=channels, **settings),
     "super_resolution": lambda size, channels, **settings: super_resolution(size, **settings),
     "colourisation": lambda size, channels, **settings: colourisation(channels=channels, **settings),
-    "snow": lambda size, channels, **settings: Snow(pair(size), **settings),
+    "snow": lambda size, channels, **settings: Snow(size, **settings),
     "noise": lambda size, channels, **settings: noise(size, channels=channels, **settings),
-    "animorphosis": lambda size, channels, other="leaves", **settings: animorphosis(
-        images(data.load(other, size, channels, OTHERS)), **settings
-    ),
+    "animorphosis": lambda size, channels, **settings: animorphosis(**settings),
 }
 
 
 def degradation(name: str, size: Size, channels: int = 1, **settings) -> Degradation:
-    """A degradation by the name of its factory; that of animorphosis takes the other data set's name, "leaves"."""
+    """A degradation by the name of its factory; settings: its arguments besides the size and the channels."""
     if name not in FACTORIES:
         raise unknown("degradation", name, FACTORIES)
     return FACTORIES[name](size, channels, **settings)

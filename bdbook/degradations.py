@@ -1,8 +1,7 @@
-"""What a degradation is, and those that no orthonormal basis makes diagonal: kernels, blends and snow.
+"""Degradations that no orthonormal basis makes diagonal: kernels with any border, blends and snow.
 
-A degradation takes an image and a severity to a worse image, D(x, t), with D(x, 0) = x. `processes.Process` is the
-one that multiplies coefficients. Some draw something first, a mask's place, a flurry, another image: `draw` fixes it
-for a batch. All are restored through the same `samplers.sample`.
+Those that multiply coefficients are a `processes.Process`. Some draw something first, a mask's place, a flurry, another
+image: `draw` fixes it for a batch. All are restored through the same `samplers.sample`.
 """
 
 from __future__ import annotations
@@ -10,62 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.ndimage import zoom as spline_zoom
 from torch import Tensor
 
-from bdbook.times import Time, check_earlier, check_steps, check_times, uniform
-from bdbook.transforms import Basis, Pixel, exact_arithmetic, kernel_matrix, pair
+from bdbook.processes import Degradation, Process, Start, label
+from bdbook.times import Time, check_steps
+from bdbook.transforms import Basis, Pixel, Size, exact_arithmetic, height_width, kernel_matrix
 
-if TYPE_CHECKING:
-    from bdbook.processes import Process
-
-
-class Degradation:
-    """D(x, t) for images (B, C, H, W) in [-1, 1] and t in [0, 1]; `degrade` is what a subclass has to say.
-
-    basis: where `degrade` works. steps: N of one that exists only at t = i / N, else None.
-    """
-
-    basis: Basis
-    steps: int | None
-    name: str
-
-    def degrade(self, u: Tensor, t: Time) -> Tensor:
-        """V' D(V u, t): from and to coefficients, (B, C, H, W)."""
-        raise NotImplementedError
-
-    def draw(self, count: int, generator: torch.Generator) -> Degradation:
-        """This degradation with all that is random in it drawn for `count` images; itself where nothing is."""
-        return self
-
-    def rows(self, chosen: slice) -> Degradation:
-        """What was drawn for some images of the batch; itself where nothing was."""
-        return self
-
-    def mean(self, x0: Tensor, t: Time) -> Tensor:
-        """D(x0, t), in pixels, x0's dtype (at least float32)."""
-        return self.basis.inverse(self.degrade(self.basis.forward(x0), t))
-
-    def sample(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
-        """D(x0, t); a `Process` adds its share of the noise."""
-        return self.mean(x0, t)
-
-    def check(self, t: Time) -> Tensor:
-        """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table."""
-        return check_times(t, self.steps, self.name)
-
-    def times(self, steps: int | None = None) -> Tensor:
-        """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; for a tabulated one a subset of its table."""
-        return uniform(steps, self.steps, self.name)
-
-    def coefficients(self, t: Time, s: Time) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(alpha_t, sigma_t, alpha_s, sigma_s): a `Process` has them, others raise."""
-        check_earlier(t, s)
-        raise ValueError(f"{self.name} has no alpha and sigma per frequency; use the rules tacos or naive with it")
+# Noise that tells the pixels of a flat start apart. Source: Bansal sec. 5.2
+SYMMETRY_BREAKING = 0.002
 
 
 @dataclass(frozen=True)
@@ -77,19 +32,31 @@ class RecursiveBlur(Degradation):
     channel mean, as for generation.
     """
 
-    size: int | tuple[int, int]
+    size: Size
     kernels: tuple[tuple[float, ...], ...]
     boundary: str = "reflect"
     to_mean: bool = False
-    name: str = "blur"
+    name: str = label("blur")
     basis = Pixel()
+    local = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", height_width(self.size))
 
     @property
     def steps(self) -> int:
         return len(self.kernels)
 
+    @property
+    def start(self) -> Start:
+        """The few numbers that blur to the mean leaves, else blurred images."""
+        return start_of_blur(self.to_mean)
+
+    def resized(self, size: Size) -> RecursiveBlur:
+        return replace(self, size=size)
+
     def degrade(self, u, t):
-        height, width = pair(self.size)
+        height, width = height_width(self.size)
         if tuple(u.shape[-2:]) != (height, width):
             raise ValueError(f"this blur was made for images of size {(height, width)}, but got {tuple(u.shape)}")
         index = torch.round(self.check(t).flatten() * self.steps).long().cpu()
@@ -99,6 +66,11 @@ class RecursiveBlur(Degradation):
 
     def _products(self, n: int) -> Tensor:
         return _running_products(n, self.kernels, self.boundary, self.to_mean)
+
+
+def start_of_blur(to_mean: bool) -> Start:
+    """Where the walk of a blur begins: of one that leaves nothing but the mean, flat images told apart by noise."""
+    return Start("mixture", SYMMETRY_BREAKING) if to_mean else Start("images")
 
 
 @lru_cache(maxsize=16)
@@ -125,7 +97,7 @@ class Blend(Degradation):
     process: Process
     draw_z: Callable[[int, torch.Generator], Tensor] | None = None
     z: Tensor | None = None
-    name: str = "blend"
+    name: str = label("blend")
 
     @property
     def basis(self) -> Basis:
@@ -166,7 +138,7 @@ class Snow(Degradation):
     choice, as is the kernel: one-sided, as wind blows, its border pixels repeated.
     """
 
-    size: int | tuple[int, int]
+    size: Size
     threshold: tuple[float, float] = (1.15, 0.7)
     wind: tuple[float, float] = (0.05, 16.0)
     mean_value: float = 0.55
@@ -175,16 +147,17 @@ class Snow(Degradation):
     steps: int | None = 200
     field: Tensor | None = None
     vertical: Tensor | None = None
-    name: str = "snow"
+    name: str = label("snow")
     basis = Pixel()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", height_width(self.size))
         if not min(self.wind) > 0 or not self.zoom >= 1:
             raise ValueError(f"wind was {self.wind} and zoom {self.zoom}; expected winds above 0 px and zoom >= 1")
         check_steps(self.steps)
 
     def draw(self, count, generator):
-        height, width = pair(self.size)
+        height, width = height_width(self.size)
         noise = torch.randn(count, height, width, generator=generator, device=generator.device, dtype=torch.float64)
         seeds = (self.mean_value + self.deviation * noise).cpu().numpy()
         vertical = torch.rand(count, generator=generator, device=generator.device) < 0.5

@@ -7,18 +7,16 @@ while mean_s = mean_t alpha_s / alpha_t does not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from bdbook.degradations import Degradation
 from bdbook.errors import unknown
-from bdbook.processes import Process, ratio
+from bdbook.processes import Degradation, Process, process_of, ratio
 from bdbook.times import Time, expand, show
 from bdbook.transforms import at_least_float32
 
@@ -252,8 +250,14 @@ PREDICTIONS = {
 }
 
 
-def prediction(name: str) -> Prediction:
-    """A parametrisation by name; "spectral" is not here since it needs the data's spectrum (oracle.Gaussian)."""
+def prediction(name: str | Prediction) -> Prediction:
+    """A parametrisation by name, or itself; "spectral" needs the data's spectrum: `oracle.Gaussian.prediction`."""
+    if not isinstance(name, str):
+        return name
+    if name == "spectral":
+        raise ValueError(
+            "the prediction spectral needs the data's spectrum; give oracle.Gaussian.fit(basis, images).prediction()"
+        )
     if name not in PREDICTIONS:
         raise unknown("prediction", name, [*PREDICTIONS, "spectral"])
     return PREDICTIONS[name]
@@ -287,12 +291,27 @@ class Denoiser:
 
     net: (x_t (B, C, H, W), t (B,) in x_t's dtype) -> (B, C, H, W). autocast: a dtype (torch.bfloat16) to run
     the network alone in, None for x_t's own precision; transforms stay in float32 whatever the caller's autocast is.
+    process and predicts may be given by name.
     """
 
     net: Callable[[Tensor, Tensor], Tensor]
     process: Degradation
     predicts: Prediction = EPS
     autocast: torch.dtype | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            net: Callable[[Tensor, Tensor], Tensor],
+            process: Degradation | str,
+            predicts: Prediction | str = EPS,
+            autocast: torch.dtype | None = None,
+        ): ...
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "process", process_of(self.process))
+        object.__setattr__(self, "predicts", prediction(self.predicts))
 
     def estimate(self, x_t: Tensor, t: Time) -> Estimate:
         """Ask the network once."""
@@ -303,6 +322,11 @@ class Denoiser:
         times = times.expand(len(x_t))
         with torch.autocast(x_t.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             out = self.net(x_t, times)
+        if not isinstance(out, Tensor):
+            raise ValueError(
+                f"the network gave {type(out).__name__}; expected a tensor (B, C, H, W). For one of diffusers, or with "
+                "integer timesteps: adapters.from_diffusers(net)"
+            )
         if out.shape != x_t.shape:
             raise ValueError(f"the network gave {tuple(out.shape)} for images {tuple(x_t.shape)}; expected that shape")
         seen = Observed(self.process, x_t, self.process.basis.forward(x_t), t)
@@ -316,67 +340,3 @@ class Denoiser:
         """(mean_t, mean_s) in the basis; see Estimate.mean."""
         answer = self.estimate(x_t, t)
         return answer.mean(t), answer.mean(s)
-
-
-def loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
-    """Mean squared error of what the network predicts, per image: (B,). x0, noise: (B, C, H, W); t: (B,).
-
-    EPS: HS Eq. 24, Lee Eq. 10. X0: HS app. B. LESS_BLURRED: Rissanen et al. 2022. SPECTRAL: the eps loss
-    weighted, per frequency, by (alpha^2 v + sigma^2) / (alpha^2 v).
-    """
-    return (_error(denoiser, x0, t, noise) ** 2).flatten(1).mean(1)
-
-
-def l1_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
-    """Mean absolute error of what the network predicts, per image: (B,). For X0 and RESIDUAL that of x0_hat.
-
-    Source: Bansal sec. 3.1.
-    """
-    return _error(denoiser, x0, t, noise).abs().flatten(1).mean(1)
-
-
-def soft_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
-    """Soft score matching: |C_t (x0_hat - x0)|^2, mean per image (B,). Source: Daras et al. 2022."""
-    x_t = denoiser.process.sample(x0, t, noise)
-    answer = denoiser.estimate(x_t, t)
-    basis = denoiser.process.basis
-    error = answer.mean(t) - denoiser.process.alpha(t).to(answer.seen.u_t) * basis.forward(at_least_float32(x0))
-    return (error**2).flatten(1).mean(1)
-
-
-def bound_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
-    """The bound's weight on each frequency's error: -1/2 dlogSNR/dt (eps_hat - eps)^2, mean per image (B,).
-
-    Divided by half the fall of log SNR from t = 0 to 1, so that the weight is 1 on average; for any prediction, since
-    sigma_t (eps_hat - eps) = alpha_t (x0 - x0_hat). Source: Kingma et al. 2021, here per frequency; HS Eq. 7.
-    """
-    x_t = denoiser.process.sample(x0, t, noise)
-    answer = denoiser.estimate(x_t, t)
-    seen, process = answer.seen, answer.seen.require_process()
-    error = (answer.mean(t) - seen.alpha * process.basis.forward(at_least_float32(x0))) / seen.sigma
-    ends = torch.log(process.snr(0.0)), torch.log(process.snr(1.0))
-    fall = (ends[0] - ends[1]).mean().item()
-    if not math.isfinite(fall):
-        raise ValueError(
-            f"the bound of {process.name} weighs some frequencies without limit: log SNR falls by {fall:g} on "
-            "average; use the plain loss"
-        )
-    return (slope_of_log_snr(process, t).to(error) / -fall * error**2).flatten(1).mean(1)
-
-
-def slope_of_log_snr(process: Process, t: Time) -> Tensor:
-    """d log SNR / dt per frequency, float64: the difference over the interval of 1/1000 that t lies in."""
-    n = process.steps or 1000
-    upper = torch.ceil(expand(t) * n - 1e-9).clamp_min(1) / n
-    lower = torch.round(upper * n - 1) / n
-    rise = torch.log(process.snr(upper.flatten())) - torch.log(process.snr(lower.flatten()))
-    return rise * n
-
-
-def _error(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
-    """What the network says less what it should have said, in pixels."""
-    answer = denoiser.estimate(denoiser.process.sample(x0, t, noise), t)
-    return answer.pixels - answer.predicts.target(answer.seen, at_least_float32(x0), at_least_float32(noise))
-
-
-LOSSES = {"plain": loss, "l1": l1_loss, "soft": soft_loss, "bound": bound_loss}

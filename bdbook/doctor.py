@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 
 import torch
 
-from bdbook import chromium
-
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+HOW_TO_GET_CHROMIUM = "apt-get install chromium on Debian, or .venv/bin/playwright install chromium"
 NEEDED = {
     "the library": (
         "torch",
@@ -39,14 +40,19 @@ def report() -> str:
             lines.append(f"  {package:22} {version or 'missing'}")
             missing += [package] if version is None else []
     lines.append(_devices())
-    browser = chromium.installed()
+    browser = chromium()
     lines.append(f"Chromium (browser tests, PDF): {browser or 'missing'}")
     if missing:
         lines.append(f"to get what is missing: pip install -r requirements.txt   ({', '.join(missing)})")
     if not browser:
-        lines.append(f"to get Chromium: {chromium.HOW_TO_GET}")
+        lines.append(f"to get Chromium: {HOW_TO_GET_CHROMIUM}")
     lines.append("everything needed is here" if not missing and browser else "")
     return "\n".join(lines).rstrip()
+
+
+def chromium() -> str | None:
+    """The path of the system's Chromium, or None."""
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 
 def _version(package: str) -> str | None:

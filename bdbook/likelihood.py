@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bdbook.data import ROUNDING
 from bdbook.denoiser import Denoiser
-from bdbook.metrics import quantise
+from bdbook.pixels import ROUNDING, quantise
 from bdbook.processes import Process
 from bdbook.times import Time
 

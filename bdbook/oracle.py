@@ -15,7 +15,7 @@ from torch import Tensor
 from bdbook.denoiser import Denoiser, Spectral, wiener
 from bdbook.guesses import extrapolation
 from bdbook.processes import Process
-from bdbook.samplers import Rule, check_order, pairs
+from bdbook.samplers import Rule, check_order, pairs, rule_of
 from bdbook.times import Time
 from bdbook.transforms import Basis, Pixel
 
@@ -73,7 +73,7 @@ class Gaussian:
         self,
         process: Process,
         times: Tensor,
-        rule: Rule,
+        rule: Rule | str,
         start: tuple[Tensor, Tensor] | None = None,
         order: int = 1,
     ) -> SamplerError:
@@ -90,13 +90,14 @@ class Gaussian:
         self,
         process: Process,
         grid: Tensor,
-        rule: Rule,
+        rule: Rule | str,
         start: tuple[Tensor, Tensor] | None = None,
         order: int = 1,
     ) -> SamplerError:
         """`sampler_error` for a grid that is a tensor to be differentiated by (`grids.tuned`)."""
         self._require_same_basis(process)
         check_order(order)
+        rule = rule_of(rule)
         mean, variance = self.marginal(process, grid[0]) if start is None else start
         # The walk is linear, so go up it from the end: what arrives of u_t, `weight`, and of the guess before it, and
         # of all the noise that was refreshed on the way.

@@ -3,31 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bdbook.data import as_float, spread
-from bdbook.degradations import Degradation
 from bdbook.oracle import Gaussian
-from bdbook.processes import Process
+from bdbook.pixels import as_float, subsample_evenly
+from bdbook.processes import Degradation, Process
 from bdbook.times import Time
 
 Prior = Callable[[int, torch.Generator], Tensor]
 
 # Numbers a mixture is fitted to at most: the images that are left must be simple.
-MOST_FITTED = 64
+LARGEST_MIXTURE = 64
 # Of a larger set about so many pictures, evenly spread, are looked at.
-SOME = 20000
+LOOKED_AT = 20000
 
 
-def normal(shape: tuple[int, int, int], std: float = 1.0) -> Prior:
+@dataclass(frozen=True)
+class Normal:
     """White noise of shape (C, H, W): DDPM, HS and Lee at t = 1."""
 
-    def draw(count: int, generator: torch.Generator) -> Tensor:
-        return std * torch.randn(count, *shape, generator=generator, device=generator.device)
+    shape: tuple[int, int, int]
+    std: float = 1.0
 
-    return draw
+    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
+        return self.std * torch.randn(count, *self.shape, generator=generator, device=generator.device)
+
+
+normal = Normal
+
+
+def of_process(
+    process: Degradation, shape: tuple[int, int, int], spectrum: Gaussian, images: Callable[[], Tensor]
+) -> Prior:
+    """Where a walk of this process begins, as its `start` says; shape: (C, H, W).
+
+    process: drawn, where something is. spectrum: of the data, in the process's basis. images: called for training
+    images where the prior is made of them.
+    """
+    start = process.start
+    if start.kind == "noise":
+        return Normal(shape)
+    if start.kind == "marginal":
+        if not isinstance(process, Process):
+            raise ValueError(f"{process.name} starts from a marginal, which only a Process has; give it another start")
+        return marginal(spectrum, process, shape[0])
+    if start.kind == "mixture":
+        return fitted(process, images(), symmetry_breaking=start.noise)
+    return blurred_data(process, images(), delta=start.noise)
 
 
 def blurred_data(process: Degradation, images: Tensor, delta: float, t: Time = 1.0) -> Prior:
@@ -59,14 +84,18 @@ def _picks(pictures: Tensor) -> Prior:
     return draw
 
 
-def flat_colour(shape: tuple[int, int, int]) -> Prior:
+@dataclass(frozen=True)
+class FlatColour:
     """One colour for all of an image (C, H, W), uniform in [-1, 1]: where masks can end. Source: Bansal sec. 5.3."""
 
-    def draw(count: int, generator: torch.Generator) -> Tensor:
-        colour = 2 * torch.rand(count, shape[0], 1, 1, generator=generator, device=generator.device) - 1
-        return colour.expand(count, *shape).clone()
+    shape: tuple[int, int, int]
 
-    return draw
+    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
+        colour = 2 * torch.rand(count, self.shape[0], 1, 1, generator=generator, device=generator.device) - 1
+        return colour.expand(count, *self.shape).clone()
+
+
+flat_colour = FlatColour
 
 
 def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symmetry_breaking: float = 0.0) -> Prior:
@@ -81,15 +110,15 @@ def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symm
 
     _require_images(pictures)
     basis = degradation.basis
-    some = as_float(spread(pictures, SOME))
+    some = as_float(subsample_evenly(pictures, LOOKED_AT))
     u = basis.forward(degradation.mean(some.double(), 1.0)).cpu()
     varies = u.var(0, correction=0) > 1e-9
     found = int(varies.sum())
-    if not 1 <= found <= MOST_FITTED:
+    if not 1 <= found <= LARGEST_MIXTURE:
         raise ValueError(
             f"{found} numbers differ between the pictures that {degradation.name} leaves at t = 1; a mixture is "
-            f"fitted to 1 to {MOST_FITTED}. Degrade further (blur: to_mean=True, boundary='circular'), or start from "
-            "priors.blurred_data"
+            f"fitted to 1 to {LARGEST_MIXTURE}. Degrade further (blur: to_mean=True, boundary='circular'), or start "
+            "from priors.blurred_data"
         )
     if len(pictures) <= max(found, components):
         raise ValueError(f"{len(pictures)} pictures are too few for {components} Gaussians over {found} numbers")

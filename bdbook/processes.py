@@ -1,47 +1,187 @@
-"""Every linear degradation process of the sources, as one class and one factory a system.
+"""What destroys a picture: degradations, and the linear processes of the sources, one small dataclass a system.
 
     u_t = alpha_t u_x + sigma_t u_eps,    u = V' z,
 
-elementwise, with one alpha and one sigma per coefficient of the basis V.
+elementwise, with one alpha and one sigma per coefficient of the basis V. A process is a value: its fields are its
+settings; it is equal to another with the same ones, can be pickled, changed by `dataclasses.replace`, and pasted from
+its repr.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field, fields
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from bdbook import schedules
-from bdbook.degradations import Degradation
 from bdbook.errors import unknown
-from bdbook.times import Time, check_earlier, check_times
-from bdbook.transforms import DCT, Basis, Pixel, Separable, gaussian_kernel
+from bdbook.times import Time, check_earlier, check_times, uniform
+from bdbook.transforms import DCT, Basis, Pixel, Separable, Size, gaussian_kernel, height_width
 
-Schedule = Callable[[Tensor], Tensor]
+Schedule = Callable[[Any], Tensor]
+# Times of one process whose alpha and sigma are remembered: a step of a sampler asks for its two a dozen times over.
+REMEMBERED = 16
+# Noise that IHDM starts from and refreshes, of data in [-1, 1]. The authors' 0.0125, 1.25 times their sigma, is for
+# data in [0, 1].
+IHDM_DELTA = 0.025
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where a walk begins at t = 1; `priors.of_process` draws from it.
+
+    kind: "noise", white and of unit variance; "marginal", the Gaussian that the data become; "images", training images
+    at t = 1; "mixture", a Gaussian mixture over the few numbers that t = 1 leaves of an image. noise: standard
+    deviation of white noise added to the last two.
+    """
+
+    kind: Literal["noise", "marginal", "images", "mixture"]
+    noise: float = 0.0
+
+
+class Degradation:
+    """D(x, t) for images (B, C, H, W) in [-1, 1] and t in [0, 1]; `degrade` is what a subclass has to say.
+
+    basis: where `degrade` works. steps: N of one that exists only at t = i / N, else None. name: in messages.
+    start: where a walk from t = 1 begins. noisy: whether it adds noise, so that images are generated; without, they are
+    restored. local: whether it looks the same everywhere in a picture, so that a large one can be restored in tiles;
+    then `resized` gives it for another size, whose sides are multiples of `multiple`. to_mean: whether t = 1 leaves
+    nothing of an image but its mean colour.
+    """
+
+    start: Start = Start("images")
+    noisy: bool = False
+    local: bool = False
+    multiple: int = 1
+    to_mean: bool = False
+
+    if (
+        TYPE_CHECKING
+    ):  # a field or a property in subclasses: at run time it must not stand here to be taken for a default
+
+        @property
+        def basis(self) -> Basis: ...
+        @property
+        def steps(self) -> int | None: ...
+        @property
+        def name(self) -> str: ...
+
+    def degrade(self, u: Tensor, t: Time) -> Tensor:
+        """V' D(V u, t): from and to coefficients, (B, C, H, W)."""
+        raise NotImplementedError
+
+    def draw(self, count: int, generator: torch.Generator) -> Degradation:
+        """This degradation with all that is random in it drawn for `count` images; itself where nothing is."""
+        return self
+
+    def rows(self, chosen: slice) -> Degradation:
+        """What was drawn for some images of the batch; itself where nothing was."""
+        return self
+
+    def resized(self, size: Size) -> Degradation:
+        """The same for images of another size."""
+        raise ValueError(f"{self.name} was made for one size of images; make it anew for {size}")
+
+    def mean(self, x0: Tensor, t: Time) -> Tensor:
+        """D(x0, t), in pixels, x0's dtype (at least float32)."""
+        return self.basis.inverse(self.degrade(self.basis.forward(x0), t))
+
+    def sample(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+        """D(x0, t); a `Process` adds its share of the noise."""
+        return self.mean(x0, t)
+
+    def check(self, t: Time) -> Tensor:
+        """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table."""
+        return check_times(t, self.steps, self.name)
+
+    def times(self, steps: int | None = None) -> Tensor:
+        """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; for a tabulated one a subset of its table."""
+        return uniform(steps, self.steps, self.name)
+
+    def coefficients(self, t: Time, s: Time) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(alpha_t, sigma_t, alpha_s, sigma_s): a `Process` has them, others raise."""
+        check_earlier(t, s)
+        raise ValueError(f"{self.name} has no alpha and sigma per frequency; use the rules tacos or naive with it")
+
+
+P = TypeVar("P", bound=Degradation)
+
+
+def schedule(function: Callable[[P, Tensor], Tensor]) -> Callable[[P, Time], Tensor]:
+    """A method of float64 times (B, 1, 1, 1), made one of a number or (B,), which checks them and remembers the last.
+
+    `Process` does this to every alpha and sigma of its subclasses.
+    """
+
+    @wraps(function)
+    def checked(self: P, t: Time) -> Tensor:
+        if not isinstance(t, float):
+            return function(self, self.check(t))
+        memory = self.__dict__.setdefault("_remembered", {})
+        key = function.__name__, t
+        if key not in memory:
+            if len(memory) >= REMEMBERED:
+                memory.clear()
+            with torch.inference_mode(False):
+                memory[key] = function(self, self.check(t))
+        return memory[key]
+
+    checked.is_schedule = True  # type: ignore[attr-defined]
+    return checked
+
+
 class Process(Degradation):
     """A degradation that multiplies: a basis and two schedules.
 
-    basis: V. alpha, sigma: functions of t that return float64 of shape (B|1, 1, H|1, W|1); t is a float or a
-    tensor (B,) in [0, 1] (they see it as (B, 1, 1, 1) float64). steps: N of a tabulated process, which exists
-    only at t = i / N; None for one that is continuous in t. sigma = 0 is a deterministic degradation.
+    Process(basis, alpha, sigma, steps=None, name="process") is one by its functions: of t as float64 (B, 1, 1, 1), they
+    return float64 of shape (B|1, 1|C, H|1, W|1). steps: N of a tabulated process, which exists only at t = i / N; None
+    for one that is continuous in t. sigma = 0 is a deterministic degradation.
+
+    A system of one's own is a frozen dataclass: its fields are its settings, it has a basis, steps and a name, and
+    methods alpha and sigma of t as above. Everything else follows from these, for callers with t a number or (B,).
     """
 
-    basis: Basis
-    alpha: Schedule
-    sigma: Schedule
-    steps: int | None = None
-    name: str = "process"
+    def __new__(cls, *settings: Any, **named: Any) -> Process:
+        return super().__new__(ByFunctions if cls is Process else cls)
 
-    def __post_init__(self):
-        for schedule in ("alpha", "sigma"):
-            object.__setattr__(self, schedule, _on_checked_times(getattr(self, schedule), self.steps, self.name))
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, basis: Basis, alpha: Schedule, sigma: Schedule, steps: int | None = None, name: str = "process"
+        ): ...
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        for each in ("alpha", "sigma"):
+            method = cls.__dict__.get(each)
+            if callable(method) and not hasattr(method, "is_schedule"):
+                setattr(cls, each, schedule(method))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_remembered", "_table")}
+
+    def alpha(self, t: Time) -> Tensor:
+        """What is left of each coefficient of the image, float64 (B|1, 1|C, H|1, W|1)."""
+        raise NotImplementedError
+
+    def sigma(self, t: Time) -> Tensor:
+        """Standard deviation of each coefficient of the noise, float64 (B|1, 1|C, H|1, W|1)."""
+        raise NotImplementedError
+
+    @property
+    def noisy(self) -> bool:  # type: ignore[override]
+        """Whether there is noise at t = 1."""
+        return bool((self.sigma(1.0) > 0).any())
+
+    @property
+    def start(self) -> Start:  # type: ignore[override]
+        """The exact end of Gaussian data where there is noise, else degraded images."""
+        return Start("marginal" if self.noisy else "images")
 
     def degrade(self, u: Tensor, t: Time) -> Tensor:
         """alpha_t u: the mean of u_t."""
@@ -80,193 +220,345 @@ def ratio(alpha_t: Tensor, alpha_s: Tensor) -> Tensor:
     return torch.where(alpha_s == 0, 0.0, alpha_t / torch.where(alpha_s == 0, 1.0, alpha_s))
 
 
-def ddpm(steps: int = 1000, basis: Basis | None = None) -> Process:
+@dataclass(frozen=True, repr=False)
+class ByFunctions(Process):
+    """What Process(basis, alpha, sigma) makes: equal where its functions are the same."""
+
+    basis: Basis
+    alpha: Schedule = field()
+    sigma: Schedule = field()
+    steps: int | None = None
+    name: str = "process"
+
+    def __post_init__(self) -> None:
+        for each in ("alpha", "sigma"):
+            function = getattr(self, each)
+            function = function.function if isinstance(function, OnCheckedTimes) else function
+            object.__setattr__(self, each, OnCheckedTimes(function, self.steps, self.name))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{each.name}={getattr(self, each.name)!r}" for each in fields(self))
+        return f"Process({shown})"
+
+
+@dataclass(frozen=True)
+class OnCheckedTimes:
+    """A function of float64 times (B, 1, 1, 1), as one of a number or (B,)."""
+
+    function: Schedule
+    steps: int | None
+    name: str = field(compare=False)
+
+    def check(self, t: Time) -> Tensor:
+        return check_times(t, self.steps, self.name)
+
+    @schedule
+    def __call__(self, t: Tensor) -> Tensor:
+        return self.function(t)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def __repr__(self) -> str:
+        return getattr(self.function, "__qualname__", repr(self.function))
+
+
+def label(name: str) -> Any:
+    """A process's name in messages, which `replace` can change: no setting, and no part of what it is equal to."""
+    return field(default=name, compare=False, repr=False, kw_only=True)
+
+
+# --- the six systems ------------------------------------------------------------------------------------------
+
+
+PIXEL = Pixel()
+
+
+@dataclass(frozen=True)
+class DDPM(Process):
     """DDPM: variance preserving, linear beta from 1e-4 to 0.02. Source: Ho et al. 2020; Lee Eq. 13.
 
     The betas are those of N = 1000 whatever `steps` is: with fewer the process ends before the signal is gone.
     """
-    _check_steps(steps)
-    log_a = torch.cat([torch.zeros(1, dtype=torch.float64), _half_log_one_minus(schedules.linear_beta(steps))])
-    log_a = log_a.cumsum(0)
 
-    def alpha(t: Tensor) -> Tensor:
-        return torch.exp(lookup(log_a, t))
+    steps: int = 1000
+    basis: Basis = PIXEL
+    name: str = label("ddpm")
 
-    def sigma(t: Tensor) -> Tensor:
-        return torch.sqrt(-torch.expm1(2 * lookup(log_a, t)))
+    start = Start("noise")
 
-    return Process(basis or Pixel(), alpha, sigma, steps, "ddpm")
+    def __post_init__(self) -> None:
+        check_count(self.steps)
+        if self.basis is None:
+            object.__setattr__(self, "basis", Pixel())
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.exp(lookup(_log_a(self.steps), t))
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sqrt(-torch.expm1(2 * lookup(_log_a(self.steps), t)))
 
 
-def cosine_diffusion(basis: Basis | None = None, logsnr_min: float = -10.0, logsnr_max: float = 10.0) -> Process:
+@dataclass(frozen=True)
+class CosineDiffusion(Process):
     """Variance-preserving cosine diffusion, HS's baseline (their sigma_B,max = 0). Source: HS sec. 4, app. A.1."""
-    noise = partial(schedules.cosine, logsnr_min=logsnr_min, logsnr_max=logsnr_max)
-    noise(torch.zeros(1))  # complains now, not at the first use
-    return Process(basis or Pixel(), lambda t: noise(t)[0], lambda t: noise(t)[1], name="cosine_diffusion")
+
+    basis: Basis = PIXEL
+    logsnr_min: float = -10.0
+    logsnr_max: float = 10.0
+    name: str = label("cosine_diffusion")
+
+    steps = None
+    start = Start("noise")
+
+    def __post_init__(self) -> None:
+        if self.basis is None:
+            object.__setattr__(self, "basis", Pixel())
+        self._noise(torch.zeros(1))  # complains now, not at the first use
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        return self._noise(t)[0]
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return self._noise(t)[1]
+
+    def _noise(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return schedules.cosine(t, self.logsnr_min, self.logsnr_max)
 
 
-def heat_dissipation(
-    size: int | tuple[int, int],
-    sigma_max: float = 20.0,
-    sigma_min: float = 0.5,
-    steps: int = 200,
-    noise: float = 0.02,
-) -> Process:
+class _OfOneSize(Process):
+    """A process with a field `size`, in the DCT of that size."""
+
+    size: Size
+
+    @property
+    def basis(self) -> Basis:
+        return DCT(self.size)
+
+    def _keep_size(self) -> None:
+        object.__setattr__(self, "size", height_width(self.size))  # 8 and (8, 8) are the same
+
+
+@dataclass(frozen=True)
+class HeatDissipation(_OfOneSize):
     """IHDM: blur of log-spaced width and a constant whiff of noise. Source: Rissanen et al. 2022; HS Eq. 10.
 
     sigma_max, sigma_min in px. noise is in units of data in [-1, 1]; the authors' 0.01 is for data in [0, 1].
     """
-    check_sigma_max(sigma_max)
-    if not 0 < sigma_min <= sigma_max:
-        raise ValueError(f"sigma_min was {sigma_min}; expected 0 < sigma_min <= sigma_max = {sigma_max}")
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise was {noise}; expected a standard deviation of 0 or more")
-    _check_steps(steps)
-    basis = DCT(size)
-    tau = schedules.dissipation_time(schedules.log_spaced_blur(steps, sigma_min, sigma_max))
 
-    def alpha(t: Tensor) -> Tensor:
-        return schedules.frequency_scaling(basis.freq2.to(t.device), lookup(tau, t))
+    size: Size
+    sigma_max: float = 20.0
+    sigma_min: float = 0.5
+    steps: int = 200
+    noise: float = 0.02
+    name: str = label("heat_dissipation")
 
-    return Process(basis, alpha, lambda t: torch.full_like(t, noise), steps, "heat_dissipation")
+    start = Start("images", IHDM_DELTA)
+    noisy = True  # whatever `noise` is: its sampler adds its own
+
+    def __post_init__(self) -> None:
+        self._keep_size()
+        check_sigma_max(self.sigma_max)
+        if not 0 < self.sigma_min <= self.sigma_max:
+            raise ValueError(f"sigma_min was {self.sigma_min}; expected 0 < sigma_min <= sigma_max = {self.sigma_max}")
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"noise was {self.noise}; expected a standard deviation of 0 or more")
+        check_count(self.steps)
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        tau = schedules.dissipation_time(schedules.log_spaced_blur(self.steps, self.sigma_min, self.sigma_max))
+        return schedules.frequency_scaling(self.basis.freq2.to(t.device), lookup(tau, t))
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.full_like(t, self.noise)
 
 
-def blurring_diffusion(
-    size: int | tuple[int, int],
-    sigma_max: float = 20.0,
-    d_min: float = 1e-3,
-    blur: str = "sin2",
-    logsnr_min: float = -10.0,
-    logsnr_max: float = 10.0,
-) -> Process:
+@dataclass(frozen=True)
+class BlurringDiffusion(_OfOneSize):
     """Blurring diffusion: alpha_t = a_t d_t, scalar sigma_t. Source: HS Eq. 25-27, app. A.1.
 
     sigma_max is sigma_B,max in px (0 gives cosine diffusion); blur is "sin2" (HS's choice) or "sin".
     """
-    check_sigma_max(sigma_max)
-    if not 0 < d_min < 1:
-        raise ValueError(f"d_min was {d_min}; expected a number in (0, 1): HS use 0.001")
-    if blur not in schedules.BLURS:
-        raise unknown("blur schedule", blur, schedules.BLURS)
-    basis = DCT(size)
-    noise = partial(schedules.cosine, logsnr_min=logsnr_min, logsnr_max=logsnr_max)
 
-    def alpha(t: Tensor) -> Tensor:
-        tau = schedules.dissipation_time(schedules.BLURS[blur](t, sigma_max))
-        return noise(t)[0] * schedules.frequency_scaling(basis.freq2.to(t.device), tau, d_min)
+    size: Size
+    sigma_max: float = 20.0
+    d_min: float = 1e-3
+    blur: str = "sin2"
+    logsnr_min: float = -10.0
+    logsnr_max: float = 10.0
+    name: str = label("blurring_diffusion")
 
-    return Process(basis, alpha, lambda t: noise(t)[1], name="blurring_diffusion")
+    steps = None
+    start = Start("noise")
+
+    def __post_init__(self) -> None:
+        self._keep_size()
+        check_sigma_max(self.sigma_max)
+        if not 0 < self.d_min < 1:
+            raise ValueError(f"d_min was {self.d_min}; expected a number in (0, 1): HS use 0.001")
+        if self.blur not in schedules.BLURS:
+            raise unknown("blur schedule", self.blur, schedules.BLURS)
+        self._noise(torch.zeros(1))
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        tau = schedules.dissipation_time(schedules.BLURS[self.blur](t, self.sigma_max))
+        return self._noise(t)[0] * schedules.frequency_scaling(self.basis.freq2.to(t.device), tau, self.d_min)
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return self._noise(t)[1]
+
+    def _noise(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return schedules.cosine(t, self.logsnr_min, self.logsnr_max)
 
 
 ORDERS = ("coarse_to_fine", "fine_to_coarse")
 
 
-def blur_diffusion(
-    size: int | tuple[int, int],
-    f_max: float = 0.14,
-    f_type: str = "quartic",
-    kernel_sigma: float = 0.4,
-    steps: int = 1000,
-    boundary: str = "zero",
-    kernel: tuple[float, ...] | None = None,
-    order: str = "coarse_to_fine",
-) -> Process:
+@dataclass(frozen=True)
+class BlurDiffusion(Process):
     """Blur diffusion: step i blurs by W^f(i) and keeps unit variance. Source: Lee Eq. 2-5, Prop. 1.
 
     A_i = (1 - beta_i) D^{2 f(i)}; alpha_i^2 = product of A_1 .. A_i, so the total blur is the sum of f. W is a
     Gaussian of kernel_sigma px, or the taps given as kernel. order "fine_to_coarse" has I - D for D (Lee app. B),
     which takes the coarse structure away first and makes it last.
     """
-    if order not in ORDERS:
-        raise unknown("order", order, ORDERS)
-    _check_steps(steps)
-    basis = Separable(size, gaussian_kernel(kernel_sigma) if kernel is None else kernel, boundary)
-    eigenvalues = basis.eigenvalues
-    if eigenvalues.min() <= 0:
-        raise ValueError(
-            f"the kernel has an eigenvalue {eigenvalues.min():.3g} on images of size {size}: a fractional power "
-            "of it is not real. Use a narrower kernel (all eigenvalues positive), e.g. kernel_sigma=0.4"
-        )
-    if eigenvalues.max() > 1 + 1e-9:
-        raise ValueError(
-            f"the kernel has an eigenvalue {eigenvalues.max():.3g} > 1 on images of size {size}: it amplifies, and "
-            "noise of negative variance would have to be added. Use taps that blur (not negative, with sum 1)"
-        )
-    if not 0 <= f_max < math.inf:
-        raise ValueError(f"f_max was {f_max}; expected f(N) >= 0 (0 gives DDPM)")
-    i = torch.arange(1, steps + 1)
-    zero = torch.zeros(1, dtype=torch.float64)
-    exponent = torch.cat([zero, schedules.blur_exponent(i, steps, f_max, f_type)]).cumsum(0)
-    log_a = torch.cat([zero, _half_log_one_minus(schedules.linear_beta(steps))]).cumsum(0)
-    log_d = torch.log(eigenvalues)
-    if order == "fine_to_coarse":
-        # A frequency that W leaves as it is has I - D = 0, and would be gone after one step.
-        log_d = torch.log1p(-eigenvalues.clamp_max(1 - 1e-12))
 
-    def log_alpha(t: Tensor) -> Tensor:
-        return lookup(log_a, t) + lookup(exponent, t) * log_d.to(t.device)
+    size: Size
+    f_max: float = 0.14
+    f_type: str = "quartic"
+    kernel_sigma: float = 0.4
+    steps: int = 1000
+    boundary: str = "zero"
+    kernel: tuple[float, ...] | None = None
+    order: str = "coarse_to_fine"
+    name: str = label("blur_diffusion")
 
-    def sigma(t: Tensor) -> Tensor:
+    start = Start("noise")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", height_width(self.size))
+        if self.kernel is not None:
+            object.__setattr__(self, "kernel", tuple(map(float, self.kernel)))
+        if self.order not in ORDERS:
+            raise unknown("order", self.order, ORDERS)
+        check_count(self.steps)
+        eigenvalues = self.basis.eigenvalues
+        if eigenvalues.min() <= 0:
+            raise ValueError(
+                f"the kernel has an eigenvalue {eigenvalues.min():.3g} on images of size {self.size}: a fractional "
+                "power of it is not real. Use a narrower kernel (all eigenvalues positive), e.g. kernel_sigma=0.4"
+            )
+        if eigenvalues.max() > 1 + 1e-9:
+            raise ValueError(
+                f"the kernel has an eigenvalue {eigenvalues.max():.3g} > 1 on images of size {self.size}: it "
+                "amplifies, and noise of negative variance would have to be added. Use taps that blur (not negative, "
+                "with sum 1)"
+            )
+        if not 0 <= self.f_max < math.inf:
+            raise ValueError(f"f_max was {self.f_max}; expected f(N) >= 0 (0 gives DDPM)")
+        self._exponent()  # complains now of f_type
+
+    @property
+    def basis(self) -> Separable:
+        """The eigenbasis of W."""
+        kernel = gaussian_kernel(self.kernel_sigma) if self.kernel is None else self.kernel
+        return Separable(self.size, kernel, self.boundary)
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.exp(self._log_alpha(t))
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
         # log alpha can exceed 0 only by rounding: rows of W sum to at most 1.
-        return torch.sqrt(-torch.expm1(2 * log_alpha(t).clamp_max(0)))
+        return torch.sqrt(-torch.expm1(2 * self._log_alpha(t).clamp_max(0)))
 
-    return Process(basis, lambda t: torch.exp(log_alpha(t)), sigma, steps, "blur_diffusion")
+    def _log_alpha(self, t: Tensor) -> Tensor:
+        eigenvalues = self.basis.eigenvalues.to(t.device)
+        if self.order == "coarse_to_fine":
+            log_d = torch.log(eigenvalues)
+        else:  # a frequency that W leaves as it is has I - D = 0, and would be gone after one step
+            log_d = torch.log1p(-eigenvalues.clamp_max(1 - 1e-12))
+        return lookup(_log_a(self.steps), t) + lookup(self._exponent(), t) * log_d
+
+    def _exponent(self) -> Tensor:
+        return _sum_of_f(self.steps, self.f_max, self.f_type)
 
 
-def soft_diffusion(
-    size: int | tuple[int, int],
-    sigma_max: float = 20.0,
-    noise_min: float = 0.01,
-    noise_max: float = 1.0,
-) -> Process:
+@dataclass(frozen=True)
+class SoftDiffusion(_OfOneSize):
     """Soft diffusion: x_t = C_t x_0 + s_t eta, a Gaussian blur and growing noise. Source: Daras et al. 2022.
 
     The blur's width grows as sigma_max sin^2(pi t / 2) px and the noise geometrically from noise_min to
     noise_max. These two schedules are this book's: the authors released no code.
     """
-    check_sigma_max(sigma_max)
-    if not 0 < noise_min <= noise_max:
-        raise ValueError(f"noise was {noise_min}..{noise_max}; expected 0 < noise_min <= noise_max")
-    basis = DCT(size)
 
-    def alpha(t: Tensor) -> Tensor:
-        tau = schedules.dissipation_time(schedules.sin2_blur(t, sigma_max))
-        return schedules.frequency_scaling(basis.freq2.to(t.device), tau)
+    size: Size
+    sigma_max: float = 20.0
+    noise_min: float = 0.01
+    noise_max: float = 1.0
+    name: str = label("soft_diffusion")
 
-    def sigma(t: Tensor) -> Tensor:
-        return noise_min * (noise_max / noise_min) ** t
+    steps = None
 
-    return Process(basis, alpha, sigma, name="soft_diffusion")
+    def __post_init__(self) -> None:
+        self._keep_size()
+        check_sigma_max(self.sigma_max)
+        if not 0 < self.noise_min <= self.noise_max:
+            raise ValueError(f"noise was {self.noise_min}..{self.noise_max}; expected 0 < noise_min <= noise_max")
+
+    @schedule
+    def alpha(self, t: Tensor) -> Tensor:
+        tau = schedules.dissipation_time(schedules.sin2_blur(t, self.sigma_max))
+        return schedules.frequency_scaling(self.basis.freq2.to(t.device), tau)
+
+    @schedule
+    def sigma(self, t: Tensor) -> Tensor:
+        return self.noise_min * (self.noise_max / self.noise_min) ** t
 
 
-PROCESSES = {
-    "ddpm": ddpm,
-    "cosine_diffusion": cosine_diffusion,
-    "heat_dissipation": heat_dissipation,
-    "blurring_diffusion": blurring_diffusion,
-    "blur_diffusion": blur_diffusion,
-    "soft_diffusion": soft_diffusion,
+# The systems by the names that the book, its recipes and its ledgers use.
+ddpm = DDPM
+cosine_diffusion = CosineDiffusion
+heat_dissipation = HeatDissipation
+blurring_diffusion = BlurringDiffusion
+blur_diffusion = BlurDiffusion
+soft_diffusion = SoftDiffusion
+
+PROCESSES: dict[str, type[Process]] = {
+    "ddpm": DDPM,
+    "cosine_diffusion": CosineDiffusion,
+    "heat_dissipation": HeatDissipation,
+    "blurring_diffusion": BlurringDiffusion,
+    "blur_diffusion": BlurDiffusion,
+    "soft_diffusion": SoftDiffusion,
 }
 
 
-def process(name: str, *args, **settings) -> Process:
+def process(name: str, *args: Any, **settings: Any) -> Process:
     """A process by the name of its factory."""
     if name not in PROCESSES:
         raise unknown("process", name, PROCESSES)
     return PROCESSES[name](*args, **settings)
 
 
-def _on_checked_times(schedule: Schedule, steps: int | None, name: str) -> Schedule:
-    @lru_cache(maxsize=8)
-    def at(t: float) -> Tensor:
-        with torch.inference_mode(False):
-            return schedule(check_times(t, steps, name))
-
-    def checked(t: Time) -> Tensor:
-        # One step of a sampler asks for its two times a dozen times over.
-        return at(t) if isinstance(t, float) else schedule(check_times(t, steps, name))
-
-    return checked
+def process_of(given: Degradation | str) -> Degradation:
+    """A process itself, or one by name that needs no size."""
+    if isinstance(given, Degradation):
+        return given
+    if not isinstance(given, str):
+        raise ValueError(f"the process was {given!r}; expected a Degradation, such as processes.ddpm(), or its name")
+    if given in PROCESSES and "size" in (each.name for each in fields(PROCESSES[given])):  # type: ignore[arg-type]
+        raise ValueError(f"{given} is made for one size of images; give processes.{given}(size) instead of its name")
+    return process(given)
 
 
 def lookup(table: Tensor, t: Tensor) -> Tensor:
@@ -275,15 +567,28 @@ def lookup(table: Tensor, t: Tensor) -> Tensor:
     return table.to(t.device)[index]
 
 
-def _half_log_one_minus(beta: Tensor) -> Tensor:
-    return 0.5 * torch.log1p(-beta)
+@lru_cache(maxsize=64)
+def _log_a(steps: int) -> Tensor:
+    """log a_i, i = 0 .. N, with a_i^2 the product of 1 - beta_1 .. 1 - beta_i."""
+    with torch.inference_mode(False):
+        log_steps = 0.5 * torch.log1p(-schedules.linear_beta(steps))
+        return torch.cat([torch.zeros(1, dtype=torch.float64), log_steps]).cumsum(0)
+
+
+@lru_cache(maxsize=64)
+def _sum_of_f(steps: int, f_max: float, f_type: str) -> Tensor:
+    """f(1) + ... + f(i), i = 0 .. N."""
+    with torch.inference_mode(False):
+        f = schedules.blur_exponent(torch.arange(1, steps + 1), steps, f_max, f_type)
+        return torch.cat([torch.zeros(1, dtype=torch.float64), f]).cumsum(0)
 
 
 def _is_scalar(coefficient: Tensor) -> bool:
     return math.prod(coefficient.shape[1:]) == 1
 
 
-def _check_steps(steps: int) -> None:
+def check_count(steps: int) -> None:
+    """Raise unless a table has at least one step."""
     if steps < 1:
         raise ValueError(f"steps was {steps}; expected at least 1")
 

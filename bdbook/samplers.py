@@ -16,11 +16,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from bdbook.degradations import Degradation
 from bdbook.denoiser import Denoiser, Estimate, wiener
 from bdbook.errors import unknown
 from bdbook.guesses import Clipped, Extrapolated, Guess, extrapolation
-from bdbook.processes import Process, ratio
+from bdbook.processes import IHDM_DELTA, Degradation, Process, ratio
 from bdbook.times import Time, check_earlier, expand
 
 Rule = Callable[[Process, Time, Time], tuple[Tensor, Tensor]]
@@ -110,10 +109,6 @@ def analytic(variance: Tensor) -> Rule:
     return rule
 
 
-# The authors' 0.0125, 1.25 times their sigma, is for data in [0, 1]; ours are in [-1, 1].
-IHDM_DELTA = 0.025
-
-
 def ihdm(delta: float = IHDM_DELTA) -> Rule:
     """Re-blur and add white noise of standard deviation delta. Source: Rissanen et al. 2022; HS Eq. 11."""
     if not delta >= 0:
@@ -136,14 +131,20 @@ RULES: dict[str, Rule] = {
 }
 
 
-def rule(name: str) -> Rule:
-    """A rule by name (ddim with eta = 0, ihdm with delta = 0.025)."""
+def rule(name: str | Rule) -> Rule:
+    """A rule by name (ddim with eta = 0, ihdm with delta = 0.025), or itself."""
+    if not isinstance(name, str):
+        return name
     if name not in RULES:
         raise unknown("rule", name, RULES)
     return RULES[name]
 
 
-def step(estimate: Guess, t: Time, s: Time, rule: Rule, noise: Tensor | None = None) -> Tensor:
+# Where an argument is called rule.
+rule_of = rule
+
+
+def step(estimate: Guess, t: Time, s: Time, rule: Rule | str, noise: Tensor | None = None) -> Tensor:
     """One reverse step t -> s: u_s = mean_s + c (u_t - mean_t) + tau n. Returns x_s, (B, C, H, W).
 
     estimate: the denoiser's answer at (x_t, t), or what `guesses` makes of it. noise: white, in pixels,
@@ -151,7 +152,7 @@ def step(estimate: Guess, t: Time, s: Time, rule: Rule, noise: Tensor | None = N
     """
     process = estimate.seen.process
     _require_time(estimate, t)
-    carry, refresh = rule(process, t, s)
+    carry, refresh = rule_of(rule)(process, t, s)
     u_s = estimate.mean(s)
     if carry.any():  # LESS_BLURRED knows no mean_t, and IHDM's rule carries nothing
         u_s = u_s + carry.to(u_s) * (estimate.seen.u_t - estimate.mean(t))
@@ -181,7 +182,7 @@ def sample(
     denoiser: Denoiser,
     x_T: Tensor,
     times: Tensor,
-    rule: Rule = ancestral,
+    rule: Rule | str = ancestral,
     generator: torch.Generator | None = None,
     order: int = 1,
     clip: bool = False,
@@ -189,12 +190,12 @@ def sample(
     """Walk from x_T at times[0] to times[-1], yielding a Step after each step.
 
     x_T: (B, C, H, W). times: decreasing, in [0, 1], e.g. process.times(250). generator: source of the noise;
-    the same generator state gives the same images. order: 1, or 2 to extrapolate the guess from the last two
-    answers (`Extrapolated`), at no further call of the network. clip: clamp the guess, degraded to s, to the range
-    that images in [-1, 1] leave it (`Clipped`).
+    the same generator state gives the same images. rule: one of this module's, its name, or your own. order: 1, or 2
+    to extrapolate the guess from the last two answers (`Extrapolated`), at no further call of the network. clip: clamp
+    the guess, degraded to s, to the range that images in [-1, 1] leave it (`Clipped`).
     """
     check_order(order)
-    before = None
+    rule, before = rule_of(rule), None
     for t, s in pairs(times):
         estimate = guess = denoiser.estimate(x_T, t)
         if order == 2 and before is not None:

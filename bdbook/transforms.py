@@ -22,8 +22,10 @@ from torch import Tensor
 
 from bdbook.errors import unknown
 
+Size = int | tuple[int, int]
 
-def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+
+def height_width(size: Size) -> tuple[int, int]:
     """(H, W) of a size given as one side or as both."""
     sides = (size, size) if isinstance(size, Integral) else tuple(size)
     if len(sides) != 2 or min(sides) < 1:
@@ -70,7 +72,7 @@ class Rotation2D(Basis):
     size: int | tuple[int, int]
 
     def __post_init__(self):
-        object.__setattr__(self, "size", pair(self.size))  # 8 and (8, 8) are the same basis
+        object.__setattr__(self, "size", height_width(self.size))  # 8 and (8, 8) are the same basis
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """(R, C), float64."""
@@ -214,16 +216,6 @@ class Colour(Basis):
         with exact_arithmetic(x.device.type):
             x = at_least_float32(x)
             return torch.einsum("kc,bchw->bkhw", matrix.to(x), x)
-
-
-BASES = {"pixel": Pixel, "dct": DCT, "hartley": Hartley, "haar": Haar, "separable": Separable, "colour": Colour}
-
-
-def basis(name: str, *args, **kwargs) -> Basis:
-    """A basis by name: pixel, dct, hartley, haar, separable, colour."""
-    if name not in BASES:
-        raise unknown("basis", name, BASES)
-    return BASES[name](*args, **kwargs)
 
 
 def gaussian_kernel(sigma: float, radius: int | None = None) -> tuple[float, ...]:

@@ -19,9 +19,10 @@ from unittest.mock import patch
 
 import torch
 
-from bdbook import budget, recipes
-from bdbook.engine import PRECISIONS, Engine
-from bdbook.train import start, train
+from bdbook import recipes
+from bdbook.training import cost
+from bdbook.training.engine import PRECISIONS, Engine
+from bdbook.training.loop import start, train
 from bdbook.transforms import DCT
 
 REPEATS = 15
@@ -90,7 +91,7 @@ def main() -> None:
             steps.append(seconds(lambda loop=loop: next(loop), device))
             single.append(seconds(lambda basis=basis, x=x: there_and_back(basis, x), device) / 20)
         step, one = statistics.median(steps), statistics.median(single)
-        work = budget.flops_of_step(recipe, images, state, engine)
+        work = cost.flops_of_step(recipe, images, state, engine)
         print(
             f"| {recipe_name} | {batch} | {1000 * step:.1f} | {calls} | {1000 * one:.3f} | {calls * one / step:.1%} | "
             f"{work / step / top:.0%} |",

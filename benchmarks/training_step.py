@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
-from bdbook.engine import PRECISIONS
+from bdbook.training.engine import PRECISIONS
 from bdbook.unet import UNet, UNetConfig
 
 REPEATS = 25

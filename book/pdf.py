@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import chromium
 import yaml
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PageObject, PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, Fit, FloatObject, NameObject, NullObject
-
-from bdbook import chromium
 
 PATIENCE = 300_000  # ms a chapter; a slow machine is no failure
 SCALE = 0.8  # 12.8 px of text, at 96 px an inch, is 9.6 pt

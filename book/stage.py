@@ -20,7 +20,7 @@ from pathlib import Path
 import ledgers
 import yaml
 
-from bdbook.widgets import LiveSampler, SystemsFilm
+from bdbook.page.widgets import LiveSampler, SystemsFilm
 
 PAGES = {".md", ".ipynb"}
 MAKERS = {".py", ".yml"}  # in book/: what pages are made from, and no page

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LISTS = (ROOT / "book/assets/vendor/README.md", ROOT / "bdbook/js/vendor/README.md")
+LISTS = (ROOT / "book/assets/vendor/README.md", ROOT / "bdbook/page/js/vendor/README.md")
 ROW = re.compile(r"^\| (\S+) \| npm package `([^`]+)`, (\S+) \| (\S+) \| \S+ \| ([0-9a-f]{64}) \|$", re.MULTILINE)
 
 

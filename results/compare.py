@@ -18,8 +18,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bdbook import recorded
-from bdbook.recorded import Recorded
+from bdbook.page import recorded
+from bdbook.page.recorded import Recorded
 
 HERE = Path(__file__).parent
 ENOUGH_SEEDS = 3

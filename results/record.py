@@ -20,9 +20,12 @@ from pathlib import Path
 
 import torch
 
-from bdbook import data, engine, evaluate, live, metrics, plots, profiles, quality, recipes, recorded, runs, samplers
-from bdbook.__main__ import main as bdbook
-from bdbook.train import generator_for
+from bdbook import data, files, pixels, recipes, samplers
+from bdbook.cli import main as bdbook
+from bdbook.evaluation import generation, metrics, restoration
+from bdbook.page import live, recorded
+from bdbook.training import engine, profiles, runs
+from bdbook.training.loop import generator_for
 
 HERE = Path(__file__).parent
 CHAPTER_13 = tuple(
@@ -58,7 +61,7 @@ CHAPTER_15 = tuple(
 ) + tuple(f"digits-cosine{end}{seed}" for seed in SEEDS[1:] for end in ("", "-plain"))
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
 FILMED = tuple(f"digits-{name}" for name in SYSTEMS)
-# The page samples from these (bdbook.live), and readers restore with one.
+# The page samples from these (bdbook.page.live), and readers restore with one.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
 # Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
 WATCHED = tuple(
@@ -175,7 +178,7 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
     stages = [runs.load(milestone(work, step), here) for step in milestones(name, seed, profile)]
     if stages:
         measured["on_the_way"] = {
-            str(stage.record["step"]): quality.of_samples(stage, protocol(stage, scale, samples=None))
+            str(stage.record["step"]): generation.of_samples(stage, protocol(stage, scale, samples=None))
             for stage in stages
         }
     if name in WALKED and seed == "0":
@@ -184,25 +187,25 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
     for file in ("record.json", "log.jsonl", *kept):
         shutil.copyfile(work / file, target / file)
     # Last: its presence says that the record is whole.
-    runs.write_atomically(target / "metrics.json", json.dumps({"step": run.record["step"], **measured}, indent=1))
+    files.write_atomically(target / "metrics.json", json.dumps({"step": run.record["step"], **measured}, indent=1))
     print(target.name, json.dumps(measured)[:200])
 
 
-def protocol(run: runs.Run, scale: Scale, **changes) -> quality.Protocol:
+def protocol(run: runs.Run, scale: Scale, **changes) -> generation.Protocol:
     """Test images as many as there are up to a count, and equal steps where a system lets one choose."""
     steps = None if run.recipe.sample_steps is None else scale.steps
     usual = {"count": scale.count, "samples": scale.samples, "steps": steps, "seed": run.record["identity"]["seed"]}
-    return quality.Protocol(**usual | changes)
+    return generation.Protocol(**usual | changes)
 
 
 def sampled(run: runs.Run, target: Path, scale: Scale) -> dict:
     """Samples against test images, bits per dimension where there is a bound, pictures."""
     asked = protocol(run, scale)
-    truth = evaluate.held_out(run, evaluate.Protocol(scale.count))
-    runs.write_atomically(target / "samples.png", plots.png(quality.samples(run, 64, asked)[:32], columns=8))
-    measured = {"sample_protocol": asked.words(run), "count": len(truth), "quality": quality.compare(run, asked)}
+    truth = restoration.held_out(run, restoration.Protocol(scale.count))
+    files.write_atomically(target / "samples.png", pixels.png(generation.samples(run, 64, asked)[:32], columns=8))
+    measured = {"sample_protocol": asked.words(run), "count": len(truth), "quality": generation.compare(run, asked)}
     try:
-        bound = quality.bits(run, truth)
+        bound = generation.bits(run, truth)
     except ValueError as error:
         return measured | {"bits": None, "no bits": str(error)}
     return measured | {"bits": {"mean": bound.mean, "standard_error": bound.standard_error}}
@@ -213,7 +216,7 @@ def keep_film(run: runs.Run, target: Path, scale: Scale) -> None:
     states = walked(run, FILM_DIGITS, protocol(run, scale).steps)
     columns = torch.linspace(0, len(states) - 1, FILM_FRAMES).round().long()
     picked = torch.stack([states[column] for column in columns], dim=1).flatten(0, 1)
-    runs.write_atomically(target / "film.png", plots.png(picked, columns=FILM_FRAMES, enlarge=1, gap=0))
+    files.write_atomically(target / "film.png", pixels.png(picked, columns=FILM_FRAMES, enlarge=1, gap=0))
 
 
 def walked(run: runs.Run, count: int, steps: int | None) -> list[torch.Tensor]:
@@ -232,7 +235,7 @@ def walks(run: runs.Run, scale: Scale) -> dict:
     found = {}
     for rule, order, steps in [*asked, ("ancestral", 1, scale.papers_steps)]:
         walk = protocol(run, scale, samples=None, rule=rule, order=order, steps=steps)
-        found[f"{rule}, order {order}, {steps} steps"] = quality.of_samples(run, walk)
+        found[f"{rule}, order {order}, {steps} steps"] = generation.of_samples(run, walk)
     return found
 
 
@@ -250,23 +253,23 @@ def bands(run: runs.Run, scale: Scale) -> dict:
 
 def restored(run: runs.Run, target: Path) -> dict:
     """The tables of cold diffusion, and pictures: a row a way, a column an image."""
-    asked = evaluate.Protocol()
-    truth = evaluate.held_out(run, asked)
-    ways = evaluate.restored_images(run, truth, asked)
+    asked = restoration.Protocol()
+    truth = restoration.held_out(run, asked)
+    ways = restoration.restored_images(run, truth, asked)
     rows = {"truth": truth, **ways}
     pictures = torch.cat([images[:SHOWN].cpu() for images in rows.values()])
-    runs.write_atomically(target / "restored.png", plots.png(pictures, columns=SHOWN))
+    files.write_atomically(target / "restored.png", pixels.png(pictures, columns=SHOWN))
     measured = {
         "protocol": {**asdict(asked), "count": len(truth), "in words": str(asked)},
-        "restoration": {name: evaluate.measures(images, truth) for name, images in ways.items()},
+        "restoration": {name: restoration.measures(images, truth) for name, images in ways.items()},
         "rows": list(rows),
     }
     if any(run.recipe.name.removesuffix("-plain").endswith(name) for name in GENERATE):
-        made = evaluate.generations(run, len(truth))
-        measured["generation"] = {name: evaluate.novelty(images, truth) for name, images in made.items()}
+        made = restoration.generations(run, len(truth))
+        measured["generation"] = {name: restoration.novelty(images, truth) for name, images in made.items()}
         measured["generation_rows"] = list(made)
         pictures = torch.cat([images[:SHOWN].cpu() for images in made.values()])
-        runs.write_atomically(target / "generated.png", plots.png(pictures, columns=SHOWN))
+        files.write_atomically(target / "generated.png", pixels.png(pictures, columns=SHOWN))
     return measured
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdbook import denoiser, priors, processes, samplers, transforms
+from bdbook import denoiser, losses, priors, processes, samplers
 from bdbook.denoiser import EPS, LESS_BLURRED, X0, Denoiser
 from bdbook.oracle import Gaussian
 from bdbook.processes import (
@@ -36,8 +36,6 @@ def says(*words):
     [
         (lambda: processes.process("bluring_diffusion", 8), "bluring_diffusion", "blurring_diffusion"),
         (lambda: processes.process("DDPM"), "DDPM", "ddpm"),
-        (lambda: transforms.basis("dctt", 8), "dctt", "dct"),
-        (lambda: transforms.basis("DCT", 8), "DCT", "dct"),
         (lambda: rule("ancestrall"), "ancestrall", "ancestral"),
         (lambda: rule("IHDM"), "IHDM", "ihdm"),
         (lambda: denoiser.prediction("residuall"), "residuall", "residual"),
@@ -51,12 +49,6 @@ def says(*words):
 def test_unknown_name(call, given, nearest):
     with says("unknown", repr(given), f"did you mean '{nearest}", "Known"):
         call()
-
-
-def test_the_list_of_names_is_english():
-    with pytest.raises(ValueError, match="unknown") as error:
-        transforms.basis("fourier")
-    assert "basiss" not in str(error.value)
 
 
 @pytest.mark.parametrize("factory", [heat_dissipation, blurring_diffusion, soft_diffusion])
@@ -121,7 +113,7 @@ def test_times_lie_in_0_1(t):
             process.snr,
             lambda t, p=process: p.mean(x, t),
             lambda t, p=process: p.sample(x, t, x),
-            lambda t, p=process: denoiser.loss(Denoiser(lambda x, t: x, p, EPS), x, t, x),
+            lambda t, p=process: losses.loss(Denoiser(lambda x, t: x, p, EPS), x, t, x),
         ):
             with says("t was", shown, "[0, 1]"):
                 call(t)
@@ -198,7 +190,7 @@ def test_network_of_the_wrong_shape():
 )
 @pytest.mark.parametrize("boundary", ["zero", "symmetric"])
 def test_kernel_without_fractional_powers(kernel, boundary):
-    with says("eigenvalue", "size 8", "fractional power", "narrower kernel"):
+    with says("eigenvalue", "size (8, 8)", "fractional power", "narrower kernel"):
         blur_diffusion(8, kernel=kernel, boundary=boundary)
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from bdbook import budget as module
-from bdbook import recipes, train
-from bdbook.budget import Budget, budget, report, saved_for_backward
+from bdbook import recipes, training
 from bdbook.recipes import Recipe
+from bdbook.training import cost as module
+from bdbook.training.cost import Budget, budget, report, saved_for_backward
 from bdbook.unet import UNetConfig
 
 UNET = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
@@ -165,8 +165,8 @@ def test_measuring_changes_no_gradient():
 def test_parameters_and_state_are_the_trainings():
     found = budget(PLAIN)
     images = torch.rand(4, 1, 8, 8)
-    state = train.start(PLAIN, images)
-    next(train.train(PLAIN, images, state))
+    state = training.start(PLAIN, images)
+    next(training.train(PLAIN, images, state))
     held = [*state.net.parameters(), *state.ema.parameters(), *(p.grad for p in state.net.parameters())]
     for moments in state.optimizer.state.values():
         held += [moments["exp_avg"], moments["exp_avg_sq"]]
@@ -178,9 +178,9 @@ def test_parameters_and_state_are_the_trainings():
 def test_activations_are_those_of_a_step():
     """Drawn on from one and two images, against a step of all eight."""
     images = torch.rand(8, 1, 8, 8)
-    state = train.start(PLAIN, images)
+    state = training.start(PLAIN, images)
     with saved_for_backward(state.net) as saved:
-        next(train.train(PLAIN, images, state))
+        next(training.train(PLAIN, images, state))
     assert budget(PLAIN).activation_bytes == pytest.approx(sum(saved.values()), rel=0.02)
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from bdbook.__main__ import main
+from bdbook.cli import main
 
 TRAIN = ("--profile", "smoke", "--batch", "4", "--steps", "15", "--checkpoint-every", "3")
 
@@ -151,10 +151,10 @@ def test_a_run_has_a_folder_of_its_own_by_default(tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_names_the_last_checkpoint(tmp_path, monkeypatch, capsys):
-    from bdbook import train
+    from bdbook.training import loop
 
     assert main(["train", "--out", str(tmp_path), *TRAIN[:4], "--steps", "3", "--checkpoint-every", "3"]) == 0
-    monkeypatch.setitem(train.LOSSES, "plain", lambda *a: torch.full((4,), float("nan"), requires_grad=True))
+    monkeypatch.setitem(loop.LOSSES, "plain", lambda *a: torch.full((4,), float("nan"), requires_grad=True))
     capsys.readouterr()
     assert main(["train", "--out", str(tmp_path), *TRAIN, "--resume"]) == 2
     told = capsys.readouterr().err

@@ -13,6 +13,7 @@ from scipy.stats import kstest
 from sklearn.datasets import load_digits
 
 from bdbook import data
+from bdbook.data import embedded
 from bdbook.errors import unknown
 
 NAMES = ["digits", "photos", "leaves", "gaussian"]
@@ -156,11 +157,11 @@ def found_in(patch, part):
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_unreduced_patches_are_pixels_of_the_right_part_of_a_photograph(split, monkeypatch):
-    monkeypatch.setattr(data, "REDUCTION", (1.0, 1.0))
+    monkeypatch.setattr(embedded, "REDUCTION", (1.0, 1.0))
     images = data.photos(12, 1, count=12, split=split)
     patches = np.rint((images[:, 0].numpy() + 1) * 127.5).astype(np.uint8)
     whole = []
-    for package, name in data.COLOUR_PHOTOGRAPHS + data.GREY_PHOTOGRAPHS:
+    for package, name in embedded.COLOUR_PHOTOGRAPHS + embedded.GREY_PHOTOGRAPHS:
         with (files(package) / name).open("rb") as file:
             whole.append(np.asarray(Image.open(file).convert("L")))
     assert len({photograph.shape for photograph in whole}) > 3
@@ -176,8 +177,8 @@ def test_patches_are_reduced_by_averaging(monkeypatch):
     """Averaging k independent pixels divides their variance by k. With k = scale^2 the mean over log-uniform
     scales from 1 to 4 is (1 - 1/16) / (2 log 4) = 0.34; whole pixels make it a little more, subsampling 1."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 500), dtype=np.uint8)
-    monkeypatch.setattr(data, "_photographs", lambda channels: (Image.fromarray(noise),))
-    monkeypatch.setattr(data, "REDUCTION", (1.0, 4.0))
+    monkeypatch.setattr(embedded, "_photographs", lambda channels: (Image.fromarray(noise),))
+    monkeypatch.setattr(embedded, "REDUCTION", (1.0, 4.0))
     assert 0.3 < (data.photos(16, 1, count=1000).var() / to_unit(noise).var()).item() < 0.5
 
 
@@ -189,8 +190,8 @@ def test_colour_photos_have_colour():
 def test_half_of_the_patches_are_mirrored(monkeypatch):
     """On a ramp that rises to the right, a mirrored patch falls."""
     ramp = Image.fromarray(np.tile(np.arange(250, dtype=np.uint8), (100, 1)))
-    monkeypatch.setattr(data, "_photographs", lambda channels: (ramp,))
-    monkeypatch.setattr(data, "REDUCTION", (1.0, 4.0))
+    monkeypatch.setattr(embedded, "_photographs", lambda channels: (ramp,))
+    monkeypatch.setattr(embedded, "REDUCTION", (1.0, 4.0))
     images = data.photos(8, 1, count=400)
     falls = (images[:, 0, 0, 0] > images[:, 0, 0, -1]).sum().item()
     assert abs(falls - 200) < 5 * 10  # standard deviation of a fair coin thrown 400 times: 10
@@ -211,7 +212,7 @@ def test_leaves_by_painting_back_to_front():
     """The same leaves, painted one over the other as a painter does, last the nearest."""
     height, width, channels, seed, index = 9, 12, 2, 5, 7
     rng = np.random.default_rng([seed, index])
-    radii, cumulative = data._leaf_radii(height, width)
+    radii, cumulative = embedded._leaf_radii(height, width)
     u = np.concatenate([rng.random((64, 3 + channels), dtype=np.float32) for _ in range(40)])
     canvas = np.full((2 * height, 2 * width, channels), np.nan)
     y, x = (np.mgrid[: 2 * height, : 2 * width] + 0.5) / 2
@@ -234,7 +235,7 @@ def test_radii_of_visible_leaves():
     r = (low**-2 - rng.random(count) * (low**-2 - high**-2)) ** -0.5  # inverse of the distribution function
     y, x = rng.uniform(-high, side + high, (2, count))
     seen = (y > -r) & (y < side + r) & (x > -r) & (x < side + r)
-    radii, cumulative = data._leaf_radii(side, side)
+    radii, cumulative = embedded._leaf_radii(side, side)
     assert (radii[0], radii[-1]) == (pytest.approx(low), pytest.approx(high))
     assert kstest(r[seen], lambda value: np.interp(value, radii, cumulative)).pvalue > 1e-3
     assert kstest(r, lambda value: np.interp(value, radii, cumulative)).pvalue < 1e-9  # not those of all leaves
@@ -242,7 +243,7 @@ def test_radii_of_visible_leaves():
 
 def test_levels_of_leaves_are_uniform(monkeypatch):
     """Of leaves so large that one fills the image, so that no edge is smoothed."""
-    monkeypatch.setattr(data, "_leaf_radii", lambda height, width: ([1e5, 2e5], [0, 1]))
+    monkeypatch.setattr(embedded, "_leaf_radii", lambda height, width: ([1e5, 2e5], [0, 1]))
     levels = torch.stack([data.leaves_image(i, 2)[0, 0, 0] for i in range(3000)])
     assert kstest(levels.numpy(), "uniform", args=(-1, 2)).pvalue > 1e-3
 
@@ -306,7 +307,7 @@ def assert_same(actual, expected):
 
 
 def only(folder, size=12, channels=3):
-    images = data.load_folder(folder, size, channels)
+    images = data.read_images(data.image_files(folder), size, channels)
     assert len(images) == 1
     return images[0]
 
@@ -399,7 +400,7 @@ def test_the_middle_is_kept_and_areas_are_averaged(tmp_path):
     middle = pixels[:, 4:16].reshape(4, 3, 4, 3, 3).mean(axis=(1, 3))
     assert (only(tmp_path, 4).permute(1, 2, 0) - to_unit(middle)).abs().max() <= 1.01 / 127.5
     band = pixels[1:11].reshape(2, 5, 4, 5, 3).mean(axis=(1, 3))
-    wide = data.load_folder(tmp_path, (2, 4), 3)[0].permute(1, 2, 0)
+    wide = data.read_images(data.image_files(tmp_path), (2, 4), 3)[0].permute(1, 2, 0)
     assert (wide - to_unit(band)).abs().max() <= 1.01 / 127.5
 
 
@@ -427,7 +428,18 @@ def test_a_folder_by_name_and_its_splits(tmp_path):
     train, test = (levels(data.load(str(tmp_path), 4, split=split)) for split in ("train", "test"))
     assert (len(train), len(test)) == (8, 2)
     assert set(train) | set(test) == everything
-    assert levels(data.load_folder(tmp_path, 4)) == [0, 20, 40, 60, 80, 10, 30, 50, 70, 90]  # sorted by path
+    assert levels(data.read_images(data.image_files(tmp_path), 4)) == [
+        0,
+        20,
+        40,
+        60,
+        80,
+        10,
+        30,
+        50,
+        70,
+        90,
+    ]  # sorted by path
     assert levels(data.load(tmp_path, 4, count=3)) == train[:3]
     with says("8 images", "9 were asked for"):
         data.load(tmp_path, 4, count=9)
@@ -453,7 +465,7 @@ def test_damaged_files_are_named_and_the_rest_loads(tmp_path):
     (tmp_path / ".hidden.png").write_text("an operating system's own")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        images = data.load_folder(tmp_path, 4)
+        images = data.read_images(data.image_files(tmp_path), 4)
     assert len(images) == 3
     messages = sorted(str(w.message) for w in caught if w.category is UserWarning)
     assert len(messages) == 4
@@ -468,10 +480,10 @@ def test_a_folder_with_nothing_to_read(tmp_path):
         data.load(tmp_path, 8)
     (tmp_path / "a.txt").write_text("hello")
     with says("no images below"):
-        data.load_folder(tmp_path, 8)
+        data.read_images(data.image_files(tmp_path), 8)
     (tmp_path / "a.png").write_text("hello")
     with says("none of the 1 image files could be read", "a.png"):
-        data.load_folder(tmp_path, 8)
+        data.read_images(data.image_files(tmp_path), 8)
 
 
 def test_a_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
@@ -480,30 +492,3 @@ def test_a_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
     Image.new("L", (8, 8), 255).save(tmp_path / "digits" / "a.png")
     assert len(data.load("digits", 8)) == 1438
     assert levels(data.load("./digits", 8)) == [255]
-
-
-# --- spectrum -------------------------------------------------------------------------------------------------
-
-
-def test_spectrum_is_the_moments_of_the_coefficients():
-    torch.manual_seed(0)
-    images = 3 + torch.rand(5000, 2, 3, 4) * torch.tensor([1.0, 2.0])[:, None, None]  # more than one chunk
-    mean, variance = data.spectrum(images)
-    u = coefficients(images)
-    assert mean.dtype == variance.dtype == torch.float64
-    assert mean.shape == variance.shape == (1, 2, 3, 4)
-    np.testing.assert_allclose(mean[0].numpy(), u.mean(0), atol=1e-12)
-    np.testing.assert_allclose(variance[0].numpy(), u.var(0), rtol=1e-10)
-
-
-def test_spectrum_of_constant_images():
-    mean, variance = data.spectrum(torch.full((3, 1, 4, 4), 0.5))
-    assert mean[0, 0, 0, 0].item() == pytest.approx(0.5 * 4)
-    assert mean.abs().sum().item() == pytest.approx(2)
-    assert variance.abs().max().item() < 1e-24
-
-
-@pytest.mark.parametrize("shape", [(0, 1, 4, 4), (1, 4, 4)])
-def test_spectrum_errors(shape):
-    with says("(N, C, H, W)", str(shape)):
-        data.spectrum(torch.zeros(shape))

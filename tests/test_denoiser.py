@@ -5,7 +5,7 @@ import pytest
 import torch
 from reference import dct, idct, lam
 
-from bdbook import cold
+from bdbook import cold, losses
 from bdbook import denoiser as dn
 from bdbook.denoiser import (
     EPS,
@@ -16,11 +16,8 @@ from bdbook.denoiser import (
     Denoiser,
     Spectral,
     V,
-    bound_loss,
-    l1_loss,
-    loss,
-    soft_loss,
 )
+from bdbook.losses import bound_loss, l1_loss, loss, soft_loss
 from bdbook.processes import (
     blur_diffusion,
     blurring_diffusion,
@@ -392,7 +389,7 @@ def test_the_bounds_weight_is_the_slope_of_log_snr():
     process = cosine_diffusion(basis=DCT(SIZE))
     low, high = np.arctan(np.exp(-5)), np.arctan(np.exp(5))
     slope = 4 * (high - low) / np.sin(2 * (low + T * (high - low)))
-    found = dn.slope_of_log_snr(process, torch.from_numpy(T)).flatten().numpy()
+    found = losses.slope_of_log_snr(process, torch.from_numpy(T)).flatten().numpy()
     np.testing.assert_allclose(found, -slope, rtol=1e-2)
     z = process.sample(*tensors()).numpy()
     expected = slope / 20 * mean_square(numpy_net(z, T) - NOISE)

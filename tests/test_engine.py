@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bdbook import cold, degradations, engine, processes, recipes, runs, samplers, train
-from bdbook.__main__ import main
+from bdbook import cold, degradations, processes, recipes, samplers, training
+from bdbook.cli import main
 from bdbook.denoiser import Denoiser
+from bdbook.training import engine, runs
 from bdbook.unet import UNetConfig
 
 TINY = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
@@ -29,8 +30,8 @@ def some_images(count: int = 32) -> torch.Tensor:
 
 def losses(recipe, steps=4, where=engine.ALONE, images=None) -> torch.Tensor:
     images = some_images() if images is None else images
-    state = train.start(recipe, images, engine=where)
-    trained = train.train(recipe, images, state, engine=where)
+    state = training.start(recipe, images, engine=where)
+    trained = training.train(recipe, images, state, engine=where)
     return torch.stack([next(trained).loss for _ in range(steps)])
 
 
@@ -48,9 +49,9 @@ def test_a_batch_in_parts_is_the_same_batch(name):
 
 def test_flips_mirror_half_of_the_images():
     recipe, images = tiny(batch=32), torch.arange(8.0).expand(3, 1, 8, 8) / 8
-    state = train.start(recipe, images)
+    state = training.start(recipe, images)
     plain, flipped = (
-        train.draw_batch(replace(recipe, flip=flip), images, state, 0, torch.device("cpu")) for flip in (False, True)
+        training.draw_batch(replace(recipe, flip=flip), images, state, 0, torch.device("cpu")) for flip in (False, True)
     )
     mirrored = (flipped.x0 == plain.x0.flip(-1)).flatten(1).all(1)
     assert ((flipped.x0 == plain.x0).flatten(1).all(1) ^ mirrored).all()
@@ -69,20 +70,20 @@ def test_bf16_is_of_the_network_alone():
     half, full = losses(tiny(), where=where), losses(tiny())
     assert not torch.equal(half, full)
     torch.testing.assert_close(half, full, rtol=0.02, atol=0.02)
-    state = train.start(tiny(), some_images(), engine=where)
+    state = training.start(tiny(), some_images(), engine=where)
     assert {p.dtype for p in state.net.parameters()} == {torch.float32}
 
 
 def test_compiled_networks_keep_their_names(tmp_path):
     recipe, images = tiny(), some_images()
     where = engine.Engine(compiler="eager")
-    state = train.start(recipe, images, engine=where)
-    trained = train.train(recipe, images, state, engine=where)
+    state = training.start(recipe, images, engine=where)
+    trained = training.train(recipe, images, state, engine=where)
     compiled = next(trained).loss
     torch.testing.assert_close(compiled, losses(recipe, 1)[0])
     runs.save_checkpoint(tmp_path, state, runs.new_record(recipe, 0, images, "photos", "smoke", where), [])
     resumed, _, _ = runs.resume(tmp_path, recipe, images, 0)
-    assert resumed.net.state_dict().keys() == train.start(recipe, images).net.state_dict().keys()
+    assert resumed.net.state_dict().keys() == training.start(recipe, images).net.state_dict().keys()
     for name, value in resumed.net.state_dict().items():
         assert torch.equal(value, state.net.state_dict()[name])
 
@@ -90,8 +91,8 @@ def test_compiled_networks_keep_their_names(tmp_path):
 def test_compiled_sampling_draws_the_same(tmp_path):
     """Answers of a network that is run as a graph are overwritten by the next: the second order keeps two of them."""
     recipe, images = tiny(), some_images()
-    state = train.start(recipe, images)
-    next(train.train(recipe, images, state))
+    state = training.start(recipe, images)
+    next(training.train(recipe, images, state))
     runs.save_weights(tmp_path / "w.safetensors", state, runs.new_record(recipe, 0, images, "photos", "smoke"))
     plain = runs.load(tmp_path / "w.safetensors")
     compiled = runs.load(tmp_path / "w.safetensors", engine.Engine(compiler="eager"))
@@ -159,7 +160,7 @@ def test_chunks_are_all_of_the_rows_once():
 
 def test_more_samples_begin_with_the_fewer(tmp_path):
     recipe = tiny("digits-blurring")
-    state = train.start(recipe, some_images())
+    state = training.start(recipe, some_images())
     run = runs.Run(recipe, {"identity": {"seed": 0}, "data": "digits"}, state.ema_denoiser(), state.spectrum)
     many, few = run.draw(130, 3, steps=2), run.draw(64, 3, steps=2)
     assert torch.equal(many[:64], few)

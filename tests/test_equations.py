@@ -11,7 +11,8 @@ from reference import dct, idct, lam
 from scipy import ndimage
 from scipy.integrate import quad, solve_ivp
 
-from bdbook.denoiser import EPS, X0, Denoiser, loss
+from bdbook.denoiser import EPS, X0, Denoiser
+from bdbook.losses import loss
 from bdbook.oracle import Gaussian
 from bdbook.processes import (
     Process,

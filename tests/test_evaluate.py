@@ -9,8 +9,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
-from bdbook import cold, data, evaluate, metrics, quality, recipes, runs, train
+from bdbook import cold, data, recipes, training
 from bdbook.denoiser import X0, Denoiser
+from bdbook.evaluation import generation, metrics, restoration
+from bdbook.training import runs
 
 
 def ssim(a, b):
@@ -49,8 +51,8 @@ def test_fidelity_of_other_shapes_is_refused():
 def test_a_perfect_restorer_restores_in_every_way(t):
     x = data.load("digits", 16, count=4).double()
     process = cold.blur(16, 10, std=0.6, growth="constant")
-    ways = evaluate.restorations(Denoiser(lambda x_t, t: x, process, X0), process.mean(x, t), t=t)
-    assert list(ways) == list(evaluate.WAYS)
+    ways = restoration.restorations(Denoiser(lambda x_t, t: x, process, X0), process.mean(x, t), t=t)
+    assert list(ways) == list(restoration.WAYS)
     torch.testing.assert_close(ways["degraded"], process.mean(x, t))
     for name in ("direct", "naive", "tacos"):
         assert (ways[name] - x).abs().max() < 1e-12
@@ -58,12 +60,12 @@ def test_a_perfect_restorer_restores_in_every_way(t):
 
 def test_a_walk_takes_the_steps_of_the_table():
     denoiser = Denoiser(None, cold.blur(16, 10, std=0.6), X0)
-    assert evaluate.walk_times(denoiser, None, 0.5).mul(10).round().tolist() == [5, 4, 3, 2, 1, 0]
-    assert evaluate.walk_times(denoiser, 2).mul(10).round().tolist() == [10, 5, 0]
+    assert restoration.walk_times(denoiser, None, 0.5).mul(10).round().tolist() == [5, 4, 3, 2, 1, 0]
+    assert restoration.walk_times(denoiser, 2).mul(10).round().tolist() == [10, 5, 0]
     with pytest.raises(ValueError, match=r"steps was 6; from t = 0\.5 there are 1 to 5 steps"):
-        evaluate.walk_times(denoiser, 6, 0.5)
+        restoration.walk_times(denoiser, 6, 0.5)
     with pytest.raises(ValueError, match="expected a severity in"):
-        evaluate.walk_times(denoiser, None, 0.0)
+        restoration.walk_times(denoiser, None, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +78,8 @@ def run_of(tmp_path_factory):
         if recipe.is_cold and recipe.process != "inpainting":  # few steps: nothing here depends on their number
             recipe = replace(recipe, settings={**recipe.settings, "steps": min(recipe.settings["steps"], 4)})
         images = data.load(recipe.data, recipe.size, recipe.channels, 64)
-        state = train.start(recipe, images)
-        trained = train.train(recipe, images, state)
+        state = training.start(recipe, images)
+        trained = training.train(recipe, images, state)
         for _ in range(3):
             next(trained)  # updates state in place
         record = runs.new_record(recipe, 0, images, recipe.data, "smoke")
@@ -90,19 +92,19 @@ def run_of(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["digits-deblur", "photos-inpaint", "photos-recolour", "photos-desnow"])
 def test_every_kind_of_restorer_is_measured(run_of, name):
-    rows = evaluate.evaluate(run_of(name), evaluate.Protocol(count=20))
-    assert list(rows) == list(evaluate.WAYS)
+    rows = restoration.evaluate(run_of(name), restoration.Protocol(count=20))
+    assert list(rows) == list(restoration.WAYS)
     for m in rows.values():
         assert set(m) == {"frechet", "rmse", "psnr", "ssim", "detail"}
         assert np.isfinite(list(m.values())).all()
-    assert "tacos" in evaluate.table(rows)
+    assert "tacos" in restoration.table(rows)
 
 
 def test_the_same_protocol_gives_the_same_numbers(run_of):
     run = run_of("photos-desnow")
-    again = [evaluate.evaluate(run, evaluate.Protocol(count=16, steps=2)) for _ in range(2)]
+    again = [restoration.evaluate(run, restoration.Protocol(count=16, steps=2)) for _ in range(2)]
     assert again[0] == again[1]
-    assert again[0] != evaluate.evaluate(run, evaluate.Protocol(count=16, steps=2, seed=1))
+    assert again[0] != restoration.evaluate(run, restoration.Protocol(count=16, steps=2, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_the_same_protocol_gives_the_same_numbers(run_of):
     ],
 )
 def test_generation_from_every_start(run_of, name, ways):
-    made = evaluate.generations(run_of(name), 12)
+    made = restoration.generations(run_of(name), 12)
     assert set(made) == {"start", "direct", "naive", "tacos"} | ways
     for images in made.values():
         assert images.shape == (12, 1, 16, 16)
@@ -127,18 +129,18 @@ def test_generation_from_every_start(run_of, name, ways):
 
 def test_hot_runs_are_not_restored(run_of):
     with pytest.raises(ValueError, match="digits-ddpm generates from noise"):
-        evaluate.evaluate(run_of("digits-ddpm"))
+        restoration.evaluate(run_of("digits-ddpm"))
 
 
 def test_samples_of_a_generating_run_are_compared_with_test_images(run_of):
-    run, protocol = run_of("digits-ddpm"), quality.Protocol(count=40, steps=3)
-    compared = quality.compare(run, protocol)
+    run, protocol = run_of("digits-ddpm"), generation.Protocol(count=40, steps=3)
+    compared = generation.compare(run, protocol)
     assert list(compared) == ["samples", "training"]
     for measure in ("frechet", "kernel", "sliced_wasserstein", "spectrum"):
         samples, training = (row[measure] for row in compared.values())
         assert samples > 1.3 * training, f"{measure}: an untrained network is far off, training images are not"
     assert compared["samples"]["score"] < compared["training"]["score"]
-    told = quality.table(compared).splitlines()
+    told = generation.table(compared).splitlines()
     assert [line.split()[0] for line in told] == ["Frechet", "samples", "training"]
     assert float(told[1].split()[1]) == pytest.approx(compared["samples"]["frechet"], abs=0.01)
     assert "ancestral, 3 steps; averaged weights of step 3" in protocol.words(run)

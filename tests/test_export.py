@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -9,10 +10,13 @@ import pytest
 import torch
 import traitlets
 
-from bdbook import export, live, priors, recipes, runs
+from bdbook import priors, processes, recipes
+from bdbook.page import live, onnx
+from bdbook.page.widgets import LiveSampler
 from bdbook.samplers import IHDM_DELTA
+from bdbook.training import runs
+from bdbook.transforms import DCT
 from bdbook.unet import UNet, UNetConfig
-from bdbook.widgets import LiveSampler
 
 SMALL = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
 
@@ -33,10 +37,10 @@ def small_net(seed: int) -> UNet:
 
 def test_one_graph_serves_every_network_of_a_kind(tmp_path):
     nets = [small_net(seed) for seed in (0, 1)]
-    (tmp_path / "graph").write_bytes(export.graph(nets[0], 1, 8))
+    (tmp_path / "graph").write_bytes(onnx.graph(nets[0], 1, 8))
     assert (tmp_path / "graph").stat().st_size < 200_000, "weights or traces were left in the graph"
     for net in nets:
-        (tmp_path / export.WEIGHTS).write_bytes(export.weights(net))
+        (tmp_path / onnx.WEIGHTS).write_bytes(onnx.weights(net))
         session = onnxruntime.InferenceSession(str(tmp_path / "graph"))
         for count in (1, 3):
             x, t = torch.randn(count, 1, 8, 8), torch.rand(count)
@@ -108,12 +112,28 @@ def test_cold_diffusion_begins_at_flat_greys():
     assert (spread == np.float32(0.002)).all()
 
 
-def test_a_start_that_the_page_does_not_know_is_refused():
-    recipe = recipes.get("photos-superres")
+def test_a_system_that_the_page_does_not_know_goes_as_tables():
+    """Matrices of the basis, alpha and sigma at each of the walk's times: what the page cannot compute it is given."""
     known = live.run_of("digits-ddpm")
-    run = runs.Run(recipe, known.record, known.denoiser, known.spectrum)
-    with pytest.raises(ValueError, match="no start for photos-superres"):
-        export.walk(run)
+    process = processes.Process(DCT(16), halves, rises, name="mine")
+    recipe = recipes.of_process(process, (1, 16, 16), sample_steps=4)
+    walk = onnx.walk(runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum))
+    assert walk["process"] == "table"
+    assert walk["settings"]["steps"] == 4
+    alpha, sigma = (floats(walk["settings"][key]).reshape(5, 16, 16) for key in ("alpha", "sigma"))
+    for i in range(5):
+        np.testing.assert_allclose(alpha[i], process.alpha(i / 4).expand(1, 1, 16, 16)[0, 0], rtol=1e-6)
+        np.testing.assert_allclose(sigma[i], process.sigma(i / 4).expand(1, 1, 16, 16)[0, 0], rtol=1e-6)
+    rows = floats(walk["settings"]["rows"]).reshape(16, 16)
+    np.testing.assert_allclose(rows, DCT(16).matrices()[0], rtol=1e-5, atol=1e-7)
+
+
+def halves(t):
+    return 2 ** (-8 * t) * torch.ones(1, 1, 16, 16, dtype=torch.float64)
+
+
+def rises(t):
+    return 0.1 + t
 
 
 def test_a_file_that_is_not_there_is_named():

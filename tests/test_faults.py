@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from bdbook.__main__ import main
+from bdbook.cli import main
 
 KILLS = int(os.environ.get("BDBOOK_KILLS", "2"))
 TRAIN = ("train", "--profile", "smoke", "--batch", "2", "--checkpoint-every", "1", "--resume")

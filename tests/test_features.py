@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from bdbook import data, features, metrics
+from bdbook import data
+from bdbook.evaluation import features, metrics
 
 
 def test_the_stored_network_names_digits():

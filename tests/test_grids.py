@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdbook import data, grids, oracle, processes, samplers
+from bdbook import data, oracle, processes, samplers, timegrids
 from bdbook.transforms import DCT
 
 PROCESS = processes.blurring_diffusion(8, 5.0)
@@ -17,7 +17,7 @@ LAW = oracle.Gaussian(DCT(8), data.power_law_variance(8))
 @given(st.integers(1, 60), st.integers(0, 10**6))
 def test_a_grid_runs_from_1_to_0_and_holds_equal_shares(steps, seed):
     density = torch.rand(101, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.01
-    grid = grids.by_density(density, steps)
+    grid = timegrids.by_density(density, steps)
     assert grid.shape == (steps + 1,)
     assert grid.dtype == torch.float64
     assert (grid[0], grid[-1]) == (1, 0)
@@ -28,18 +28,18 @@ def test_a_grid_runs_from_1_to_0_and_holds_equal_shares(steps, seed):
 
 
 def test_an_even_density_is_the_uniform_grid():
-    np.testing.assert_allclose(grids.by_density(torch.ones(11), 7), PROCESS.times(7), atol=1e-12)
+    np.testing.assert_allclose(timegrids.by_density(torch.ones(11), 7), PROCESS.times(7), atol=1e-12)
 
 
 def test_the_log_snr_grid_takes_equal_steps_of_it():
     process = processes.cosine_diffusion()
-    level = torch.log(process.snr(grids.log_snr(process, 20))).flatten()
+    level = torch.log(process.snr(timegrids.log_snr(process, 20))).flatten()
     np.testing.assert_allclose(level.diff(), 1.0, rtol=0.02)  # from -10 to 10 in 20 steps
 
 
 def test_the_spectral_density_is_the_formula():
     """The share of steps in a short stretch of time, by finite differences in numpy."""
-    grid = grids.spectral(PROCESS, LAW, 4000, order=2, floor=0.2).numpy()
+    grid = timegrids.spectral(PROCESS, LAW, 4000, order=2, floor=0.2).numpy()
     times = np.linspace(0, 1, 801)
 
     def snr(t):
@@ -60,7 +60,7 @@ def test_the_spectral_density_is_the_formula():
 
 def test_tuning_lowers_the_divergence():
     start = PROCESS.times(8)
-    tuned = grids.tuned(PROCESS, LAW, start, iterations=25)
+    tuned = timegrids.tuned(PROCESS, LAW, start, iterations=25)
     before, after = (LAW.sampler_error(PROCESS, g, samplers.ddim, order=2).kl.sum() for g in (start, tuned))
     assert after < before / 2
     assert (tuned[0], tuned[-1], len(tuned)) == (1, 0, 9)
@@ -69,13 +69,13 @@ def test_tuning_lowers_the_divergence():
 
 def test_bad_requests_are_explained():
     with pytest.raises(ValueError, match="steps was 0; expected at least 1"):
-        grids.by_density(torch.ones(3), 0)
+        timegrids.by_density(torch.ones(3), 0)
     with pytest.raises(ValueError, match=r"density of steps had the value -1; expected positive"):
-        grids.by_density(torch.tensor([1.0, -1.0]), 3)
+        timegrids.by_density(torch.tensor([1.0, -1.0]), 3)
     for make in (
-        lambda p: grids.log_snr(p, 5),
-        lambda p: grids.spectral(p, LAW, 5),
-        lambda p: grids.tuned(p, LAW, p.times(5)),
+        lambda p: timegrids.log_snr(p, 5),
+        lambda p: timegrids.spectral(p, LAW, 5),
+        lambda p: timegrids.tuned(p, LAW, p.times(5)),
     ):
         with pytest.raises(ValueError, match=r"ddpm is tabulated at N = 1000 steps .* use process.times"):
             make(processes.ddpm(basis=DCT(8)))

@@ -19,7 +19,8 @@ import torch
 from datasets import ClassLabel, Features, Value
 from PIL import Image
 
-from bdbook import data, hub
+from bdbook import data
+from bdbook.data import huggingface
 
 # The head of each README as on the hub, and its parquet files with the number of rows that they get here.
 CARDS = {
@@ -77,7 +78,7 @@ def says(*words, kind=ValueError):
 
 
 def root(tmp_path, name):
-    return tmp_path / "sets" / hub.DATASETS[name].repository
+    return tmp_path / "sets" / huggingface.DATASETS[name].repository
 
 
 def pictures(name, number, seed):
@@ -141,11 +142,11 @@ def assert_pixels(tensor, expected):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_pixels_are_those_of_the_files_in_their_order(tmp_path, name, box, side, split):
     made = make(tmp_path, name)
-    native = hub.DATASETS[name].channels
+    native = huggingface.DATASETS[name].channels
     expected = pixels(made[split], "L" if native == 1 else "RGB", box, side)
     assert native == (1 if name == "mnist" else 3)
-    assert_pixels(hub.load(name, side, split=split), expected)
-    assert_pixels(hub.load(name, side, native, count=2, split=split), expected[:2])
+    assert_pixels(huggingface.load(name, side, split=split), expected)
+    assert_pixels(huggingface.load(name, side, native, count=2, split=split), expected[:2])
     if name in COUNTS:
         assert len(expected) == COUNTS[name][split == "test"]
 
@@ -154,27 +155,27 @@ def test_areas_are_averaged(tmp_path):
     """Not by Pillow: means of 4x4 pixels, which Pillow rounds twice."""
     made = make(tmp_path, "cifar10")
     expected = np.stack(made["train"]).reshape(6, 8, 4, 8, 4, 3).mean(axis=(2, 4)).transpose(0, 3, 1, 2)
-    assert np.abs(hub.load("cifar10", 8).numpy() - expected).max() <= 1
+    assert np.abs(huggingface.load("cifar10", 8).numpy() - expected).max() <= 1
 
 
 def test_a_height_and_a_width(tmp_path):
     made = make(tmp_path, "cifar10")
     cut = [image.crop((0, 8, 32, 24)).resize((16, 8), Image.Resampling.BOX) for image in made["train"]]
-    assert_pixels(hub.load("cifar10", (8, 16)), np.stack(cut).transpose(0, 3, 1, 2))
+    assert_pixels(huggingface.load("cifar10", (8, 16)), np.stack(cut).transpose(0, 3, 1, 2))
 
 
 def test_grey_of_colour_and_colour_of_grey(tmp_path):
     colour, grey = make(tmp_path, "cifar10")["train"], make(tmp_path, "mnist")["train"]
-    assert_pixels(hub.load("cifar10", 16, channels=1), pixels(colour, "L", (0, 0, 32, 32), 16))
+    assert_pixels(huggingface.load("cifar10", 16, channels=1), pixels(colour, "L", (0, 0, 32, 32), 16))
     luma = np.stack(colour) @ [0.299, 0.587, 0.114]  # ITU-R 601
-    assert np.abs(hub.load("cifar10", 32, channels=1)[:, 0].numpy() - luma).max() < 1
-    assert_pixels(hub.load("mnist", 28, channels=3), np.stack(grey)[:, None].repeat(3, axis=1))
+    assert np.abs(huggingface.load("cifar10", 32, channels=1)[:, 0].numpy() - luma).max() < 1
+    assert_pixels(huggingface.load("mnist", 28, channels=3), np.stack(grey)[:, None].repeat(3, axis=1))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "afhq"])
 def test_train_and_test_are_disjoint_and_whole(tmp_path, name):
     make(tmp_path, name)
-    train, test = ({image.numpy().tobytes() for image in hub.load(name, 8, split=s)} for s in ("train", "test"))
+    train, test = ({image.numpy().tobytes() for image in huggingface.load(name, 8, split=s)} for s in ("train", "test"))
     assert not train & test
     assert len(train | test) == sum(FILES[name].values())
 
@@ -186,14 +187,14 @@ def test_a_folder_of_images(tmp_path):
         path = root(tmp_path, "afhq") / "train" / ("cat" if i < 21 else "dog") / f"{i:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
-    assert_pixels(hub.load("afhq", 24, split="test"), pixels([made[19], made[39]], "RGB", (0, 0, 48, 48), 24))
-    assert_pixels(hub.load("afhq", 24, count=20), pixels([*made[:19], made[20]], "RGB", (0, 0, 48, 48), 24))
+    assert_pixels(huggingface.load("afhq", 24, split="test"), pixels([made[19], made[39]], "RGB", (0, 0, 48, 48), 24))
+    assert_pixels(huggingface.load("afhq", 24, count=20), pixels([*made[:19], made[20]], "RGB", (0, 0, 48, 48), 24))
 
 
 def test_without_a_card_splits_are_told_by_file_names(tmp_path):
     made = make(tmp_path, "celeba")
     (root(tmp_path, "celeba") / "README.md").unlink()
-    assert_pixels(hub.load("celeba", 10, split="test"), pixels(made["test"], "RGB", (19, 39, 159, 179), 10))
+    assert_pixels(huggingface.load("celeba", 10, split="test"), pixels(made["test"], "RGB", (19, 39, 159, 179), 10))
 
 
 # --- the kept file --------------------------------------------------------------------------------------------
@@ -209,38 +210,38 @@ def never(*arguments, **keywords):
 
 def test_what_is_kept_is_not_read_again(tmp_path, monkeypatch):
     make(tmp_path, "cifar10")
-    first = {split: hub.load("cifar10", 8, count=3, split=split) for split in ("train", "test")}
+    first = {split: huggingface.load("cifar10", 8, count=3, split=split) for split in ("train", "test")}
     with monkeypatch.context() as patch:
         patch.setattr(datasets, "load_dataset", never)
         for split, images in first.items():
-            assert torch.equal(hub.load("cifar10", 8, count=3, split=split), images)
+            assert torch.equal(huggingface.load("cifar10", 8, count=3, split=split), images)
         for other in ({"size": 9}, {"channels": 1}, {"count": 2}, {"count": None}, {"name": "afhq"}):
             with pytest.raises((AssertionError, OSError)):
-                hub.load(**{"name": "cifar10", "size": 8, "count": 3, **other})
+                huggingface.load(**{"name": "cifar10", "size": 8, "count": 3, **other})
     assert len(kept(tmp_path)) == 2
 
 
 def test_a_changed_copy_is_read_again(tmp_path):
     make(tmp_path, "cifar10")
-    before = hub.load("cifar10", 8)
+    before = huggingface.load("cifar10", 8)
     write_parquet(root(tmp_path, "cifar10") / "plain_text/train-00000-of-00001.parquet", pictures("", 6, 99), "img")
-    assert not torch.equal(hub.load("cifar10", 8), before)
+    assert not torch.equal(huggingface.load("cifar10", 8), before)
     shutil.rmtree(root(tmp_path, "cifar10"))
     with says("neither", kind=FileNotFoundError):
-        hub.load("cifar10", 8)
+        huggingface.load("cifar10", 8)
 
 
 def test_it_is_a_private_map_of_the_file(tmp_path):
     make(tmp_path, "cifar10")
-    images = hub.load("cifar10", 8)
+    images = huggingface.load("cifar10", 8)
     (file,) = kept(tmp_path)
     before = file.read_bytes()
     if Path("/proc/self/maps").exists():
         assert str(file) in Path("/proc/self/maps").read_text()
     images.zero_()
     assert file.read_bytes() == before
-    assert hub.load("cifar10", 8).any()
-    assert np.array_equal(np.load(file), hub.load("cifar10", 8).numpy())
+    assert huggingface.load("cifar10", 8).any()
+    assert np.array_equal(np.load(file), huggingface.load("cifar10", 8).numpy())
 
 
 @pytest.mark.parametrize("moment", ["header", "rename"])
@@ -255,12 +256,12 @@ def test_a_kill_leaves_nothing_that_looks_whole(tmp_path, monkeypatch, moment):
     with monkeypatch.context() as patch:
         original = os.fsync if moment == "header" else os.replace
         patch.setattr(os, "fsync" if moment == "header" else "replace", snapshot)
-        hub.load("cifar10", 32)
+        huggingface.load("cifar10", 32)
     left = list((tmp_path / "killed").iterdir())
     assert [path.suffix for path in left] == [".part"]
     assert [path.suffix for path in kept(tmp_path)] == [".npy"]
     monkeypatch.setenv("BDBOOK_CACHE", str(tmp_path / "killed"))
-    assert_pixels(hub.load("cifar10", 32), np.stack(expected).transpose(0, 3, 1, 2))
+    assert_pixels(huggingface.load("cifar10", 32), np.stack(expected).transpose(0, 3, 1, 2))
 
 
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
@@ -271,12 +272,12 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(data, "resize", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        hub.load("cifar10", 8)
+        huggingface.load("cifar10", 8)
     assert not kept(tmp_path)
 
 
 def test_a_header_is_as_long_for_many_images():
-    assert len(hub._header((0, 3, 8, 8))) == len(hub._header((10**9, 3, 8, 8)))
+    assert len(huggingface._header((0, 3, 8, 8))) == len(huggingface._header((10**9, 3, 8, 8)))
 
 
 # --- rows that cannot be read ---------------------------------------------------------------------------------
@@ -297,14 +298,14 @@ def damaged(tmp_path, column="img"):
 def test_unreadable_rows_are_counted_and_left_out(tmp_path):
     expected = damaged(tmp_path)
     with pytest.warns(UserWarning, match=r"left out 3 row\(s\) of cifar10, split 'train', .*row 1: "):
-        assert_pixels(hub.load("cifar10", 32), expected)
+        assert_pixels(huggingface.load("cifar10", 32), expected)
     with pytest.warns(UserWarning, match="left out 1 row"):
-        assert_pixels(hub.load("cifar10", 32, count=2), expected[:2])
+        assert_pixels(huggingface.load("cifar10", 32, count=2), expected[:2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        hub.load("cifar10", 32, count=1)
+        huggingface.load("cifar10", 32, count=1)
     with says("cifar10, split 'train', has 3 images, 4 were asked for"):
-        hub.load("cifar10", 32, count=4)
+        huggingface.load("cifar10", 32, count=4)
     assert len(kept(tmp_path)) == 3
 
 
@@ -312,7 +313,7 @@ def test_no_readable_row(tmp_path):
     file = root(tmp_path, "cifar10") / "plain_text/train-00000-of-00001.parquet"
     write_parquet(file, [{"bytes": b"x", "path": None}] * 2, "img")
     with says("cifar10", "no image that can be read", "row 0"):
-        hub.load("cifar10", 32)
+        huggingface.load("cifar10", 32)
     assert not kept(tmp_path)
 
 
@@ -329,14 +330,14 @@ def test_the_hub_is_asked_only_without_a_local_copy(tmp_path, monkeypatch):
         return original(str(elsewhere) if path == "uoft-cs/cifar10" else path, **keywords)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    hub.load("cifar10", 8)
+    huggingface.load("cifar10", 8)
     assert asked.pop() == (str(root(tmp_path, "cifar10")), {"streaming": True})
     root(tmp_path, "cifar10").rename(elsewhere)
     expected = np.stack(made["test"]).transpose(0, 3, 1, 2)
-    assert_pixels(hub.load("cifar10", 32, split="test"), expected)
+    assert_pixels(huggingface.load("cifar10", 32, split="test"), expected)
     assert asked == [("uoft-cs/cifar10", {})]  # above all no trust in remote code
     monkeypatch.delenv("BDBOOK_DATASETS")
-    assert_pixels(hub.load("cifar10", 32, split="test"), expected)
+    assert_pixels(huggingface.load("cifar10", 32, split="test"), expected)
     assert len(asked) == 1
 
 
@@ -371,20 +372,20 @@ def test_no_copy_and_no_network(tmp_path):
     where = str(root(tmp_path, "afhq"))
     command = f"hf download --repo-type dataset huggan/AFHQ --local-dir {where}"
     with says("'afhq'", where, "nor as huggan/AFHQ", command, "BDBOOK_DATASETS=", kind=FileNotFoundError):
-        hub.load("afhq", 8)
+        huggingface.load("afhq", 8)
     assert not (tmp_path / "kept").exists()
 
 
 def test_a_command_for_a_folder_with_a_space(monkeypatch):
     monkeypatch.setenv("BDBOOK_DATASETS", "/my sets")
-    assert hub.download_command(hub.DATASETS["mnist"]).endswith("--local-dir '/my sets/ylecun/mnist'")
+    assert huggingface.download_command(huggingface.DATASETS["mnist"]).endswith("--local-dir '/my sets/ylecun/mnist'")
 
 
 def test_the_library_is_missing(tmp_path, monkeypatch):
     make(tmp_path, "mnist")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with says('pip install "bdbook[hub]"', kind=ModuleNotFoundError):
-        hub.load("mnist", 8)
+        huggingface.load("mnist", 8)
 
 
 # --- faults of a local copy -----------------------------------------------------------------------------------
@@ -393,14 +394,14 @@ def test_the_library_is_missing(tmp_path, monkeypatch):
 def test_a_wrong_column(tmp_path):
     damaged(tmp_path, column="picture")
     with says(str(root(tmp_path, "cifar10")), "no column 'img'", "picture, label"):
-        hub.load("cifar10", 8)
+        huggingface.load("cifar10", 8)
 
 
 def test_a_column_of_numbers(tmp_path):
     file = root(tmp_path, "cifar10") / "plain_text/train-00000-of-00001.parquet"
     write_parquet(file, [0, 1], "img", Value("int64"))
     with says("column 'img' holds no images but int"):
-        hub.load("cifar10", 8)
+        huggingface.load("cifar10", 8)
 
 
 def test_a_split_is_missing(tmp_path):
@@ -408,7 +409,7 @@ def test_a_split_is_missing(tmp_path):
     (root(tmp_path, "cifar10") / "README.md").unlink()
     (root(tmp_path, "cifar10") / "plain_text/test-00000-of-00001.parquet").unlink()
     with says(str(root(tmp_path, "cifar10")), "no split 'test'", "its splits: train"):
-        hub.load("cifar10", 8, split="test")
+        huggingface.load("cifar10", 8, split="test")
 
 
 @pytest.mark.parametrize("content", ["", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", None])
@@ -419,15 +420,15 @@ def test_a_copy_that_cannot_be_opened(tmp_path, content):
         (folder / "train-00000-of-00001.parquet").write_text(content)
     listing = "nothing" if content is None else "train-00000-of-00001.parquet"
     with says(str(folder), "cannot be opened", f"it holds {listing}", "hf download", kind=OSError):
-        hub.load("mnist", 8)
+        huggingface.load("mnist", 8)
 
 
 def test_a_file_is_missing_after_an_interrupted_download(tmp_path):
     made = make(tmp_path, "lsun-bedroom")
     (root(tmp_path, "lsun-bedroom") / "data/train-00001-of-00002-5f4afcffcee57481.parquet").unlink()
     with says("has 1 of the 2 files data/train-*", "hf download"):
-        hub.load("lsun-bedroom", 8)
-    assert len(hub.load("lsun-bedroom", 8, split="test")) == len(made["test"])
+        huggingface.load("lsun-bedroom", 8)
+    assert len(huggingface.load("lsun-bedroom", 8, split="test")) == len(made["test"])
 
 
 def test_a_later_file_is_cut_off(tmp_path):
@@ -435,7 +436,7 @@ def test_a_later_file_is_cut_off(tmp_path):
     file = root(tmp_path, "afhq") / "data/train-00001-of-00002.parquet"
     file.write_bytes(file.read_bytes()[:1000])
     with says("'afhq'", "cannot be opened", "hf download", kind=OSError):
-        hub.load("afhq", 8)
+        huggingface.load("afhq", 8)
     assert not kept(tmp_path)
 
 
@@ -445,7 +446,7 @@ def test_a_later_file_is_cut_off(tmp_path):
 def test_load_and_load_pixels(tmp_path):
     make(tmp_path, "cifar10")
     stored = data.load_pixels("cifar10", 8, channels=3, count=4)
-    assert_pixels(stored, hub.load("cifar10", 8, 3, 4).numpy())
+    assert_pixels(stored, huggingface.load("cifar10", 8, 3, 4).numpy())
     images = data.load("cifar10", 8, channels=3, count=4)
     assert images.dtype == torch.float32
     assert torch.equal(images, stored.float() / 127.5 - 1)
@@ -469,7 +470,7 @@ def test_unknown_names(tmp_path, monkeypatch):
     with says("unknown dataset 'cifar-10'", "did you mean 'cifar10'", "afhq", "celeba", "lsun-bedroom", "mnist"):
         data.load("cifar-10", 8)
     with says("unknown dataset of the hub 'digits'", "afhq, celeba, cifar10, lsun-bedroom, lsun-church, mnist"):
-        hub.load("digits", 8)
+        huggingface.load("digits", 8)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mnist").mkdir()
     Image.new("L", (8, 8), 255).save(tmp_path / "mnist" / "a.png")
@@ -491,9 +492,9 @@ def test_unknown_names(tmp_path, monkeypatch):
 def test_bad_requests(tmp_path, arguments, words):
     make(tmp_path, "cifar10")
     with says(words):
-        hub.load(**{"name": "cifar10", "size": 8, **arguments})
+        huggingface.load(**{"name": "cifar10", "size": 8, **arguments})
 
 
 def test_each_set_is_tested_and_none_hides_an_embedded_one():
-    assert set(FILES) == set(hub.DATASETS)
-    assert not set(hub.DATASETS) & set(data.EMBEDDED)
+    assert set(FILES) == set(huggingface.DATASETS)
+    assert not set(huggingface.DATASETS) & set(data.EMBEDDED)

@@ -7,8 +7,9 @@ from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 
-from bdbook import data, metrics
-from bdbook.features import digit_features
+from bdbook import data
+from bdbook.evaluation import metrics
+from bdbook.evaluation.features import digit_features
 
 
 def test_bands_share_out_all_of_the_variance():

@@ -7,30 +7,31 @@ import pytest
 import torch
 from PIL import Image
 
-from bdbook import palette, plots, schedules
-from bdbook.listing import listing
+from bdbook import pixels, schedules
+from bdbook.page import palette, plots
+from bdbook.page.listing import listing
 
 
 def test_pixels_are_rounded_and_clamped():
     values = torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0]).reshape(1, 1, 1, 5)
-    assert plots.to_pixels(values).flatten().tolist() == [0, 0, 128, 255, 255]
+    assert pixels.to_pixels(values).flatten().tolist() == [0, 0, 128, 255, 255]
 
 
 def test_a_grid_places_each_image_and_separates_them_with_white():
     images = torch.linspace(-1, 0, 5).reshape(5, 1, 1, 1).expand(5, 3, 4, 6)
-    grid = plots.grid(images, columns=3, gap=2)
+    grid = pixels.grid(images, columns=3, gap=2)
     assert grid.shape == (2 * 4 + 2, 3 * 6 + 2 * 2, 3)
     for index in range(5):
         top, left = (index // 3) * 6, (index % 3) * 8
-        assert (grid[top : top + 4, left : left + 6] == plots.to_pixels(images)[index, 0, 0, 0]).all()
+        assert (grid[top : top + 4, left : left + 6] == pixels.to_pixels(images)[index, 0, 0, 0]).all()
     assert (grid[4:6] == 255).all()
     assert (grid[:, 6:8] == 255).all()
 
 
 def test_png_enlarges_pixels():
     images = torch.rand(3, 1, 5, 5) * 2 - 1
-    decoded = np.asarray(Image.open(io.BytesIO(plots.png(images, columns=3, enlarge=4))))
-    np.testing.assert_array_equal(decoded[::4, ::4], plots.grid(images, 3)[..., 0])
+    decoded = np.asarray(Image.open(io.BytesIO(pixels.png(images, columns=3, enlarge=4))))
+    np.testing.assert_array_equal(decoded[::4, ::4], pixels.grid(images, 3)[..., 0])
 
 
 def test_a_listing_shows_the_source_itself():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bdbook import engine, profiles
+from bdbook.training import engine, profiles
 
 GIB = 2**30
 

@@ -9,12 +9,14 @@ import pytest
 import record
 import torch
 
-from bdbook import plots, recipes, recorded, runs
+from bdbook import pixels, recipes
+from bdbook.page import recorded
+from bdbook.training import runs
 
 
 def frames(folder: Path) -> np.ndarray:
     """The film of a run: (digits, times, 16, 16) bytes."""
-    return plots.read_png(folder / "film.png").reshape(9, 16, 31, 16).transpose(0, 2, 1, 3)
+    return pixels.read_png(folder / "film.png").reshape(9, 16, 31, 16).transpose(0, 2, 1, 3)
 
 
 def test_every_run_to_record_has_a_recipe():
@@ -66,7 +68,7 @@ def test_the_recorded_film_ends_in_what_the_network_draws(name):
     """The same 9 digits as `Run.draw`'s, in grey levels: another machine's arithmetic may round a few otherwise."""
     folder = recorded.read(f"digits-{name}").folder
     run = runs.load(folder / "weights.safetensors")
-    drawn = plots.to_pixels(run.draw(9, seed=0, steps=None if run.recipe.sample_steps is None else 100))[..., 0]
+    drawn = pixels.to_pixels(run.draw(9, seed=0, steps=None if run.recipe.sample_steps is None else 100))[..., 0]
     film = frames(folder).astype(int)
     assert np.abs(film[:, -1] - drawn).max() <= 2
     assert np.abs(film[:, 0] - drawn).mean() > 20, "it begins elsewhere"

@@ -9,8 +9,9 @@ import pytest
 import torch
 import yaml
 
-from bdbook import data, metrics
-from bdbook import recorded as recorded_runs
+from bdbook import data
+from bdbook.evaluation import metrics
+from bdbook.page import recorded as recorded_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTES = {c["id"]: c["note"] for c in yaml.safe_load((ROOT / "book" / "claims.yml").read_text(encoding="utf-8"))}

@@ -151,7 +151,7 @@ def test_no_file_mentions_a_path_of_somebodys_machine():
     assert found == []
 
 
-@pytest.mark.parametrize("folder", ["book/assets/vendor", "bdbook/js/vendor"])
+@pytest.mark.parametrize("folder", ["book/assets/vendor", "bdbook/page/js/vendor"])
 def test_vendored_files_are_those_that_their_list_records(folder):
     vendor = ROOT / folder
     rows = re.findall(r"^\| (\S+) \|.*\| ([0-9a-f]{64}) \|$", (vendor / "README.md").read_text(), re.MULTILINE)

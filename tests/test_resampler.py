@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bdbook import live, plots, samplers
-from bdbook.widgets import BlurringSlider, Resampler, resampler
+from bdbook import pixels, samplers
+from bdbook.page import live
+from bdbook.page.widgets import BlurringSlider, Resampler, resampler
 
 
 def walk(rho=1.0, steps=5, seed=0):
@@ -54,7 +55,7 @@ def test_the_first_walk_is_the_librarys_and_is_shown():
     figure = Resampler(walk, 2, rho=ipywidgets.FloatSlider(0.5, max=1), steps=ipywidgets.IntSlider(4))
     expected = samplers.last(walk(0.5, 4)).x
     assert torch.equal(figure.x, expected)
-    np.testing.assert_array_equal(shown(figure), plots.grid(expected, 2).squeeze())
+    np.testing.assert_array_equal(shown(figure), pixels.grid(expected, 2).squeeze())
     assert figure.state == "done"
     assert "2 images at t = 0.000" in figure._repr_mimebundle_()["text/html"]
     assert "rho = 0.5, steps = 4. Under a kernel" in figure._repr_mimebundle_()["text/html"]

@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from bdbook import cold, data, recipes, restore, runs, samplers, train
-from bdbook.__main__ import main
+from bdbook import cold, data, recipes, samplers, training
+from bdbook.cli import main
 from bdbook.denoiser import X0, Denoiser
+from bdbook.evaluation import tiling
+from bdbook.training import runs
 from bdbook.unet import UNet, UNetConfig
 
 
@@ -18,7 +20,7 @@ def run_of(name, path):
     """A run whose network is as good as untrained."""
     recipe = recipes.get(name)
     images = data.load(recipe.data, recipe.size, recipe.channels, 40)
-    state = train.start(recipe, images)
+    state = training.start(recipe, images)
     runs.save_weights(path, state, runs.new_record(recipe, 0, images, recipe.data, "smoke"))
     return runs.load(path)
 
@@ -33,7 +35,7 @@ def test_an_untrained_network_gives_back_what_it_saw(sharpen, height, width):
     """Its residual is zero: direct is the input, TACoS too up to what one D adds; and no tile is lost or doubled."""
     random = torch.Generator().manual_seed(0)
     picture = torch.rand(3, height, width, generator=random) * 2 - 1
-    done = restore.restore(sharpen, picture, steps=2, degrade=True)
+    done = tiling.restore(sharpen, picture, steps=2, degrade=True)
     assert all(x.shape == picture.shape for x in done.ways.values())
     blurred = cold.blur((height, width), 20, std=0.5, growth="constant").mean(picture[None], 1.0)[0]
     torch.testing.assert_close(done.ways["degraded"], blurred, atol=1e-5, rtol=0)
@@ -51,7 +53,7 @@ def test_tiles_agree_with_the_whole_where_they_are_large_enough():
         return torch.nn.functional.conv2d(x, torch.ones(1, 1, 5, 5) / 25, padding=2)
 
     x = torch.rand(1, 1, 100, 90)
-    ask, how = restore.tiled(local, tile=48, overlap=16, factor=4)
+    ask, how = tiling.tiled(local, tile=(48, 48), overlap=16, factor=4)
     t = torch.ones(1)
     inner = (..., slice(3, -3), slice(3, -3))
     # Blending gives weight to a tile's own border, whose pixels see zeros: small near it, nothing a few pixels in.
@@ -61,14 +63,14 @@ def test_tiles_agree_with_the_whole_where_they_are_large_enough():
     assert "48" in how
     assert "16" in how
     with torch.no_grad():
-        torch.testing.assert_close(restore.tiled(net, 128, 16, 2)[0](x, t), net(x, t))
+        torch.testing.assert_close(tiling.tiled(net, (128, 128), 16, 2)[0](x, t), net(x, t))
 
 
 @pytest.mark.parametrize("side", [48, 49, 79, 80, 81, 200])
 def test_tiles_cover_every_pixel_once_in_the_sum(side):
-    ones = restore.tiled(lambda x, t: torch.ones_like(x), tile=48, overlap=16, factor=4)[0]
+    ones = tiling.tiled(lambda x, t: torch.ones_like(x), tile=(48, 48), overlap=16, factor=4)[0]
     assert torch.allclose(ones(torch.zeros(1, 1, side, side), torch.ones(1)), torch.ones(1))
-    spans = restore._spans(side, 48, 16, 4)
+    spans = tiling._spans(side, 48, 16, 4)
     assert spans[0].start == 0
     assert spans[-1].stop == side
     assert all(after.start <= before.stop - 12 for before, after in pairwise(spans))
@@ -77,27 +79,27 @@ def test_tiles_cover_every_pixel_once_in_the_sum(side):
 
 def test_colour_is_restored_channel_by_channel_and_grey_by_three(tmp_path, sharpen):
     grey = torch.rand(1, 40, 40)
-    assert restore.restore(sharpen, grey, degrade=True, steps=2).ways["tacos"].shape == (1, 40, 40)
+    assert tiling.restore(sharpen, grey, degrade=True, steps=2).ways["tacos"].shape == (1, 40, 40)
     colour = run_of("photos-recolour", tmp_path / "weights.safetensors")
-    done = restore.restore(colour, torch.rand(3, 50, 41) * 2 - 1, degrade=True)
+    done = tiling.restore(colour, torch.rand(3, 50, 41) * 2 - 1, degrade=True)
     assert done.ways["tacos"].shape == (3, 50, 41)
     assert done.ways["degraded"].std(0).max() < 1e-5, "all colour is gone"
 
 
 def test_blocks_of_pixels_are_made_to_fit(tmp_path):
     run = run_of("digits-superres", tmp_path / "weights.safetensors")
-    done = restore.restore(run, torch.rand(1, 37, 50) * 2 - 1, degrade=True)
+    done = tiling.restore(run, torch.rand(1, 37, 50) * 2 - 1, degrade=True)
     assert done.ways["degraded"].shape == (1, 37, 50)
     assert done.ways["degraded"][0, :8, :8].std() < 1e-5
 
 
 def test_snow_is_resized_and_says_so(tmp_path):
     run = run_of("photos-desnow", tmp_path / "weights.safetensors")
-    done = restore.restore(run, torch.rand(1, 90, 60) * 2 - 1, degrade=True)
+    done = tiling.restore(run, torch.rand(1, 90, 60) * 2 - 1, degrade=True)
     assert done.ways["tacos"].shape == (1, 16, 16)
     assert "resized to 16x16" in done.how
     with pytest.raises(ValueError, match=r"needs to know what was drawn.*--degrade"):
-        restore.restore(run, torch.rand(1, 90, 60) * 2 - 1)
+        tiling.restore(run, torch.rand(1, 90, 60) * 2 - 1)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +114,14 @@ def test_snow_is_resized_and_says_so(tmp_path):
 )
 def test_what_cannot_be_restored_is_refused(sharpen, height, width, settings, message):
     with pytest.raises(ValueError, match=message):
-        restore.restore(sharpen, torch.zeros(3, height, width), **settings)
+        tiling.restore(sharpen, torch.zeros(3, height, width), **settings)
 
 
 def test_hot_and_generating_runs_are_refused(tmp_path):
     for name, message in (("digits-ddpm", "generates pictures from noise"), ("digits-from-mean", "single colour")):
         run = run_of(name, tmp_path / f"{name}.safetensors")
         with pytest.raises(ValueError, match=message):
-            restore.restore(run, torch.zeros(1, 40, 40), degrade=True)
+            tiling.restore(run, torch.zeros(1, 40, 40), degrade=True)
 
 
 # --- the command ----------------------------------------------------------------------------------------------
@@ -199,7 +201,7 @@ def test_a_perfect_restorer_on_tiles_is_perfect_by_tacos():
     """The degradation is the whole picture's, though the network sees tiles."""
     x = torch.rand(1, 1, 100, 100).double() * 2 - 1
     process = cold.blur(100, 20, std=0.5, growth="constant")
-    ask, _ = restore.tiled(lambda piece, t: piece, 48, 16, 4)  # what the tile shows is what it answers
+    ask, _ = tiling.tiled(lambda piece, t: piece, (48, 48), 16, 4)  # what the tile shows is what it answers
 
     def net(x_t, t):
         return ask(x, t)

@@ -22,10 +22,13 @@ from safetensors.numpy import load_file
 # Ray reads them when it is imported: nothing goes out, nothing listens but on the loopback.
 os.environ["RAY_USAGE_STATS_ENABLED"] = os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
-from bdbook import quality, recipes, runs, sweep
-from bdbook.__main__ import main
-from bdbook.sweep import cluster, grid
+from bdbook import recipes, sweep
+from bdbook.cli import main
+from bdbook.evaluation import generation
+from bdbook.sweep import cluster
+from bdbook.sweep import points as grid
 from bdbook.sweep.table import WIDTH, as_csv
+from bdbook.training import runs
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
@@ -208,7 +211,7 @@ def test_the_grids_of_the_repository_hold_what_they_say():
         product((0.5, 5.0, 10.0), ("sin2", "sin"), (0, 1))
     )
     assert {(p.recipe.batch, p.steps, p.profile) for p in blur} == {(32, 200, "cpu")}
-    assert blur[0].protocol == quality.Protocol(count=359, samples=359, steps=50)
+    assert blur[0].protocol == generation.Protocol(count=359, samples=359, steps=50)
     chapters = sweep.read(ROOT / "results/grids/chapters.yml")
     assert {p.notebook.stem for p in chapters} == {"13_training", "14_head_to_head", "15_ablations"}
     assert {p.parameters["seed"] for p in chapters} == {0, 1, 2}
@@ -367,12 +370,12 @@ def test_a_sweep_is_its_trainings_one_by_one_and_a_failed_one_costs_no_other(tmp
         point = out / f"learning_rate=0.001,sigma_max={row['sigma_max'].removesuffix('.0')}"
         assert weights(point) == weights(alone)
         assert (point / "log.jsonl").read_bytes() == (alone / "log.jsonl").read_bytes()
-        measured = quality.of_samples(runs.load(alone), quality.Protocol(count=20, steps=2))
+        measured = generation.of_samples(runs.load(alone), generation.Protocol(count=20, steps=2))
         assert {key: float(row[key]) for key in measured if key != "bands"} == {
             key: value for key, value in measured.items() if key != "bands"
         }
         assert [float(row[f"band {n}"]) for n in range(1, 6)] == measured["bands"]
-        assert quality.table({"samples": measured}).splitlines()[1] in told
+        assert generation.table({"samples": measured}).splitlines()[1] in told
 
     # Again, without those that fail: all is there, so that Ray is not even imported.
     content["vary"]["learning_rate"] = [1e-3]

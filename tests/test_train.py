@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bdbook import recipes, runs, train
+from bdbook import files, recipes, training
+from bdbook.training import runs
 from bdbook.unet import UNetConfig
 
 TINY = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8, dropout=0.1)
@@ -24,13 +25,13 @@ def some_images(count: int = 32, seed: int = 0) -> torch.Tensor:
 
 
 def advance(recipe, images, state, steps, seed=0):
-    loop = train.train(recipe, images, state, seed)
+    loop = training.train(recipe, images, state, seed)
     while state.step < steps:
         next(loop)
     return state
 
 
-def bits(state: train.State) -> bytes:
+def bits(state: training.State) -> bytes:
     tensors = [*state.net.state_dict().values(), *state.ema.state_dict().values()]
     tensors += [m[k] for m in state.optimizer.state_dict()["state"].values() for k in sorted(m)]
     return b"".join(t.detach().cpu().contiguous().numpy().tobytes() for t in tensors)
@@ -39,8 +40,8 @@ def bits(state: train.State) -> bytes:
 @pytest.mark.parametrize("name", ["photos-blurring", "photos-ddpm-plain", "photos-heat-plain", "photos-soft-plain"])
 def test_resumed_training_ends_in_the_same_bits(tmp_path, name):
     recipe, images = tiny(name), some_images()
-    whole = advance(recipe, images, train.start(recipe, images), 6)
-    half = advance(recipe, images, train.start(recipe, images), 3)
+    whole = advance(recipe, images, training.start(recipe, images), 6)
+    half = advance(recipe, images, training.start(recipe, images), 3)
     runs.save_checkpoint(tmp_path, half, runs.new_record(recipe, 0, images, "photos", "smoke"), [])
     torch.rand(7)  # the global generator's state must not matter
     resumed, record, _ = runs.resume(tmp_path, recipe, images, 0)
@@ -53,12 +54,12 @@ def test_resumed_training_ends_in_the_same_bits(tmp_path, name):
 def test_seed_decides_everything_and_the_global_generator_nothing():
     recipe, images = tiny(), some_images()
     torch.manual_seed(1)
-    first = bits(advance(recipe, images, train.start(recipe, images, seed=5), 2, seed=5))
+    first = bits(advance(recipe, images, training.start(recipe, images, seed=5), 2, seed=5))
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    second = bits(advance(recipe, images, train.start(recipe, images, seed=5), 2, seed=5))
+    second = bits(advance(recipe, images, training.start(recipe, images, seed=5), 2, seed=5))
     assert torch.equal(before, torch.get_rng_state())
-    other = bits(advance(recipe, images, train.start(recipe, images, seed=6), 2, seed=6))
+    other = bits(advance(recipe, images, training.start(recipe, images, seed=6), 2, seed=6))
     assert first == second
     assert first != other
 
@@ -67,7 +68,7 @@ def test_times_are_uniform_and_on_the_table():
     random = torch.Generator().manual_seed(0)
     for name in ("photos-blurring", "photos-heat-plain"):
         process = recipes.get(name).build_process()
-        t = torch.cat([train.draw_times(process, 50, random) for _ in range(400)])
+        t = torch.cat([training.draw_times(process, 50, random) for _ in range(400)])
         assert t.min() > 0
         assert t.max() <= 1
         # Kolmogorov-Smirnov at 20,000 independent draws would allow 0.0115 at the 1 % level; these are more even.
@@ -82,7 +83,7 @@ def test_times_are_uniform_and_on_the_table():
 def test_ema_is_the_weighted_mean_of_the_weights():
     net, ema = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     expected = 0.9 * ema.weight.detach() + 0.1 * net.weight.detach()
-    train.update_ema(ema, net, 0.9)
+    training.update_ema(ema, net, 0.9)
     torch.testing.assert_close(ema.weight.detach(), expected)
 
 
@@ -90,17 +91,17 @@ def test_training_learns():
     """Images that are all the same: the loss of a plain network must fall well below its start."""
     recipe = tiny("photos-cosine-plain")
     images = some_images(1).repeat(16, 1, 1, 1)
-    loop = train.train(recipe, images, train.start(recipe, images))
+    loop = training.train(recipe, images, training.start(recipe, images))
     losses = [next(loop).loss.mean().item() for _ in range(120)]
     assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
     recipe, images = tiny(), some_images()
-    state = advance(recipe, images, train.start(recipe, images), 2)
+    state = advance(recipe, images, training.start(recipe, images), 2)
     before = bits(state)
     with pytest.raises(FloatingPointError, match=r"not finite at step 2 \(seed 0.*weights are those before"):
-        next(train.train(recipe, images * float("inf"), state))
+        next(training.train(recipe, images * float("inf"), state))
     assert bits(state) == before
 
 
@@ -108,16 +109,16 @@ def test_bad_images_are_named():
     recipe, images = tiny(), some_images()
     images[5, 0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="image 5 has NaN or infinite pixels"):
-        train.start(recipe, images)
+        training.start(recipe, images)
     with pytest.raises(ValueError, match=r"expects images \(N, \(1, 8, 8\)\), but got \(4, 3, 8, 8\)"):
-        train.start(recipe, torch.zeros(4, 3, 8, 8))
+        training.start(recipe, torch.zeros(4, 3, 8, 8))
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A run of three steps with a checkpoint."""
     recipe, images = tiny(), some_images()
-    state = advance(recipe, images, train.start(recipe, images), 3)
+    state = advance(recipe, images, training.start(recipe, images), 3)
     runs.save_checkpoint(tmp_path, state, runs.new_record(recipe, 0, images, "photos", "smoke"), [])
     return tmp_path
 
@@ -221,21 +222,21 @@ def test_log_is_cut_at_the_checkpoint(folder):
 
 def test_writing_is_atomic(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    runs.write_atomically(path, "old")
+    files.write_atomically(path, "old")
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runs.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match=r"No space left on device while writing .*file; what was there before is whole"):
-        runs.write_atomically(path, "new")
+        files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path], "no debris"
 
 
 def test_a_saved_model_samples_like_the_one_in_memory(tmp_path):
     recipe, images = tiny(), some_images()
-    state = advance(recipe, images, train.start(recipe, images), 3)
+    state = advance(recipe, images, training.start(recipe, images), 3)
     record = runs.new_record(recipe, 0, images, "photos", "smoke")
     runs.save_weights(tmp_path / "weights.safetensors", state, record)
     memory = runs.Run(recipe, record, state.ema_denoiser(), state.spectrum).draw(4, seed=3, steps=5)
@@ -246,7 +247,7 @@ def test_a_saved_model_samples_like_the_one_in_memory(tmp_path):
 def test_the_newer_of_weights_and_checkpoints_is_loaded(tmp_path):
     recipe, images = tiny(), some_images()
     record = runs.new_record(recipe, 0, images, "photos", "smoke")
-    state = advance(recipe, images, train.start(recipe, images), 2)
+    state = advance(recipe, images, training.start(recipe, images), 2)
     runs.save_checkpoint(tmp_path, state, record, [])
     runs.save_weights(tmp_path / "weights.safetensors", state, record)
     assert runs.load(tmp_path).record["step"] == 2

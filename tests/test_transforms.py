@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bdbook import transforms
 from bdbook.transforms import DCT, Colour, Haar, Pixel, Separable, gaussian_kernel, kernel_matrix
 
 SIDES = st.integers(2, 64)
@@ -176,12 +175,6 @@ def test_a_kernel_may_be_a_list_or_an_array(kernel):
     torch.testing.assert_close(
         Separable((4, 5), kernel).forward(x), Separable((4, 5), (0.25, 0.5, 0.25)).forward(x), rtol=0, atol=0
     )
-
-
-def test_basis_by_name():
-    assert transforms.basis("dct", 8) == DCT(8)
-    assert transforms.basis("pixel") == Pixel()
-    assert transforms.basis("separable", (8, 4), KERNEL, "symmetric") == Separable((8, 4), KERNEL, "symmetric")
 
 
 def test_gradients_pass_through():

@@ -2,7 +2,9 @@
 
 import torch
 
-from bdbook import live, metrics, recorded, samplers
+from bdbook import samplers
+from bdbook.evaluation import metrics
+from bdbook.page import live, recorded
 
 
 def walked(recipe: str, count: int, steps: int, rho: float = 1.0, seed: int = 0) -> torch.Tensor:

@@ -12,9 +12,10 @@ import torch
 import traitlets
 from PIL import Image
 
-from bdbook import cold, degradations, recorded, samplers, schedules, widgets
+from bdbook import cold, degradations, samplers, schedules
 from bdbook.data import photograph, power_law_variance
-from bdbook.widgets import (
+from bdbook.page import recorded, widgets
+from bdbook.page.widgets import (
     BlurDiffusionSlider,
     BlurringSlider,
     CarrySlider,

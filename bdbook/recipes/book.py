@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bdbook.recipes.recipe import Recipe
+from bdbook.recipes.recipe import BOOK_UNET, Recipe
 from bdbook.unet import UNetConfig
 
 
@@ -37,7 +37,6 @@ METHODS = {
     ),
 }
 BOOK_DATA = ("digits", "photos", "leaves", "gaussian")
-BOOK_UNET = UNetConfig(size=16, channels=16, multipliers=(1, 2, 4), blocks=1, attention=(4,), head_dim=16)
 
 
 def _book_recipe(data: str, name: str, method: Method, plain: bool) -> Recipe:

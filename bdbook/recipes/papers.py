@@ -11,7 +11,7 @@
     soft-celeba64                                             Daras et al. 2022
 
 All predict what their paper predicts. `notes` says what a paper leaves open and how that was settled here, `table`
-how many parameters each network has. bdbook.budget says what one would cost.
+how many parameters each network has. bdbook.training.cost says what one would cost.
 """
 
 from __future__ import annotations

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor, nn
 
-from bdbook import cold, data, denoiser, oracle, priors, processes
-from bdbook.degradations import Degradation
+from bdbook import cold, data, denoiser, oracle, pixels, priors, processes
 from bdbook.denoiser import Prediction
 from bdbook.errors import unknown
 from bdbook.priors import Prior
-from bdbook.samplers import IHDM_DELTA
-from bdbook.transforms import DCT, pair
+from bdbook.processes import Degradation, Process
+from bdbook.recipes import pasted
+from bdbook.transforms import DCT, Size, height_width
 from bdbook.unet import InFrequencies, UNet, UNetConfig
 
 DOMAINS = ("pixels", "frequencies")
-STEPS = MappingProxyType({"smoke": 20, "cpu": 1500, "gpu": 20000})
-# Noise that tells the pixels of a flat start apart. Source: Bansal sec. 5.2
-SYMMETRY_BREAKING = 0.002
+STEPS: Mapping[str, int] = MappingProxyType({"smoke": 20, "cpu": 1500, "gpu": 20000})
+# The network of the book's recipes, and of a process of one's own where none is given.
+BOOK_UNET = UNetConfig(size=16, channels=16, multipliers=(1, 2, 4), blocks=1, attention=(4,), head_dim=16)
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,20 @@ class Recipe:
     """One training, without its seed and its device.
 
     process, settings: a factory of bdbook.processes, or of bdbook.cold, and its arguments besides the size (and, for
-    a process of white noise, the basis, which is the DCT). predicts: eps, x0, v, residual, less_blurred, step_mean or
-    spectral. domain: what the network sees and says, "pixels" or "frequencies" (coefficients in the process's basis).
-    batch: images an optimisation step, over all processes, in `accumulate` parts that fit in memory. flip: mirror
-    half of the images. steps: optimisation steps per profile. rule, sample_steps: how it is sampled by default.
+    a process of white noise, the basis, which is the DCT); or a process itself, and no settings. predicts: eps, x0, v,
+    residual, less_blurred, step_mean or spectral. unet: the network's settings; or None, and `net` is a network of
+    one's own, for images of `shape`, (C, H, W). domain: what the network sees and says, "pixels" or "frequencies"
+    (coefficients in the process's basis). batch: images an optimisation step, over all processes, in `accumulate` parts
+    that fit in memory. flip: mirror half of the images. steps: optimisation steps per profile. rule, sample_steps: how
+    it is sampled by default.
     """
 
     name: str
     data: str
-    process: str
-    settings: Mapping[str, float | int | str]
+    process: str | Degradation
+    settings: Mapping[str, Any]
     predicts: str
-    unet: UNetConfig
+    unet: UNetConfig | None
     rule: str = "ancestral"
     sample_steps: int | None = 250
     loss: str = "plain"
@@ -52,6 +56,8 @@ class Recipe:
     clip: float = 1.0
     ema: float = 0.999
     steps: Mapping[str, int] = field(default_factory=lambda: STEPS)
+    net: nn.Module | None = None
+    shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.domain not in DOMAINS:
@@ -60,60 +66,67 @@ class Recipe:
             raise ValueError(
                 f"batch was {self.batch}, in {self.accumulate} parts; expected both at least 1 and equal parts"
             )
+        if self.unet is None and (self.net is None or self.shape is None):
+            raise ValueError("a recipe without a unet needs net, a network, and shape, its images' (C, H, W)")
 
     @property
-    def size(self) -> int | tuple[int, int]:
-        return self.unet.size
+    def size(self) -> Size:
+        return self.unet.size if self.unet is not None else self._own_shape[1:]
 
     @property
     def channels(self) -> int:
-        return self.unet.in_channels
+        return self.unet.in_channels if self.unet is not None else self._own_shape[0]
+
+    @property
+    def _own_shape(self) -> tuple[int, int, int]:
+        assert self.shape is not None  # by __post_init__
+        return self.shape
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether the network draws random numbers while it is trained; one's own may."""
+        return self.unet is None or self.unet.dropout > 0
 
     def build_net(self) -> nn.Module:
-        """The network, freshly initialised from the global generator."""
-        net = UNet(self.unet)
+        """The network, freshly initialised from the global generator; one's own as it was given."""
+        net = copy.deepcopy(self.net) if self.unet is None else UNet(self.unet)
+        assert net is not None  # by __post_init__
         return net if self.domain == "pixels" else InFrequencies(net, self.build_process().basis)
 
     @property
     def is_cold(self) -> bool:
         """Whether it restores a degradation without noise."""
-        return self.process in cold.FACTORIES
+        return not self.build_process().noisy
 
     def build_process(self) -> Degradation:
         """The degradation."""
-        if self.is_cold:
-            return cold.degradation(self.process, self.size, self.channels, **self.settings)
-        if self.process in ("ddpm", "cosine_diffusion"):
-            return processes.process(self.process, basis=DCT(self.size), **self.settings)
-        return processes.process(self.process, self.size, **self.settings)
+        if isinstance(self.process, Degradation):
+            return self.process
+        settings = dict(self.settings)
+        if self.process in cold.FACTORIES:
+            if isinstance(settings.get("other"), str):
+                settings["other"] = data.Pictures(settings["other"], self.size, self.channels)
+            return cold.degradation(self.process, self.size, self.channels, **settings)
+        if self.process not in processes.PROCESSES:
+            raise unknown("process", self.process, [*processes.PROCESSES, *cold.FACTORIES])
+        factory = processes.PROCESSES[self.process]
+        has_size = any(each.name == "size" for each in fields(factory))  # type: ignore[arg-type]
+        return factory(**{"size": self.size} if has_size else {"basis": DCT(self.size)}, **settings)
 
     def build_prediction(self, spectrum: oracle.Gaussian) -> Prediction:
         """What the network predicts; the data's spectrum serves spectral preconditioning."""
         if self.predicts != "spectral":
             return denoiser.prediction(self.predicts)
-        # Below that there is nothing to learn: scaled up, errors of rounding would be the target.
-        return replace(spectrum, variance=spectrum.variance.clamp_min(data.ROUNDING)).prediction()
+        # A frequency with less variance than rounding has would make rounding, scaled up, what is learnt.
+        return replace(spectrum, variance=spectrum.variance.clamp_min(pixels.ROUNDING)).prediction()
 
     def build_prior(self, process: Degradation, spectrum: oracle.Gaussian, images: Callable[[], Tensor]) -> Prior:
-        """Where x_T comes from: white noise where the process ends there, else what the data become at t = 1.
-
-        process: as `build_process` builds it, drawn. images: called for training images where the prior is made of
-        them: a mixture fitted to the flat images that blur to the mean leaves, else degraded images themselves.
-        """
-        height, width = pair(self.size)
-        if self.process == "heat_dissipation":
-            return priors.blurred_data(process, images(), delta=IHDM_DELTA)
-        if self.process == "soft_diffusion":
-            return priors.marginal(spectrum, process, self.channels)
-        if self.is_cold and self.settings.get("to_mean"):
-            return priors.fitted(process, images(), symmetry_breaking=SYMMETRY_BREAKING)
-        if self.is_cold:
-            return priors.blurred_data(process, images(), delta=0.0)
-        return priors.normal((self.channels, height, width))
+        """Where x_T comes from: `priors.of_process`. process: as `build_process` builds it, drawn."""
+        return priors.of_process(process, (self.channels, *height_width(self.size)), spectrum, images)
 
     def check_images(self, images: Tensor) -> None:
         """Raise unless images are (N, C, H, W) of this recipe's channels and size, and finite."""
-        expected = (self.channels, *pair(self.size))
+        expected = (self.channels, *height_width(self.size))
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(f"recipe {self.name} expects images (N, {expected}), but got {tuple(images.shape)}")
         if not images.is_floating_point():
@@ -122,15 +135,70 @@ class Recipe:
         if len(bad):
             raise ValueError(f"image {bad[0].item()} has NaN or infinite pixels ({len(bad)} such images); remove them")
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Plain data, for a run's record; from_dict reads it back, after JSON too."""
-        return {**asdict(replace(self, settings={}, steps={})), "settings": dict(self.settings)}
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return plain | {
+            "process": self.process if isinstance(self.process, str) else pasted.written(self.process),
+            "settings": dict(self.settings),
+            "unet": None if self.unet is None else asdict(self.unet),
+            "net": None if self.net is None else _description(self.net),
+            "steps": {},
+        }
 
     @classmethod
-    def from_dict(cls, stored: dict) -> Recipe:
-        """The recipe that as_dict wrote."""
+    def from_dict(
+        cls, stored: Mapping[str, Any], process: Degradation | None = None, net: nn.Module | None = None
+    ) -> Recipe:
+        """The recipe that as_dict wrote. process, net: one's own, where the recipe had them; they are compared."""
+        plain = {"net": None, "shape": None, **stored, "steps": STEPS}
+        if plain["net"] is not None:
+            if net is None:
+                raise ValueError(
+                    f"the run has a network of its own, {plain['net']}; give it: load_run(folder, net=net)"
+                )
+            if _description(net) != plain["net"]:
+                raise ValueError(f"the run's network is {plain['net']}, but {_description(net)} was given")
+            plain["net"] = net
+        return cls(
+            **plain
+            | {
+                "process": pasted.restored(plain["process"], process),
+                "settings": _tuples(plain["settings"]),
+                "unet": None if plain["unet"] is None else UNetConfig(**_tuples(plain["unet"])),
+                "shape": None if plain["shape"] is None else tuple(plain["shape"]),
+            }
+        )
 
-        def tuples(part: str) -> dict:
-            return {k: tuple(v) if isinstance(v, list) else v for k, v in stored[part].items()}
 
-        return cls(**{**stored, "settings": tuples("settings"), "unet": UNetConfig(**tuples("unet"))})
+def of_process(
+    process: Degradation, shape: tuple[int, int, int], net: nn.Module | None = None, data: str = "given", **changes: Any
+) -> Recipe:
+    """A recipe for a process of one's own and images of shape (C, H, W).
+
+    net: a network (x_t, t) -> (B, C, H, W); None: the book's. changes: fields of the recipe that shall differ from what
+    is usual: spectral prediction and the ancestral rule where there is noise, else the residual, the mean absolute
+    error and TACoS.
+    """
+    channels, height, width = shape
+    steps = None if process.steps is not None and process.steps <= 250 else 250
+    usual = {
+        "predicts": "spectral" if process.noisy and isinstance(process, Process) else "residual",
+        "rule": "ancestral" if process.noisy else "tacos",
+        "sample_steps": steps if process.noisy else None,
+        "loss": "plain" if process.noisy else "l1",
+        "unet": replace(BOOK_UNET, size=(height, width), in_channels=channels, out_channels=channels)
+        if net is None
+        else None,
+    }
+    common = {"name": process.name, "data": data, "process": process, "settings": {}, "net": net}
+    return Recipe(**common | {"shape": None if net is None else shape} | usual | changes)
+
+
+def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+
+
+def _description(net: nn.Module) -> str:
+    """A network in words, by which another is told from it."""
+    return f"{type(net).__name__} of {sum(p.numel() for p in net.parameters()):,} parameters"

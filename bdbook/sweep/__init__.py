@@ -6,7 +6,7 @@ table.py     what comes of it
 """
 
 from bdbook.sweep.cluster import DONE, run
-from bdbook.sweep.grid import read
+from bdbook.sweep.points import read
 from bdbook.sweep.table import table
 
 __all__ = ["DONE", "read", "run", "table"]

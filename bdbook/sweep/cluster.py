@@ -1,6 +1,6 @@
 """Working at the points of a grid on Ray, one folder a point.
 
-    sigma_max=0.5,seed=0/            a run folder (bdbook.runs), or the executed chapter
+    sigma_max=0.5,seed=0/            a run folder (bdbook.training.runs), or the executed chapter
     sigma_max=0.5,seed=0/row.json    what was asked and what was measured, written last
     sigma_max=0.5,seed=0/sittings.jsonl   each time it was taken up: node, host, process, the step it went on from
     table.csv                        a row a point
@@ -22,8 +22,8 @@ from types import ModuleType
 import torch
 from tqdm import tqdm
 
-from bdbook import runs
-from bdbook.sweep.grid import Point, name_of, needed, positive
+from bdbook import files
+from bdbook.sweep.points import Point, name_of, needed, positive
 from bdbook.sweep.table import as_csv
 
 DONE = "done"
@@ -57,7 +57,7 @@ def run(
         # The taps of a kernel may vary, and a measure is called so too.
         outcome = {f"measured {k}" if k in point.varied else k: v for k, v in found[name_of(point)].items()}
         rows.append({**point.varied, **outcome, "state": outcome.get("state", DONE)})
-    runs.write_atomically(out / "table.csv", as_csv(rows))
+    files.write_atomically(out / "table.csv", as_csv(rows))
     return rows
 
 
@@ -77,7 +77,7 @@ def sit(point: Point, folder: Path, node: str = "") -> dict:
     with (folder / "sittings.jsonl").open("a") as file:
         file.write(json.dumps(sitting) + "\n")
     measured = point.work(folder)
-    runs.write_atomically(folder / "row.json", json.dumps({"asked": point.asked(), "measured": measured}, indent=1))
+    files.write_atomically(folder / "row.json", json.dumps({"asked": point.asked(), "measured": measured}, indent=1))
     return measured
 
 

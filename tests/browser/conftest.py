@@ -12,12 +12,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import chromium as installed_chromium
 import pytest
 from figures import HEAD
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from bdbook import chromium as installed_chromium
-from bdbook import widgets
+from bdbook.page import widgets
 
 PATIENCE = 180_000  # ms; a slow machine is no failure
 LOCAL_SCHEMES = {"file", "data", "blob", "about"}

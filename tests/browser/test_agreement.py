@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from bdbook import data, processes, widgets
+from bdbook import data, processes
+from bdbook.page import widgets
 
 pytestmark = pytest.mark.browser
 

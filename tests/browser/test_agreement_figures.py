@@ -8,7 +8,7 @@ import torch
 from figures import IMPORT
 
 from bdbook import data, oracle, processes, samplers, schedules, transforms
-from bdbook.widgets import BlurDiffusionSlider, CarrySlider, LaboratorySlider
+from bdbook.page.widgets import BlurDiffusionSlider, CarrySlider, LaboratorySlider
 
 pytestmark = pytest.mark.browser
 

@@ -17,7 +17,7 @@ from figures import (
     shown_picture,
 )
 
-from bdbook.widgets import BlurDiffusionSlider
+from bdbook.page.widgets import BlurDiffusionSlider
 
 pytestmark = pytest.mark.browser
 

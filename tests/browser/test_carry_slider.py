@@ -17,7 +17,7 @@ from figures import (
 )
 from scipy.fft import dctn, idctn
 
-from bdbook.widgets import CarrySlider
+from bdbook.page.widgets import CarrySlider
 
 pytestmark = pytest.mark.browser
 

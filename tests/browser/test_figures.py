@@ -5,8 +5,8 @@ import statistics
 import pytest
 from figures import HEAD, LIVE, control, drag_to, update_times
 
-from bdbook import widgets
-from bdbook.widgets import (
+from bdbook.page import widgets
+from bdbook.page.widgets import (
     BlurDiffusionSlider,
     BlurringSlider,
     CarrySlider,

@@ -8,10 +8,11 @@ import torch
 from figures import HEAD, IMPORT, LIVE, SIZE, control, photo_planes, shown_picture, update_times
 from PIL import Image
 
-from bdbook import cold, processes, recorded
+from bdbook import cold, processes
+from bdbook.page import recorded
+from bdbook.page.widgets import SystemsFilm
+from bdbook.page.widgets.film import RUNS
 from bdbook.transforms import DCT
-from bdbook.widgets import SystemsFilm
-from bdbook.widgets.film import RUNS
 
 pytestmark = pytest.mark.browser
 

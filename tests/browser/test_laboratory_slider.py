@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from figures import control, freq2, process
 
-from bdbook.widgets import LaboratorySlider
+from bdbook.page.widgets import LaboratorySlider
 
 pytestmark = pytest.mark.browser
 

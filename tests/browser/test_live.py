@@ -15,13 +15,13 @@ import pytest
 from figures import OWN, encoded, hand_over, said
 from kernels import asking
 
-from bdbook import widgets
+from bdbook.page import widgets
 
 pytestmark = pytest.mark.browser
 
 CELL = """
 from pathlib import Path
-from bdbook.widgets import BlurringSlider
+from bdbook.page.widgets import BlurringSlider
 
 slider = BlurringSlider(sigma_max=20.0, t=0.5)
 
@@ -72,7 +72,7 @@ LINKED = {"LaboratorySlider": "sigma_max", "RestorationSlider": "sigma_max"}  # 
 CELLS = f"""
 import ipywidgets, traitlets
 from IPython.display import display
-from bdbook import widgets
+from bdbook.page import widgets
 
 figures = {{name: getattr(widgets, name)() for name in {list(CHANGES)}}}
 hands = {{}}
@@ -235,7 +235,7 @@ def test_every_value_is_read_set_and_linked(lab, open_page, figure_page, python)
 
 
 @pytest.mark.parametrize(
-    "lab", ["from bdbook import widgets\nslider = widgets.BlurringSlider()\nslider"], indirect=True
+    "lab", ["from bdbook.page import widgets\nslider = widgets.BlurringSlider()\nslider"], indirect=True
 )
 def test_python_gets_the_readers_picture(lab, open_page, python):
     page = run(lab, open_page)

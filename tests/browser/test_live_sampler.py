@@ -7,8 +7,9 @@ import pytest
 import torch
 from figures import IMPORT, control, drag_to
 
-from bdbook import guesses, live, samplers
-from bdbook.widgets import LiveSampler
+from bdbook import guesses, samplers
+from bdbook.page import live
+from bdbook.page.widgets import LiveSampler
 
 pytestmark = pytest.mark.browser
 

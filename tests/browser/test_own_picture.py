@@ -10,7 +10,7 @@ import pytest
 from figures import HEAD, LIVE, OWN, SIZE, control, encoded, hand_over, said, shown_picture
 from PIL import Image, ImageOps
 
-from bdbook.widgets import BlurDiffusionSlider, BlurringSlider, CarrySlider, RestorationSlider, SeveritySlider
+from bdbook.page.widgets import BlurDiffusionSlider, BlurringSlider, CarrySlider, RestorationSlider, SeveritySlider
 
 pytestmark = pytest.mark.browser
 

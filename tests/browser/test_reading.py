@@ -7,13 +7,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import chromium as installed_chromium
 import pdf
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 from pypdf import PdfReader
-
-from bdbook import chromium as installed_chromium
 
 pytestmark = pytest.mark.browser
 
@@ -351,7 +350,7 @@ def test_links_between_chapters_stay_within_the_pdf(paper):
 
 def test_without_chromium_printing_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "index.html").write_text("<h1>x</h1>", encoding="utf-8")
-    monkeypatch.setattr(installed_chromium, "installed", lambda: "nowhere/chromium")
+    monkeypatch.setattr(installed_chromium, "chromium", lambda: "nowhere/chromium")
     with ThreadPoolExecutor(1) as thread:  # playwright has the event loop of this one
         printing = thread.submit(pdf.write, tmp_path, tmp_path / "book.pdf", {}, [("", "index")])
         with pytest.raises(SystemExit, match="apt-get install chromium"):

@@ -17,8 +17,8 @@ from figures import (
 )
 
 from bdbook import cold, denoiser, processes, samplers
+from bdbook.page.widgets import RestorationSlider
 from bdbook.transforms import Pixel
-from bdbook.widgets import RestorationSlider
 
 pytestmark = pytest.mark.browser
 

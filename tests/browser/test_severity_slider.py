@@ -24,8 +24,8 @@ from figures import (
 
 from bdbook import cold
 from bdbook.degradations import Blend, Snow
-from bdbook.widgets import SeveritySlider
-from bdbook.widgets.severity import DEGRADATIONS, SNOW_SEED
+from bdbook.page.widgets import SeveritySlider
+from bdbook.page.widgets.severity import DEGRADATIONS, SNOW_SEED
 
 pytestmark = pytest.mark.browser
 

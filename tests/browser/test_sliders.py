@@ -23,8 +23,8 @@ from figures import (
 from scipy import stats
 from scipy.fft import dctn, idctn
 
-from bdbook import widgets
-from bdbook.widgets import BlurringSlider
+from bdbook.page import widgets
+from bdbook.page.widgets import BlurringSlider
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,98 @@
+"""Picture files as 8-bit images: read upright, cut to a size, stacked to a batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from bdbook.errors import unknown
+from bdbook.pixels import as_float
+from bdbook.transforms import height_width
+
+Size = int | tuple[int, int]
+SPLITS = {"train": 0, "test": 1}
+# What Pillow raises on damaged files depends on the format.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+Item = TypeVar("Item")
+
+
+def check_request(channels: int, count: int | None, split: str) -> None:
+    """Raise unless a dataset can be asked for this."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels}")
+    if count is not None and count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+
+
+def first(items: Sequence[Item], count: int | None, where: str) -> Sequence[Item]:
+    """The first `count` of the items, all for None; raises where there are fewer."""
+    if count is not None and count > len(items):
+        raise ValueError(f"{where} has {len(items)} images, {count} were asked for: lower count or leave it out")
+    return items[:count]
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Centre-crop to the aspect of `size`, then average over areas, or interpolate if it has to grow."""
+    height, width = size
+    shrinks = image.width >= width and image.height >= height
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    return ImageOps.fit(image, (width, height), method)
+
+
+def stack(images: Sequence[Image.Image]) -> Tensor:
+    """8-bit images, L or RGB, of one size -> (N, C, H, W) in [-1, 1]."""
+    pixels = torch.from_numpy(np.stack([np.atleast_3d(image) for image in images]))
+    return as_float(pixels.permute(0, 3, 1, 2).contiguous())
+
+
+def image_files(path: str | Path) -> list[Path]:
+    """Every file below a folder whose name ends like an image that Pillow reads, sorted; hidden files are not."""
+    known = Image.registered_extensions()
+    found = sorted(
+        file
+        for file in Path(path).rglob("*")
+        if file.is_file() and not file.name.startswith(".") and known.get(file.suffix.lower()) in Image.OPEN
+    )
+    if not found:
+        raise ValueError(
+            f"no images below {str(Path(path).resolve())!r}: looked for files such as .png, .jpg, .webp and .tiff, "
+            "in it and in the folders below it"
+        )
+    return found
+
+
+def read_image(path: str | Path | BinaryIO, channels: int = 1) -> Image.Image:
+    """One file as an upright 8-bit image, L or RGB; transparent parts show white, of a film the first frame."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode == "F":
+            raise ValueError("floating-point pixels have no agreed range: save it with 8 or 16 bits")
+        if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it at 255
+            scaled = np.asarray(image).astype(np.float64) / 257
+            image = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB").convert("RGB" if channels == 3 else "L")
+
+
+def read_images(paths: Sequence[Path], size: Size, channels: int = 1) -> Tensor:
+    """Files -> (N, C, H, W) in [-1, 1], centre-cropped and resized; one that cannot be read is warned about."""
+    size, images = height_width(size), []
+    for path in paths:
+        try:
+            images.append(resize(read_image(path, channels), size))
+        except UNREADABLE as error:
+            warnings.warn(f"left out {str(path)!r}, which cannot be read: {error}", stacklevel=2)
+    if not images:
+        raise ValueError(f"none of the {len(paths)} image files could be read, the first being {str(paths[0])!r}")
+    return stack(images)

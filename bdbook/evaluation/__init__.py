@@ -1,0 +1,14 @@
+"""Comparing what is drawn or restored with data.
+
+metrics.py      numbers that compare two sets of images
+features.py     the feature network of the Frechet distance
+generation.py   a generating run, measured by one protocol
+restoration.py  a restorer, measured by one protocol; what it generates
+tiling.py       restoring one's own pictures, at any size
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["features", "generation", "metrics", "restoration", "tiling"]
+)

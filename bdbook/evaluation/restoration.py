@@ -1,0 +1,173 @@
+"""Restoration, measured: one protocol, in one place, printed with every number.
+
+Bansal's Tables 1, 2, 3, 5 and 6 compare degraded images, one restoration ("direct") and the two samplers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bdbook import data, priors, samplers
+from bdbook.degradations import Blend
+from bdbook.denoiser import Denoiser
+from bdbook.evaluation import metrics
+from bdbook.training.engine import ALONE, Engine
+from bdbook.training.loop import generator_for
+from bdbook.training.runs import Run
+
+WAYS = ("degraded", "direct", "naive", "tacos")
+# The upper three of five frequency bands: where a blurred picture lacks something.
+FINE = slice(2, None)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How images are chosen and compared.
+
+    count images of the split (all where there are fewer), degraded to t = 1 and restored in `steps` steps (None: all
+    of the table), compared after clamping to [-1, 1] and rounding to uint8. Frechet distances are to the same images
+    undegraded.
+    """
+
+    count: int = 1024
+    split: str = "test"
+    steps: int | None = None
+    seed: int = 0
+
+    def __str__(self) -> str:
+        steps = "all steps" if self.steps is None else f"{self.steps} steps"
+        return (
+            f"up to {self.count} images of the {self.split} split, degraded to t = 1, {steps}; clamped to [-1, 1], "
+            f"rounded to uint8; Frechet distance of embedded digit features to the same images; seed {self.seed}"
+        )
+
+
+@torch.no_grad()
+def restorations(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    steps: int | None = None,
+    t: float = 1.0,
+    progress: bool = False,
+    rules: tuple[str, ...] = ("naive", "tacos"),
+) -> dict[str, Tensor]:
+    """What becomes of x_t = D(x, t), (B, C, H, W): itself, one restoration, and each rule's walk, each (B, C, H, W).
+
+    steps: of the walk from t to 0, None for all of the table's (of a continuous degradation, 50).
+    """
+    times = walk_times(denoiser, steps, t)
+    found = {"degraded": x_t, "direct": denoiser(x_t, times[0].item())}
+    for name in rules:
+        walk = samplers.sample(denoiser, x_t, times, samplers.rule(name))
+        bar = tqdm(walk, total=len(times) - 1, desc=name, unit="step", disable=None if progress else True)
+        found[name] = samplers.last(bar).x
+    return found
+
+
+def walk_times(denoiser: Denoiser, steps: int | None, t: float = 1.0) -> Tensor:
+    """A uniform grid from t to 0 on the degradation's table, with at most `steps` steps."""
+    table = denoiser.process.steps
+    denoiser.process.check(t)
+    if t <= 0:
+        raise ValueError(f"t was {t:g}; expected a severity in (0, 1]: at 0 there is nothing to restore")
+    available = 50 if table is None else round(t * table)
+    wanted = available if steps is None else steps
+    if wanted < 1 or (table is not None and wanted > available):
+        raise ValueError(f"steps was {wanted}; from t = {t:g} there are 1 to {available} steps")
+    grid = torch.linspace(t, 0.0, wanted + 1, dtype=torch.float64)
+    return grid if table is None else torch.round(grid * table) / table
+
+
+def evaluate(run: Run, protocol: Protocol = Protocol(), engine: Engine = ALONE) -> dict[str, dict[str, float]]:
+    """frechet, ssim, rmse, psnr and detail of each way; detail is the variance in the finer bands over the truth's."""
+    truth = held_out(run, protocol)
+    return {name: measures(images, truth) for name, images in restored_images(run, truth, protocol, engine).items()}
+
+
+def restored_images(
+    run: Run, truth: Tensor, protocol: Protocol = Protocol(), engine: Engine = ALONE
+) -> dict[str, Tensor]:
+    """`restorations` of truth (B, C, H, W), degraded to t = 1 as the protocol says; on the CPU."""
+    if run.denoiser.process.noisy:
+        raise ValueError(f"{run.recipe.name} generates from noise; only degradations of bdbook.cold are restored")
+    random = generator_for(protocol.seed, "evaluate", device=run.device)
+    process = run.denoiser.process.draw(len(truth), random)
+
+    def work(_: int, rows: slice) -> Tensor:
+        drawn = replace(run.denoiser, process=process.rows(rows))
+        ways = restorations(drawn, drawn.process.mean(truth[rows].to(run.device), 1.0), protocol.steps)
+        return torch.stack([ways[name] for name in WAYS], dim=1)
+
+    return dict(zip(WAYS, engine.in_chunks(len(truth), work).unbind(1)))
+
+
+def held_out(run: Run, protocol: Protocol) -> Tensor:
+    """The images of the protocol's split, (N, C, H, W); all there are where there are fewer than its count."""
+    source, size, channels = run.record["data"], run.recipe.size, run.recipe.channels
+    seed = run.record["identity"]["seed"]
+    try:
+        return data.load(source, size, channels, protocol.count, protocol.split, seed)
+    except ValueError:  # finite sets say how many they have
+        return data.load(source, size, channels, None, protocol.split, seed)
+
+
+def measures(images: Tensor, truth: Tensor) -> dict[str, float]:
+    """All the numbers of one set of images against the truth."""
+    fine = metrics.band_variance(images)[FINE].sum() / metrics.band_variance(truth)[FINE].sum()
+    return {
+        "frechet": metrics.frechet(images, truth),
+        **metrics.fidelity(images, truth),
+        "detail": fine.item(),
+    }
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Rows of measures as text with aligned columns."""
+    lines = [f"{'':10} {'Frechet':>9} {'SSIM':>7} {'RMSE':>7} {'PSNR':>7} {'detail':>7}"]
+    for name, m in rows.items():
+        lines.append(
+            f"{name:10} {m['frechet']:9.2f} {m['ssim']:7.3f} {m['rmse']:7.4f} {m['psnr']:7.2f} {m['detail']:7.2f}"
+        )
+    return "\n".join(lines)
+
+
+# --- generation -----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def generations(run: Run, count: int, seed: int = 0) -> dict[str, Tensor]:
+    """What a cold restorer makes of a start that holds no picture, by each way that Bansal sec. 5 compares.
+
+    "tacos", "naive", "direct" begin at the run's own prior; pixelation at a Gaussian over its blocks. Blur to the
+    mean adds "perfect symmetry", the flat start without noise. Noise adds "estimated noise", which is ddim: the same
+    network, its noise estimated at each step instead of kept.
+    """
+    recipe = run.recipe
+    random = generator_for(seed, "generate", device=run.device)
+    process = run.denoiser.process.draw(count, random)
+    denoiser = replace(run.denoiser, process=process)
+    start = recipe.build_prior(process, run.spectrum, run.images)(count, random)
+    found = {"start": start, **restorations(denoiser, start)}
+    del found["degraded"]
+    if process.to_mean:
+        flat = priors.fitted(process, run.images())(count, random)
+        found["perfect symmetry"] = _end(denoiser, flat, samplers.tacos)
+    if isinstance(process, Blend) and isinstance(process.draw_z, priors.Normal):
+        hot = replace(run.denoiser, process=process.process)
+        # At t = 1 nothing of a picture is left, and the noise is x_t itself.
+        found["estimated noise"] = _end(hot, start, samplers.ddim)
+    return found
+
+
+def _end(denoiser: Denoiser, start: Tensor, rule: samplers.Rule) -> Tensor:
+    return samplers.last(samplers.sample(denoiser, start, walk_times(denoiser, None), rule)).x
+
+
+def novelty(images: Tensor, pictures: Tensor) -> dict[str, float]:
+    """frechet to the pictures, and the variance between images over that between pictures, all frequencies."""
+    spread = metrics.band_variance(images).sum() / metrics.band_variance(pictures).sum()
+    return {"frechet": metrics.frechet(images, pictures), "variance": spread.item()}

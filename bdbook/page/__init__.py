@@ -1,0 +1,15 @@
+"""What a page shows, a chapter's or a notebook's.
+
+widgets/     interactive figures, each with a kernel and without
+js/          their programs
+plots.py     still figures; palette.py: one colour for each system
+listing.py   the library's own source
+recorded.py  the runs in results/
+live.py      the networks that walk in the page; onnx.py exports them
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["listing", "live", "onnx", "palette", "plots", "recorded", "widgets"]
+)

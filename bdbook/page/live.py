@@ -1,0 +1,75 @@
+"""The files of the live sampler by name: the runtime, the graph, and the networks that were recorded with weights.
+
+onnxruntime.mjs, onnxruntime.wasm    ONNX Runtime Web, unpacked
+graph                                the network's ONNX graph
+weights-RECIPE                       its weights
+walk-RECIPE                          what a walk needs besides, JSON
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdbook.errors import unknown
+from bdbook.page import recorded
+
+# What loads and exports networks is imported where that is done: the figures import this module for its names.
+if TYPE_CHECKING:
+    from bdbook.training.runs import Run
+
+RUNTIME = Path(__file__).parent / "js" / "vendor" / "onnxruntime-web"
+# Label of each recipe, in the order of the page.
+SYSTEMS = {
+    "digits-ddpm": "DDPM",
+    "digits-heat": "IHDM",
+    "digits-cosine": "blurring, 0 px",
+    "digits-blurring-0.5px": "blurring, 0.5 px",
+    "digits-blurring": "blurring, 5 px",
+    "digits-blurring-10px": "blurring, 10 px",
+    "digits-blur": "Lee's blur",
+    "digits-soft": "soft",
+    "digits-from-mean": "cold",
+}
+
+
+def names() -> list[str]:
+    """Every file there is."""
+    each = [f"{kind}-{recipe}" for recipe in SYSTEMS for kind in ("weights", "walk")]
+    return ["onnxruntime.mjs", "onnxruntime.wasm", "graph", *each]
+
+
+def read(name: str) -> bytes:
+    """The contents of one."""
+    if name not in names():
+        raise unknown("file", name, names())
+    if name == "onnxruntime.mjs":
+        return (RUNTIME / "ort.wasm.bundle.min.mjs").read_bytes()
+    if name == "onnxruntime.wasm":
+        return gzip.decompress((RUNTIME / "ort-wasm-simd-threaded.wasm.gz").read_bytes())
+    if name == "graph":
+        return _graph()
+    kind, _, recipe = name.partition("-")
+    from bdbook.page import onnx
+
+    run = run_of(recipe)
+    return onnx.weights(run.denoiser.net) if kind == "weights" else json.dumps(onnx.walk(run)).encode()
+
+
+@cache
+def run_of(recipe: str) -> Run:
+    """The recorded network of a recipe, of the CPU's runs."""
+    from bdbook.training import runs
+
+    return runs.load(recorded.folder_of(recipe) / "weights.safetensors")
+
+
+@cache
+def _graph() -> bytes:
+    from bdbook.page import onnx
+
+    run = run_of(next(iter(SYSTEMS)))
+    return onnx.graph(run.denoiser.net, run.recipe.channels, run.recipe.size)

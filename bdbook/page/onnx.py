@@ -1,0 +1,166 @@
+"""Trained networks for the page: one graph in ONNX for all of a kind, the weights of each, and what a walk needs.
+
+The graph holds no weights: it names a place in a file called `WEIGHTS` for each, so that networks of one architecture
+share it. In the page ONNX Runtime joins the two (bdbook/page/js/network.js).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import warnings
+from contextlib import redirect_stdout
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bdbook import priors
+from bdbook.processes import PROCESSES, Process
+from bdbook.training.loop import generator_for
+from bdbook.training.runs import Run
+from bdbook.transforms import Pixel, Rotation2D, height_width
+
+OPSET = 18
+WEIGHTS = "weights"
+# Starts that are pictures, of which a seed picks one for each image.
+CENTRES = 64
+
+
+def graph(net: nn.Module, channels: int, size: int) -> bytes:
+    """An ONNX model (x (B, C, size, size), t (B,)) -> out, its weights in the external file `WEIGHTS`.
+
+    Needs the packages onnx and onnxscript.
+    """
+    import onnx
+
+    batch = torch.export.Dim.DYNAMIC
+    example = torch.zeros(2, channels, size, size), torch.zeros(2)
+    # It reports every stage on stdout, and every operator of packages that are not there.
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                net.eval(),
+                example,
+                dynamo=True,
+                dynamic_shapes=({0: batch}, {0: batch}),
+                opset_version=OPSET,
+                input_names=["x", "t"],
+                output_names=["out"],
+                optimize=False,  # names and shapes of the weights stay the network's; the runtime optimises
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    model = program.model_proto
+    places = _places(net)
+    for tensor in model.graph.initializer:
+        if tensor.name not in places:
+            raise RuntimeError(f"{tensor.name} is in the graph but not in the network's state_dict")
+        offset, length = places.pop(tensor.name)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, str(value)
+    if places:
+        raise RuntimeError(f"{', '.join(places)} of the network's state_dict are not in the graph")
+    for node in model.graph.node:  # traces of the Python that made it, most of its size
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for value in model.graph.value_info:
+        value.ClearField("metadata_props")
+    return model.SerializeToString()
+
+
+def weights(net: nn.Module) -> bytes:
+    """All of state_dict in its order, float32, one after another."""
+    return b"".join(_bytes(tensor) for tensor in net.state_dict().values())
+
+
+def _places(net: nn.Module) -> dict[str, tuple[int, int]]:
+    """name -> (offset, length) in `weights`."""
+    places, offset = {}, 0
+    for name, tensor in net.state_dict().items():
+        length = 4 * tensor.numel()
+        places[name] = offset, length
+        offset += length
+    return places
+
+
+def walk(run: Run) -> dict:
+    """What a walk needs besides the network, as JSON: the process, what is predicted, the spectrum, where x_T is.
+
+    x_T = centre + V (spread V' noise), with one of the centres, white noise, and one spread per coefficient.
+    """
+    recipe = run.recipe
+    centres, spread = _start(run)
+    # Of the data, which samples should have; under that of spectral preconditioning there is a floor (Recipe).
+    variance = run.denoiser.predicts.variance0 if recipe.predicts == "spectral" else run.spectrum.variance
+    return {
+        "recipe": recipe.name,
+        **_system(run),
+        "size": recipe.size,
+        "predicts": recipe.predicts,
+        "rule": recipe.rule,
+        "steps": recipe.sample_steps,
+        "centres": _base64(centres),
+        "spread": _base64(spread),
+        "mean": _base64(run.denoiser.process.basis.inverse(run.spectrum.mean)),
+        "variance": _base64(variance),
+    }
+
+
+# What bdbook/page/js/processes.js computes by itself.
+IN_THE_PAGE = (*PROCESSES, "blur")
+
+
+def _system(run: Run) -> dict:
+    """The process by name and settings where the page knows it, else as tables at the times of the walk."""
+    recipe, process = run.recipe, run.denoiser.process
+    if recipe.process in IN_THE_PAGE:
+        return {"process": recipe.process, "settings": dict(recipe.settings)}
+    if not isinstance(process, Process) or not isinstance(process.basis, Rotation2D | Pixel):
+        raise ValueError(
+            f"the page cannot walk {process.name}: it knows those with an alpha and a sigma for each coefficient of "
+            "a basis along rows and columns"
+        )
+    height, width = height_width(recipe.size)
+    basis = process.basis
+    rows, cols = basis.matrices() if isinstance(basis, Rotation2D) else (torch.eye(height), torch.eye(width))
+    steps = recipe.sample_steps or process.steps or 250
+    times = process.times(steps).flip(0)
+    tables = {
+        name: _base64(torch.cat([schedule(t.item()).expand(1, 1, height, width) for t in times]))
+        for name, schedule in (("alpha", process.alpha), ("sigma", process.sigma))
+    }
+    return {"process": "table", "settings": {"steps": steps, "rows": _base64(rows), "cols": _base64(cols), **tables}}
+
+
+def _start(run: Run) -> tuple[Tensor, Tensor]:
+    """(centres (K, C, H, W), spread (1, C, H, W)) of where the process starts. See `processes.Start`."""
+    recipe, process = run.recipe, run.denoiser.process
+    shape = (1, recipe.channels, *height_width(recipe.size))
+    start, random = process.start, generator_for(0, "centres")
+    if start.kind == "images":
+        return priors.blurred_data(process, run.images(), delta=0.0)(CENTRES, random), torch.full(shape, start.noise)
+    if start.kind == "mixture":
+        return priors.fitted(process, run.images())(CENTRES, random), torch.full(shape, start.noise)
+    if start.kind == "marginal" and isinstance(process, Process):
+        mean, variance = run.spectrum.marginal(process, 1.0)
+        return process.basis.inverse(mean.expand(shape)), variance.sqrt().expand(shape)
+    return torch.zeros(shape), torch.ones(shape)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype="<f4").tobytes()
+
+
+def _base64(tensor: Tensor) -> str:
+    """32-bit floats, little-endian."""
+    return base64.b64encode(_bytes(tensor)).decode()

@@ -1,0 +1,76 @@
+"""The runs that the chapters show: read from results/, where results/record.py put them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One recorded run: its folder, what was measured, and the record of its training."""
+
+    folder: Path
+    metrics: dict
+    record: dict
+
+    def picture(self, name: str = "samples") -> np.ndarray:
+        """A recorded grid of images, (height, width) or (height, width, 3) in [0, 1]."""
+        from bdbook import pixels
+
+        return pixels.read_png(self.folder / f"{name}.png")
+
+    def losses(self) -> tuple[list[int], list[float]]:
+        """(steps, mean loss over the steps before each)."""
+        lines = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+        return [line["step"] for line in lines], [line["loss"] for line in lines]
+
+    def __str__(self) -> str:
+        of, seed = self.record, self.record["identity"]["seed"]
+        return (
+            f"{self.folder.name}: seed {seed}, {self.metrics['step']} steps in {of['wall_s']:.0f} s, {of['device']}, "
+            f"{of['date']}, commit {of.get('commit') or 'unknown'}"
+        )
+
+
+def folder_of(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS) -> Path:
+    """Where the run of a recipe under a profile is kept, whether it is there or not; record.py trains by that name."""
+    return results / f"{name}-{profile}{f'-seed{seed}' if seed else ''}"
+
+
+def read(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS) -> Recorded:
+    """The recorded run of a recipe under a profile."""
+    folder = folder_of(name, profile, seed, results)
+    if not (folder / "metrics.json").is_file():
+        found = ", ".join(sorted(path.parent.name for path in results.glob("*/metrics.json")))
+        raise ValueError(
+            f"{folder} is not recorded; recorded are {found or 'none'}. To record it: python results/record.py "
+            f"--profile {profile} --only {name}{f'@{seed}' if seed else ''}"
+        )
+    metrics, record = (json.loads((folder / f"{what}.json").read_text()) for what in ("metrics", "record"))
+    return Recorded(folder, metrics, record)
+
+
+def present(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Recorded]:
+    """The recorded runs of a recipe, one for each seed that there is; none where there are none."""
+    found = [seed for seed in SEEDS if (folder_of(name, profile, seed, results) / "metrics.json").is_file()]
+    return [read(name, profile, seed, results) for seed in found]
+
+
+def seeds(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Recorded]:
+    """The same, at least one. Raises ValueError, with how to record it, where there is none."""
+    return present(name, profile, results) or [read(name, profile, SEEDS[0], results)]
+
+
+def over_seeds(runs: list[Recorded], number: Callable[[dict], float]) -> tuple[float, float, list[float]]:
+    """(mean, half of the range, each) of a number of the metrics over runs that differ by their seed."""
+    each = [number(run.metrics) for run in runs]
+    return statistics.fmean(each), (max(each) - min(each)) / 2, each

@@ -1,0 +1,26 @@
+"""Interactive figures of the book, each in a page with a kernel and in one without (see :mod:`.base`)."""
+
+from bdbook.page.widgets.base import JS, Slider, bundle, new_page
+from bdbook.page.widgets.blur import BlurDiffusionSlider, BlurringSlider
+from bdbook.page.widgets.film import SystemsFilm
+from bdbook.page.widgets.one_step import CarrySlider, LaboratorySlider
+from bdbook.page.widgets.resampler import Resampler
+from bdbook.page.widgets.restoration import RestorationSlider
+from bdbook.page.widgets.sampler import LiveSampler
+from bdbook.page.widgets.severity import SeveritySlider
+
+__all__ = [
+    "JS",
+    "BlurDiffusionSlider",
+    "BlurringSlider",
+    "CarrySlider",
+    "LaboratorySlider",
+    "LiveSampler",
+    "Resampler",
+    "RestorationSlider",
+    "SeveritySlider",
+    "Slider",
+    "SystemsFilm",
+    "bundle",
+    "new_page",
+]

@@ -1,0 +1,74 @@
+"""The live sampler: the book's trained networks, walking in the page."""
+
+import traitlets
+
+from bdbook.page import live
+from bdbook.page.widgets.base import Slider, bundle, choice, number, whole
+from bdbook.page.widgets.one_step import RULES
+
+
+class WalkSetting(traitlets.HasTraits):
+    """One side of the live sampler: whose network, which rule, how many steps."""
+
+    recipe, _check_recipe = choice("recipe", "digits-blurring", tuple(live.SYSTEMS))
+    rule, _check_rule = choice("rule", "ancestral", (*RULES, "carry"))
+    steps, _check_steps = whole("steps", 50, 5, 250, "5 to 250 steps")
+    order, _check_order = whole("order", 1, 1, 2, "order 1 or 2")
+    rho, _check_rho = number("rho", 0.5, 0, 1, "a part of DDIM's carry, in [0, 1]")
+
+
+SETTING = ("recipe", "rule", "steps", "order", "rho")
+
+
+class LiveSampler(Slider):
+    """Two walks of trained networks side by side, from the same noise, in the reader's browser.
+
+    The networks come through ONNX Runtime Web: in a built page from its `_static/live` folder, under a kernel from
+    Python, on the first press of Sample.
+
+    Parameters
+    ----------
+    left, right : what each side walks, a dict of some of
+        recipe : a key of `bdbook.page.live.SYSTEMS`;
+        rule : a name from `bdbook.samplers.RULES`, or "carry": `rho` times DDIM's carry, the rest of the noise fresh;
+        steps : 5 to 250; a system with a table of fewer steps takes all of them;
+        order : 1, or 2 for a guess extrapolated from the last two;
+        rho : of the rule "carry", in [0, 1].
+    seed : of the noise, 0 to 99; the same noise on both sides.
+    t : where on the walk the figure stands, 1 (noise) to 0 (the images).
+    link : name of a group of figures that share the seed.
+
+    Raises traitlets.TraitError, at construction and at any later assignment, for values outside these ranges.
+    """
+
+    _esm = bundle("sampler.js")
+    _heights = (760, 1420)
+
+    left = traitlets.Dict().tag(sync=True)
+    right = traitlets.Dict().tag(sync=True)
+    seed, _check_seed = whole("seed", 0, 0, 99, "0 to 99")
+    t, _check_t = number("t", 1.0, 0, 1, "a time in [0, 1]")
+    size = traitlets.Int(16, read_only=True).tag(sync=True)
+    systems = traitlets.Dict(read_only=True).tag(sync=True)
+
+    def __init__(self, left=None, right=None, seed=0, t=1.0, link=""):
+        right = {"recipe": "digits-ddpm"} if right is None else right
+        super().__init__(left=left or {}, right=right, seed=seed, t=t, link=link)
+        self.set_trait("systems", live.SYSTEMS)
+        self.on_msg(self._send_file)
+
+    @traitlets.validate("left", "right")
+    def _check_side(self, proposal):
+        unknown = ", ".join(sorted(set(proposal.value) - set(SETTING)))
+        if unknown:
+            raise traitlets.TraitError(f"{proposal.trait.name} has {unknown}; expected some of {', '.join(SETTING)}")
+        whole_setting = WalkSetting(**proposal.value)
+        return {name: getattr(whole_setting, name) for name in SETTING}
+
+    def _send_file(self, _, content, buffers):
+        """Answer the page's wish for a file (js/assets.js)."""
+        name = content.get("file", "")
+        try:
+            self.send({"file": name}, buffers=[live.read(name)])
+        except (OSError, ValueError) as error:
+            self.send({"file": name, "error": str(error)})
