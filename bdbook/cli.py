@@ -1,25 +1,20 @@
-"""python -m bdbook train | sample | evaluate | restore | sweep | doctor: the library in the same words."""
+"""The command `bdbook`, also python -m bdbook: the library in the same words."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
-from tqdm import tqdm
 
-from bdbook import data, doctor, errors, pixels, recipes, sweep
+from bdbook import __version__, data, doctor, errors, pixels, recipes, sweep, training
 from bdbook.evaluation import generation, metrics, restoration, tiling
-from bdbook.recipes import Recipe
+from bdbook.files import write_atomically
 from bdbook.training import cost, engine, profiles, runs
 from bdbook.training.engine import Engine
-from bdbook.training.loop import State, train
-from bdbook.training.runs import Run, write_atomically
+from bdbook.training.runs import Run
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Train:
     seed: int = 0
     """Decides everything that is random."""
     resume: bool = False
-    """Go on from the last checkpoint in --out."""
+    """Go on from the last checkpoint in --out, if there is one."""
     precision: str | None = None
     """fp32 or bf16, of the network alone; default: bf16 on a GPU that has it, else fp32."""
     accumulate: int | None = None
@@ -58,93 +53,30 @@ class Train:
     """Print parameters, memory, FLOPs and the time it would take on this device, and stop."""
 
     def run(self) -> None:
-        self.of(recipes.get(self.recipe))
-
-    def of(self, recipe: Recipe) -> None:
-        """Train this recipe, of whatever name."""
-        profile = profiles.resolve(self.profile)
-        if self.out is None:
-            replace(self, out=Path("runs") / f"{recipe.name}-{profile}").of(recipe)
-            return
-        given = {"batch": self.batch, "accumulate": self.accumulate}
-        recipe = replace(recipe, **{key: value for key, value in given.items() if value is not None})
-        if profile == "smoke":  # pictures of nothing learnt
-            recipe = replace(recipe, sample_steps=recipes.SMOKE_SAMPLE_STEPS)
-        steps = recipe.steps[profile] if self.steps is None else self.steps
-        if min(steps, self.checkpoint_every, self.log_every) < 1:
-            raise ValueError(
-                f"steps was {steps}, checkpoint-every {self.checkpoint_every} and log-every {self.log_every}; "
-                "expected at least 1 of each"
-            )
-        if runs.checkpoints(self.out) and not (self.resume or self.dry_run):
-            raise ValueError(f"{self.out} already holds a run; add --resume to go on with it, or choose another --out")
-        here = engine.here(profile, self.precision, self.compile)
+        profile, recipe = profiles.resolve(self.profile), recipes.get(self.recipe)
+        where = engine.current_engine(profile, self.precision, self.compile)
+        changes = {"batch": self.batch, "accumulate": self.accumulate}
+        changes = {key: value for key, value in changes.items() if value is not None}
         if self.dry_run:
-            print(cost.report(cost.budget(recipe, here.device, here.autocast, steps=steps)))
+            recipe = replace(recipe, **changes)
+            steps = recipe.steps[profile] if self.steps is None else self.steps
+            print(cost.report(cost.budget(recipe, where.device, where.autocast, steps=steps)))
             return
-        name = self.data or recipe.data
-        with here.main_first():
-            images = data.load_pixels(name, recipe.size, recipe.channels, seed=self.seed)
-        images = here.place(images)
-        state, record, log = runs.resume(self.out, recipe, images, self.seed, here)
-        if record is None:
-            record = runs.new_record(recipe, self.seed, images, name, profile, here)
-        done = state.step >= steps
-        if not done:
-            self._train(recipe, images, state, steps, record, log, here)
-        if not here.is_main:
-            return
-        if state.step < steps:
-            print(f"stopped at step {state.step} of {steps}; add --resume to go on")
-            return
-        if done:
-            print(f"{self.out} already has {state.step} of {steps} steps; nothing to do")
-        runs.save_weights(self.out / "weights.safetensors", state, record)
-        print(f"weights: {self.out / 'weights.safetensors'}\nsample:  python -m bdbook sample --run {self.out}")
-
-    def _train(self, recipe, images, state: State, steps: int, record: dict, log: list[dict], here: Engine) -> None:
-        clock, began = runs.Clock(record), time.monotonic()
-        if here.is_main:
-            parameters = sum(p.numel() for p in state.net.parameters())
-            on = record["device"] + (f", {here.processes} processes" if here.processes > 1 else "")
-            print(f"{recipe.name}: {parameters:,} parameters, {len(images)} images, {on}, to step {steps}")
-        with tqdm(total=steps, initial=state.step, unit="step", disable=None if here.is_main else True) as bar:
-            losses, trained = [], train(recipe, images, state, self.seed, here)
-            while state.step < steps:
-                self._advance(trained)  # updates state in place
-                losses.append(state.loss.mean())
-                bar.update()
-                checkpoint = state.step % self.checkpoint_every == 0 or state.step == steps
-                if checkpoint or state.step % self.log_every == 0:
-                    log.append({"step": state.step, "loss": torch.stack(losses).mean().item()})
-                    losses = []
-                if checkpoint:
-                    if here.is_main:
-                        bar.write(f"step {state.step}: loss {log[-1]['loss']:.4f}, {clock.read():.0f} s")
-                        record["wall_s"] = clock.read()
-                        self._save(recipe, state, record, log, here)
-                    if self._time_is_up(began, here):
-                        return
-
-    def _save(self, recipe, state: State, record: dict, log: list[dict], here: Engine) -> None:
-        runs.save_checkpoint(self.out, state, record, log)
-        run = Run(recipe, record, state.ema_denoiser(), state.spectrum, here.device)
-        write_atomically(self.out / f"samples-{state.step:08d}.png", pixels.png(run.draw(16, self.seed), 8))
-
-    def _time_is_up(self, began: float, here: Engine) -> bool:
-        if self.minutes is None:
-            return False
-        # All processes by the clock of the first: one that stopped alone would leave the others waiting.
-        elapsed = here.gather(torch.tensor([time.monotonic() - began], device=here.device))
-        return elapsed[0].item() >= 60 * self.minutes
-
-    def _advance(self, trained: Iterator[State]) -> None:
-        try:
-            next(trained)
-        except FloatingPointError as error:
-            kept = runs.checkpoints(self.out)
-            whole = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-            raise FloatingPointError(f"{error}; {whole}") from error
+        training.fit(
+            recipe,
+            self.data,
+            self.out,
+            seed=self.seed,
+            steps=self.steps,
+            profile=profile,
+            engine=where,
+            checkpoint_every=self.checkpoint_every,
+            log_every=self.log_every,
+            minutes=self.minutes,
+            resume=self.resume,
+            tell=print,
+            **changes,
+        )
 
 
 @dataclass(frozen=True)
@@ -177,10 +109,10 @@ class Sample:
     def run(self) -> None:
         if self.count < 1:
             raise ValueError(f"count was {self.count}; expected at least 1 image")
-        here = engine.here(profiles.resolve(self.profile), self.precision, self.compile)
-        run = runs.load(self.run_folder, here)
-        pictures = run.draw(self.count, self.seed, self.rule, self.steps, True, self.order, self.clip, here)
-        if not here.is_main:
+        where = engine.current_engine(profiles.resolve(self.profile), self.precision, self.compile)
+        run = runs.load(self.run_folder, where)
+        pictures = run.draw(self.count, self.seed, self.rule, self.steps, True, self.order, self.clip, where)
+        if not where.is_main:
             return
         folder = self.run_folder if self.run_folder.is_dir() else self.run_folder.parent
         out = self.out or folder / "samples.png"
@@ -218,17 +150,17 @@ class Evaluate:
     """Run the network through torch.compile, on a GPU as CUDA graphs."""
 
     def run(self) -> None:
-        here = engine.here(profiles.resolve(self.profile), self.precision, self.compile)
-        run = runs.load(self.run_folder, here)
-        told = self._restorer(run, here) if not run.denoiser.process.noisy else self._generator(run, here)
-        if here.is_main:
+        where = engine.current_engine(profiles.resolve(self.profile), self.precision, self.compile)
+        run = runs.load(self.run_folder, where)
+        told = self._restorer(run, where) if not run.denoiser.process.noisy else self._generator(run, where)
+        if where.is_main:
             print(told)
 
-    def _restorer(self, run: Run, here: Engine) -> str:
+    def _restorer(self, run: Run, where: Engine) -> str:
         protocol = restoration.Protocol(self.count, self.split, self.steps, self.seed)
-        return f"{protocol}\n{restoration.table(restoration.evaluate(run, protocol, here))}"
+        return f"{protocol}\n{restoration.table(restoration.evaluate(run, protocol, where))}"
 
-    def _generator(self, run: Run, here: Engine) -> str:
+    def _generator(self, run: Run, where: Engine) -> str:
         protocol = generation.Protocol(
             count=self.count,
             samples=self.samples,
@@ -238,7 +170,7 @@ class Evaluate:
             order=self.order,
             seed=self.seed,
         )
-        told = f"{protocol.words(run)}\n{generation.table(generation.compare(run, protocol, here, progress=True))}"
+        told = f"{protocol.words(run)}\n{generation.table(generation.compare(run, protocol, where, progress=True))}"
         if not self.bits:
             return told
         truth = restoration.held_out(run, restoration.Protocol(self.count, self.split))
@@ -274,7 +206,7 @@ class Restore:
             raise ValueError(f"steps was {self.steps}; expected at least 1")
         if not self.image.exists():
             raise ValueError(f"{self.image} does not exist; expected a picture or a folder of pictures")
-        run = runs.load(self.run_folder, engine.here(profiles.resolve(self.profile)))
+        run = runs.load(self.run_folder, engine.current_engine(profiles.resolve(self.profile)))
         tiling.require_degradation(run, self.degradation)
         files = data.image_files(self.image) if self.image.is_dir() else [self.image]
         folder = self.out or (self.image if self.image.is_dir() else self.image.parent) / "restored"
@@ -326,6 +258,20 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Recipes:
+    """List the recipes in groups: images, parameters, and about how long a training would take here."""
+
+    containing: tyro.conf.Positional[str] = ""
+    """Only those whose name has this in it."""
+    profile: str | None = None
+    """smoke, cpu or gpu: whose steps, and where; default: BDBOOK_PROFILE, else what the machine has."""
+
+    def run(self) -> None:
+        profile = profiles.resolve(self.profile)
+        print(cost.listing(self.containing, profile, engine.current_engine(profile)))
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Say what is installed, what is missing and how to get it."""
 
@@ -339,21 +285,25 @@ COMMANDS = {
     "evaluate": Evaluate,
     "restore": Restore,
     "sweep": Sweep,
+    "recipes": Recipes,
     "doctor": Doctor,
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        print(f"bdbook {__version__}")
+        return 0
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         print(f"bdbook: {errors.unknown('command', arguments[0], COMMANDS)}", file=sys.stderr)
         return 2
-    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m bdbook", args=arguments)
+    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="bdbook", args=arguments)
     try:
         command.run()
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         print(f"bdbook: {error}", file=sys.stderr)
         return 2
     finally:
-        engine.leave()
+        engine.shutdown()
     return 0

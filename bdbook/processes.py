@@ -228,7 +228,7 @@ class ByFunctions(Process):
     alpha: Schedule = field()
     sigma: Schedule = field()
     steps: int | None = None
-    name: str = "process"
+    name: str = field(default="process", compare=False)
 
     def __post_init__(self) -> None:
         for each in ("alpha", "sigma"):
@@ -550,13 +550,18 @@ def process(name: str, *args: Any, **settings: Any) -> Process:
     return PROCESSES[name](*args, **settings)
 
 
+def has_size(name: str) -> bool:
+    """Whether the process of this name is made for one size of images; the others take a basis."""
+    return any(each.name == "size" for each in fields(PROCESSES[name]))  # type: ignore[arg-type]
+
+
 def process_of(given: Degradation | str) -> Degradation:
     """A process itself, or one by name that needs no size."""
     if isinstance(given, Degradation):
         return given
     if not isinstance(given, str):
         raise ValueError(f"the process was {given!r}; expected a Degradation, such as processes.ddpm(), or its name")
-    if given in PROCESSES and "size" in (each.name for each in fields(PROCESSES[given])):  # type: ignore[arg-type]
+    if given in PROCESSES and has_size(given):
         raise ValueError(f"{given} is made for one size of images; give processes.{given}(size) instead of its name")
     return process(given)
 

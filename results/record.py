@@ -1,4 +1,4 @@
-"""Record the book's runs: train each recipe through the command line, measure it, keep what the chapters show.
+"""Record the book's runs: train each recipe, measure it, keep what the chapters show.
 
     python results/record.py --profile cpu --only photos-blurring digits-deblur@1 --minutes 10
 
@@ -20,8 +20,7 @@ from pathlib import Path
 
 import torch
 
-from bdbook import data, files, pixels, recipes, samplers
-from bdbook.cli import main as bdbook
+from bdbook import data, files, pixels, recipes, samplers, training
 from bdbook.evaluation import generation, metrics, restoration
 from bdbook.page import live, recorded
 from bdbook.training import engine, profiles, runs
@@ -116,7 +115,9 @@ class Record:
         if self.films:
             for name in [name for name in FILMED if name in self.only]:
                 target = recorded.read(name, profile, results=self.results).folder
-                keep_film(runs.load(target / "weights.safetensors", engine.here(profile)), target, SCALES[profile])
+                keep_film(
+                    runs.load(target / "weights.safetensors", engine.current_engine(profile)), target, SCALES[profile]
+                )
             return
         for number, asked in enumerate(self.only):
             name, _, seed = asked.partition("@")
@@ -130,26 +131,25 @@ class Record:
                 return
             work = self.runs / target.name
             if trained(name, seed or "0", profile, work, left):
-                keep(work, target, engine.here(profile), name, SCALES[profile])
+                keep(work, target, engine.current_engine(profile), name, SCALES[profile])
 
 
 def trained(name: str, seed: str, profile: str, work: Path, minutes: float | None) -> bool:
     """Train as far as time allows; whether it came to the end."""
-    train = ["train", "--recipe", name, "--profile", profile, "--out", str(work), "--seed", seed, "--resume"]
-    train += [] if minutes is None else ["--minutes", str(minutes)]
-    for step in milestones(name, seed, profile):
+    recipe = recipes.get(name)
+    for step in [*milestones(name, seed, profile), recipe.steps[profile]]:
         kept = milestone(work, step)
-        if not kept.exists():
-            if bdbook([*train, "--steps", str(step)]):
-                raise SystemExit(f"{name} failed; what it reached is in {work}")
-            if runs.load(work).record["step"] < step:
-                return False
+        if kept.exists():
+            continue
+        run = training.fit(
+            recipe, folder=work, seed=int(seed), steps=step, profile=profile, minutes=minutes, resume=True, tell=print
+        )
+        if run.record["step"] < step:
+            return False
+        if step < recipe.steps[profile]:
             kept.parent.mkdir(exist_ok=True)
             shutil.copyfile(work / "weights.safetensors", kept)
-    if bdbook(train):
-        raise SystemExit(f"{name} failed; what it reached is in {work}")
-    found = work / "weights.safetensors"
-    return found.exists() and runs.load(found).record["step"] == recipes.get(name).steps[profile]
+    return True
 
 
 def milestones(name: str, seed: str, profile: str) -> list[int]:

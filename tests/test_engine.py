@@ -13,7 +13,7 @@ import torch
 from bdbook import cold, degradations, processes, recipes, samplers, training
 from bdbook.cli import main
 from bdbook.denoiser import Denoiser
-from bdbook.training import engine, runs
+from bdbook.training import checkpoints, engine, records, runs
 from bdbook.unet import UNetConfig
 
 TINY = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
@@ -28,7 +28,7 @@ def some_images(count: int = 32) -> torch.Tensor:
     return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def losses(recipe, steps=4, where=engine.ALONE, images=None) -> torch.Tensor:
+def losses(recipe, steps=4, where=engine.SINGLE_PROCESS, images=None) -> torch.Tensor:
     images = some_images() if images is None else images
     state = training.start(recipe, images, engine=where)
     trained = training.train(recipe, images, state, engine=where)
@@ -81,8 +81,8 @@ def test_compiled_networks_keep_their_names(tmp_path):
     trained = training.train(recipe, images, state, engine=where)
     compiled = next(trained).loss
     torch.testing.assert_close(compiled, losses(recipe, 1)[0])
-    runs.save_checkpoint(tmp_path, state, runs.new_record(recipe, 0, images, "photos", "smoke", where), [])
-    resumed, _, _ = runs.resume(tmp_path, recipe, images, 0)
+    checkpoints.save(tmp_path, state, records.new(recipe, 0, images, "photos", "smoke", where), [])
+    resumed, _, _ = checkpoints.resume(tmp_path, recipe, images, 0)
     assert resumed.net.state_dict().keys() == training.start(recipe, images).net.state_dict().keys()
     for name, value in resumed.net.state_dict().items():
         assert torch.equal(value, state.net.state_dict()[name])
@@ -93,7 +93,7 @@ def test_compiled_sampling_draws_the_same(tmp_path):
     recipe, images = tiny(), some_images()
     state = training.start(recipe, images)
     next(training.train(recipe, images, state))
-    runs.save_weights(tmp_path / "w.safetensors", state, runs.new_record(recipe, 0, images, "photos", "smoke"))
+    checkpoints.save_weights(tmp_path / "w.safetensors", state, records.new(recipe, 0, images, "photos", "smoke"))
     plain = runs.load(tmp_path / "w.safetensors")
     compiled = runs.load(tmp_path / "w.safetensors", engine.Engine(compiler="eager"))
     drawn = [run.draw(5, 0, "ddim", 4, order=2) for run in (plain, compiled)]
@@ -154,7 +154,7 @@ def test_chunks_are_all_of_the_rows_once():
         seen.append((number, rows.start, rows.stop))
         return torch.arange(rows.start, rows.stop, dtype=torch.float32)[:, None]
 
-    assert engine.ALONE.in_chunks(150, work).flatten().tolist() == list(range(150))
+    assert engine.SINGLE_PROCESS.in_chunks(150, work).flatten().tolist() == list(range(150))
     assert seen == [(0, 0, 64), (1, 64, 128), (2, 128, 150)]
 
 
@@ -174,9 +174,11 @@ def test_uneven_shares_are_refused():
 
 def test_unknown_precision():
     with pytest.raises(ValueError, match=r"unknown precision 'fp16'.*bf16, fp32"):
-        engine.here("cpu", "fp16")
-    assert engine.here("cpu") == engine.Engine()
-    assert engine.here("cpu", "bf16", compiled=True) == engine.Engine(autocast=torch.bfloat16, compiler="inductor")
+        engine.current_engine("cpu", "fp16")
+    assert engine.current_engine("cpu") == engine.Engine()
+    assert engine.current_engine("cpu", "bf16", compiled=True) == engine.Engine(
+        autocast=torch.bfloat16, compiler="inductor"
+    )
 
 
 def launched(processes: int, *arguments: str) -> str:

@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from bdbook import cold, data, recipes, training
 from bdbook.denoiser import X0, Denoiser
 from bdbook.evaluation import generation, metrics, restoration
-from bdbook.training import runs
+from bdbook.training import checkpoints, records, runs
 
 
 def ssim(a, b):
@@ -82,9 +82,9 @@ def run_of(tmp_path_factory):
         trained = training.train(recipe, images, state)
         for _ in range(3):
             next(trained)  # updates state in place
-        record = runs.new_record(recipe, 0, images, recipe.data, "smoke")
+        record = records.new(recipe, 0, images, recipe.data, "smoke")
         path = tmp_path_factory.mktemp(name) / "weights.safetensors"
-        runs.save_weights(path, state, record)
+        checkpoints.save_weights(path, state, record)
         return runs.load(path)
 
     return make

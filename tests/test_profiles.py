@@ -52,7 +52,7 @@ def test_profile_given_beats_the_variable_beats_the_machine(monkeypatch):
 def test_a_gpu_with_room_is_taken(gpus, recwarn):
     shares = gpus(39.5)
     assert profiles.resolve() == "gpu"
-    assert engine.here("gpu") == engine.Engine(torch.device("cuda"), torch.bfloat16)
+    assert engine.current_engine("gpu") == engine.Engine(torch.device("cuda"), torch.bfloat16)
     assert shares == []
     assert len(recwarn) == 0
 

@@ -12,7 +12,7 @@ from bdbook import cold, data, recipes, samplers, training
 from bdbook.cli import main
 from bdbook.denoiser import X0, Denoiser
 from bdbook.evaluation import tiling
-from bdbook.training import runs
+from bdbook.training import checkpoints, records, runs
 from bdbook.unet import UNet, UNetConfig
 
 
@@ -21,7 +21,7 @@ def run_of(name, path):
     recipe = recipes.get(name)
     images = data.load(recipe.data, recipe.size, recipe.channels, 40)
     state = training.start(recipe, images)
-    runs.save_weights(path, state, runs.new_record(recipe, 0, images, recipe.data, "smoke"))
+    checkpoints.save_weights(path, state, records.new(recipe, 0, images, recipe.data, "smoke"))
     return runs.load(path)
 
 

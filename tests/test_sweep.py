@@ -256,7 +256,7 @@ def test_a_measure_does_not_overwrite_a_setting_of_its_name(tmp_path):
         {"recipe": "digits-blur", "vary": {"kernel": [[0.2, 0.6, 0.2]]}, "steps": 1, **SMALL},
     )
     (point,) = sweep.read(file)
-    measured = cluster.sit(point, tmp_path / "out" / grid.name_of(point))
+    measured = cluster.run_point(point, tmp_path / "out" / grid.name_of(point))
     (row,) = sweep.run([point], tmp_path / "out")
     assert row["kernel"] == (0.2, 0.6, 0.2)
     assert row["measured kernel"] == measured["kernel"]
@@ -268,16 +268,16 @@ def test_what_is_asked_anew_is_done_from_where_the_folder_stands(tmp_path):
         return point
 
     folder = tmp_path / "seed=1"
-    first = cluster.sit(of(), folder)
+    first = cluster.run_point(of(), folder)
     assert {"step", "tacos frechet", "degraded psnr"} <= first.keys()
     assert cluster.finished(of(), folder) == first
     assert cluster.finished(of(evaluate={"count": 30, "steps": 2}), folder) is None
     assert cluster.finished(of(fixed={"batch": 4}), folder) is None
     assert cluster.finished(of(steps=3), folder) is None
-    assert cluster.sit(of(steps=3), folder)["step"] == 3
+    assert cluster.run_point(of(steps=3), folder)["step"] == 3
     assert [sitting["from_step"] for sitting in sittings(folder)] == [0, 2]
     with pytest.raises(ValueError, match="has 3 steps, more than 2; choose another --out"):
-        cluster.sit(of(), folder)
+        cluster.run_point(of(), folder)
     for damaged in ("{", "{}"):
         (folder / "row.json").write_text(damaged)
         assert cluster.finished(of(steps=3), folder) is None
@@ -321,13 +321,13 @@ def chapter(tmp_path, monkeypatch):
 def test_a_chapter_is_filed_when_it_is_complete_and_kept_when_it_fails(chapter, tmp_path):
     good, bad = grid.points({"chapter": "01_six", "vary": {"seed": [3, 0]}, "fixed": {"profile": "smoke"}})
     assert (good.profile, grid.name_of(good)) == ("smoke", "seed=3")
-    assert cluster.sit(good, tmp_path / "good") == {}
+    assert cluster.run_point(good, tmp_path / "good") == {}
     assert cluster.finished(good, tmp_path / "good") == {}
     printed = (tmp_path / "good" / "01_six.ipynb").read_text()
     assert "smoke 3" in printed
     assert not list((tmp_path / "good").glob("*.partial.*"))
     with pytest.raises(RuntimeError, match=r"ZeroDivisionError: .*as far as it got: .*01_six\.partial\.ipynb"):
-        cluster.sit(bad, tmp_path / "bad")
+        cluster.run_point(bad, tmp_path / "bad")
     assert "smoke 0" in (tmp_path / "bad" / "01_six.partial.ipynb").read_text()
     assert not (tmp_path / "bad" / "01_six.ipynb").exists()
     assert cluster.finished(bad, tmp_path / "bad") is None
@@ -460,7 +460,7 @@ def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
 
     for point in points:
         folder = grid.name_of(point)
-        cluster.sit(point, calm / folder)
+        cluster.run_point(point, calm / folder)
         assert weights(out / folder) == weights(calm / folder)
         assert (out / folder / "log.jsonl").read_bytes() == (calm / folder / "log.jsonl").read_bytes()
     assert main(["sweep", str(file), "--out", str(calm)]) == 0

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from bdbook import files, recipes, training
-from bdbook.training import runs
+from bdbook.training import checkpoints, records, runs
 from bdbook.unet import UNetConfig
 
 TINY = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8, dropout=0.1)
@@ -42,9 +42,9 @@ def test_resumed_training_ends_in_the_same_bits(tmp_path, name):
     recipe, images = tiny(name), some_images()
     whole = advance(recipe, images, training.start(recipe, images), 6)
     half = advance(recipe, images, training.start(recipe, images), 3)
-    runs.save_checkpoint(tmp_path, half, runs.new_record(recipe, 0, images, "photos", "smoke"), [])
+    checkpoints.save(tmp_path, half, records.new(recipe, 0, images, "photos", "smoke"), [])
     torch.rand(7)  # the global generator's state must not matter
-    resumed, record, _ = runs.resume(tmp_path, recipe, images, 0)
+    resumed, record, _ = checkpoints.resume(tmp_path, recipe, images, 0)
     assert resumed.step == 3
     assert record["data"] == "photos"
     assert bits(advance(recipe, images, resumed, 6)) == bits(whole)
@@ -119,14 +119,14 @@ def folder(tmp_path) -> Path:
     """A run of three steps with a checkpoint."""
     recipe, images = tiny(), some_images()
     state = advance(recipe, images, training.start(recipe, images), 3)
-    runs.save_checkpoint(tmp_path, state, runs.new_record(recipe, 0, images, "photos", "smoke"), [])
+    checkpoints.save(tmp_path, state, records.new(recipe, 0, images, "photos", "smoke"), [])
     return tmp_path
 
 
 def test_what_a_kill_left_half_written_is_cleared_away(folder):
     debris = folder / "checkpoints" / ".step-00000004.safetensors.123.tmp"
     debris.write_bytes(b"half")
-    assert runs.resume(folder, tiny(), some_images(), 0)[0].step == 3
+    assert checkpoints.resume(folder, tiny(), some_images(), 0)[0].step == 3
     assert not debris.exists()
 
 
@@ -157,14 +157,14 @@ DAMAGES = [truncate, half, flip_a_bit, flip_a_bit_of_the_record, empty]
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_left_for_the_one_before_it(folder, damage):
     recipe, images = tiny(), some_images()
-    state, record, _ = runs.resume(folder, recipe, images, 0)
+    state, record, _ = checkpoints.resume(folder, recipe, images, 0)
     expected = bits(advance(recipe, images, state, 6))
-    runs.save_checkpoint(folder, state, record, [])
-    last = runs.checkpoints(folder)[-1]
+    checkpoints.save(folder, state, record, [])
+    last = checkpoints.found(folder)[-1]
     last.write_bytes(damage(last.read_bytes()))
 
     with pytest.warns(UserWarning, match=rf"{last.name} (is|was) .*Going back to the one before it"):
-        state, _, _ = runs.resume(folder, recipe, images, 0)
+        state, _, _ = checkpoints.resume(folder, recipe, images, 0)
     assert state.step == 3
     assert bits(advance(recipe, images, state, 6)) == expected
     assert last.exists(), "nothing is thrown away"
@@ -174,10 +174,10 @@ def test_a_damaged_checkpoint_is_left_for_the_one_before_it(folder, damage):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_with_nothing_before_it_is_an_error(folder, damage):
-    only = runs.checkpoints(folder)[0]
+    only = checkpoints.found(folder)[0]
     only.write_bytes(damage(only.read_bytes()))
     with pytest.raises(ValueError, match=rf"{only.name} (is|was) (truncated|damaged|not written)"):
-        runs.resume(folder, tiny(), some_images(), 0)
+        checkpoints.resume(folder, tiny(), some_images(), 0)
     assert only.exists()
 
 
@@ -188,7 +188,7 @@ def test_damage_with_nothing_before_it_is_an_error(folder, damage):
 def test_a_checkpoint_of_another_configuration_is_refused(folder, change, word):
     seed, images = change.pop("seed", 0), change.pop("images", some_images())
     with pytest.raises(ValueError, match=rf"another configuration: .*{word} \(stored .*, asked .*\)"):
-        runs.resume(folder, tiny(**change), images, seed)
+        checkpoints.resume(folder, tiny(**change), images, seed)
 
 
 def test_a_file_that_is_not_ours_is_refused(tmp_path):
@@ -205,19 +205,19 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path):
 
 def test_only_the_last_checkpoints_are_kept(folder):
     recipe, images = tiny(), some_images()
-    state, record, log = runs.resume(folder, recipe, images, 0)
+    state, record, log = checkpoints.resume(folder, recipe, images, 0)
     for _ in range(3):
         advance(recipe, images, state, state.step + 1)
-        runs.save_checkpoint(folder, state, record, log)
-    assert [p.name for p in runs.checkpoints(folder)] == ["step-00000005.safetensors", "step-00000006.safetensors"]
+        checkpoints.save(folder, state, record, log)
+    assert [p.name for p in checkpoints.found(folder)] == ["step-00000005.safetensors", "step-00000006.safetensors"]
 
 
 def test_log_is_cut_at_the_checkpoint(folder):
     recipe, images = tiny(), some_images()
-    state, record, _ = runs.resume(folder, recipe, images, 0)
+    state, record, _ = checkpoints.resume(folder, recipe, images, 0)
     log = [{"step": 3, "loss": 1.0}, {"step": 4, "loss": 0.5}]
-    runs.save_checkpoint(folder, state, record, log)
-    assert runs.resume(folder, recipe, images, 0)[2] == log[:1]
+    checkpoints.save(folder, state, record, log)
+    assert checkpoints.resume(folder, recipe, images, 0)[2] == log[:1]
 
 
 def test_writing_is_atomic(tmp_path, monkeypatch):
@@ -237,8 +237,8 @@ def test_writing_is_atomic(tmp_path, monkeypatch):
 def test_a_saved_model_samples_like_the_one_in_memory(tmp_path):
     recipe, images = tiny(), some_images()
     state = advance(recipe, images, training.start(recipe, images), 3)
-    record = runs.new_record(recipe, 0, images, "photos", "smoke")
-    runs.save_weights(tmp_path / "weights.safetensors", state, record)
+    record = records.new(recipe, 0, images, "photos", "smoke")
+    checkpoints.save_weights(tmp_path / "weights.safetensors", state, record)
     memory = runs.Run(recipe, record, state.ema_denoiser(), state.spectrum).draw(4, seed=3, steps=5)
     assert torch.equal(runs.load(tmp_path).draw(4, seed=3, steps=5), memory)
     assert not torch.equal(runs.load(tmp_path).draw(4, seed=4, steps=5), memory)
@@ -246,14 +246,14 @@ def test_a_saved_model_samples_like_the_one_in_memory(tmp_path):
 
 def test_the_newer_of_weights_and_checkpoints_is_loaded(tmp_path):
     recipe, images = tiny(), some_images()
-    record = runs.new_record(recipe, 0, images, "photos", "smoke")
+    record = records.new(recipe, 0, images, "photos", "smoke")
     state = advance(recipe, images, training.start(recipe, images), 2)
-    runs.save_checkpoint(tmp_path, state, record, [])
-    runs.save_weights(tmp_path / "weights.safetensors", state, record)
+    checkpoints.save(tmp_path, state, record, [])
+    checkpoints.save_weights(tmp_path / "weights.safetensors", state, record)
     assert runs.load(tmp_path).record["step"] == 2
-    runs.save_checkpoint(tmp_path, advance(recipe, images, state, 4), record, [])
+    checkpoints.save(tmp_path, advance(recipe, images, state, 4), record, [])
     assert runs.load(tmp_path).record["step"] == 4
-    runs.save_weights(tmp_path / "weights.safetensors", advance(recipe, images, state, 5), record)
+    checkpoints.save_weights(tmp_path / "weights.safetensors", advance(recipe, images, state, 5), record)
     assert runs.load(tmp_path).record["step"] == 5
     (tmp_path / "weights.safetensors").write_bytes(b"torn")
     with pytest.warns(UserWarning, match=r"weights\.safetensors is truncated.*Going back"):

@@ -13,7 +13,7 @@ from bdbook import likelihood
 from bdbook.evaluation import metrics, restoration
 from bdbook.likelihood import Bound
 from bdbook.processes import Process
-from bdbook.training.engine import ALONE, Engine
+from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
 
@@ -55,7 +55,9 @@ class Protocol:
         )
 
 
-def samples(run: Run, count: int, protocol: Protocol, engine: Engine = ALONE, progress: bool = False) -> Tensor:
+def samples(
+    run: Run, count: int, protocol: Protocol, engine: Engine = SINGLE_PROCESS, progress: bool = False
+) -> Tensor:
     """count images, (count, C, H, W), as the protocol says."""
     p = protocol
     return run.draw(count, p.seed, p.rule, p.steps, progress, p.order, p.clip, engine)
@@ -77,7 +79,7 @@ def measures(images: Tensor, pictures: Tensor, digits: bool = False) -> dict:
     return found | ({"score": metrics.inception_score(images)} if digits else {})
 
 
-def of_samples(run: Run, protocol: Protocol, engine: Engine = ALONE, progress: bool = False) -> dict:
+def of_samples(run: Run, protocol: Protocol, engine: Engine = SINGLE_PROCESS, progress: bool = False) -> dict:
     """`measures` of the run's samples."""
     truth = restoration.held_out(run, restoration.Protocol(protocol.count, protocol.split))
     drawn = samples(run, protocol.drawn(len(truth)), protocol, engine, progress)
@@ -85,7 +87,7 @@ def of_samples(run: Run, protocol: Protocol, engine: Engine = ALONE, progress: b
 
 
 def compare(
-    run: Run, protocol: Protocol = Protocol(), engine: Engine = ALONE, progress: bool = False
+    run: Run, protocol: Protocol = Protocol(), engine: Engine = SINGLE_PROCESS, progress: bool = False
 ) -> dict[str, dict]:
     """`measures` of the run's samples, and of as many training images (or all): what a perfect sampler would have."""
     split = restoration.Protocol(protocol.count, protocol.split)

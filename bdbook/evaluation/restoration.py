@@ -15,7 +15,7 @@ from bdbook import data, priors, samplers
 from bdbook.degradations import Blend
 from bdbook.denoiser import Denoiser
 from bdbook.evaluation import metrics
-from bdbook.training.engine import ALONE, Engine
+from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
 
@@ -82,14 +82,14 @@ def walk_times(denoiser: Denoiser, steps: int | None, t: float = 1.0) -> Tensor:
     return grid if table is None else torch.round(grid * table) / table
 
 
-def evaluate(run: Run, protocol: Protocol = Protocol(), engine: Engine = ALONE) -> dict[str, dict[str, float]]:
+def evaluate(run: Run, protocol: Protocol = Protocol(), engine: Engine = SINGLE_PROCESS) -> dict[str, dict[str, float]]:
     """frechet, ssim, rmse, psnr and detail of each way; detail is the variance in the finer bands over the truth's."""
     truth = held_out(run, protocol)
     return {name: measures(images, truth) for name, images in restored_images(run, truth, protocol, engine).items()}
 
 
 def restored_images(
-    run: Run, truth: Tensor, protocol: Protocol = Protocol(), engine: Engine = ALONE
+    run: Run, truth: Tensor, protocol: Protocol = Protocol(), engine: Engine = SINGLE_PROCESS
 ) -> dict[str, Tensor]:
     """`restorations` of truth (B, C, H, W), degraded to t = 1 as the protocol says; on the CPU."""
     if run.denoiser.process.noisy:

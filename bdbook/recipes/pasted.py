@@ -33,7 +33,7 @@ def written(process: Degradation) -> str:
 def restored(text: str, given: Degradation | None = None) -> str | Degradation:
     """The process of a record: a factory's name as it is, a repr as its value, or the one given, if it is the same."""
     if given is not None:
-        if "(" in text and written(given) != text:
+        if written(given) != text:
             raise ValueError(f"the run's process is {text}, but {written(given)} was given")
         return given
     if "(" not in text:

@@ -109,9 +109,8 @@ class Recipe:
             return cold.degradation(self.process, self.size, self.channels, **settings)
         if self.process not in processes.PROCESSES:
             raise unknown("process", self.process, [*processes.PROCESSES, *cold.FACTORIES])
-        factory = processes.PROCESSES[self.process]
-        has_size = any(each.name == "size" for each in fields(factory))  # type: ignore[arg-type]
-        return factory(**{"size": self.size} if has_size else {"basis": DCT(self.size)}, **settings)
+        place = {"size": self.size} if processes.has_size(self.process) else {"basis": DCT(self.size)}
+        return processes.process(self.process, **place, **settings)
 
     def build_prediction(self, spectrum: oracle.Gaussian) -> Prediction:
         """What the network predicts; the data's spectrum serves spectral preconditioning."""

@@ -70,7 +70,7 @@ def finished(point: Point, folder: Path) -> dict | None:
     return None
 
 
-def sit(point: Point, folder: Path, node: str = "") -> dict:
+def run_point(point: Point, folder: Path, node: str = "") -> dict:
     """Take up a point where it stands and finish it; what was measured."""
     folder.mkdir(parents=True, exist_ok=True)
     sitting = {"node": node, "host": socket.gethostname(), "pid": os.getpid(), "from_step": point.reached(folder)}
@@ -96,7 +96,7 @@ def _on_ray(
     @ray.remote(num_cpus=cpus, max_retries=retries)
     def work(point: Point, folder: Path) -> dict:
         torch.set_num_threads(cpus)
-        return sit(point, folder, ray.get_runtime_context().get_node_id())
+        return run_point(point, folder, ray.get_runtime_context().get_node_id())
 
     alone = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     ray.init(address or "local", log_to_driver=False, logging_level="error", **alone)

@@ -24,11 +24,11 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
-from bdbook import data, denoiser, losses, recipes, samplers
+from bdbook import data, denoiser, losses, recipes, samplers, training
 from bdbook.errors import unknown
 from bdbook.evaluation import generation, restoration
 from bdbook.recipes import Recipe
-from bdbook.training import engine, profiles, runs
+from bdbook.training import checkpoints, engine, profiles
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "notebooks"
 # Fields of a recipe that a grid can set; of the others, settings and steps have their own places.
@@ -79,30 +79,28 @@ class Training:
 
     def reached(self, folder: Path) -> int:
         """The step of the last checkpoint."""
-        return max((int(path.stem.removeprefix("step-")) for path in runs.checkpoints(folder)), default=0)
+        return max((int(path.stem.removeprefix("step-")) for path in checkpoints.found(folder)), default=0)
 
     def work(self, folder: Path) -> dict:
         """Train from where the folder stands, evaluate; {"step": ..., measure: number}."""
-        from bdbook.cli import Train  # here, as the command line imports this module
-
-        once = Train(
-            out=folder,
-            profile=self.profile,
-            steps=self.steps,
+        where = engine.current_engine(self.profile)
+        run = training.fit(
+            self.recipe,
+            folder=folder,
             seed=self.seed,
+            steps=self.steps,
+            profile=self.profile,
+            engine=where,
             checkpoint_every=self.checkpoint_every,
             resume=True,
         )
-        once.of(self.recipe)
-        here = engine.here(self.profile)
-        run = runs.load(folder, here)
         if run.record["step"] != self.steps:
             raise ValueError(f"{folder} has {run.record['step']} steps, more than {self.steps}; choose another --out")
         if self.recipe.is_cold:
-            ways = restoration.evaluate(run, self.protocol, here)
+            ways = restoration.evaluate(run, self.protocol, where)
             found = {f"{way} {name}": value for way in reversed(ways) for name, value in ways[way].items()}
         else:
-            found = generation.of_samples(run, self.protocol, here)
+            found = generation.of_samples(run, self.protocol, where)
             found |= {f"band {number}": ratio for number, ratio in enumerate(found.pop("bands"), 1)}
         return {"step": self.steps, **found}
 

@@ -14,17 +14,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from bdbook import recipes
 from bdbook.errors import unknown
-from bdbook.recipes import Recipe
+from bdbook.recipes import Recipe, papers
 from bdbook.training.engine import Engine
 from bdbook.training.loop import State, start, train
 from bdbook.transforms import height_width
+from bdbook.unet import UNet, UNetConfig
 
 clock = time.perf_counter
 # Images of the two probes that tell what grows with the batch from what does not.
@@ -155,6 +158,65 @@ def report(found: Budget) -> str:
         "each of them, so the time is an upper estimate where few images were timed."
     )
     return "\n".join([head, *lines, *([foot] if found.probe < found.batch else [])])
+
+
+def listing(containing: str, profile: str, engine: Engine) -> str:
+    """The recipes whose name has a word in it, in groups: images, parameters, steps of the profile, time on the device.
+
+    The time is a rough estimate: arithmetic is counted for each network, and its speed taken from a timed step of the
+    book's. `budget` measures.
+    """
+    groups = {
+        "the book's": {name: recipe for name, recipe in recipes.BOOK.items() if not recipe.is_cold},
+        "the book's restorers": {name: recipe for name, recipe in recipes.BOOK.items() if recipe.is_cold},
+        "one thing changed": recipes.ABLATIONS,
+        "the papers', at their size": recipes.PAPERS,
+    }
+    shown = {
+        head: {name: recipe for name, recipe in group.items() if containing in name} for head, group in groups.items()
+    }
+    if not any(shown.values()):
+        raise unknown("recipe with", containing, recipes.RECIPES)
+    speed = _speed(engine)
+    width = max(len(name) for group in shown.values() for name in group)
+    lines = []
+    for head, group in shown.items():
+        lines += [f"{head}:"] if group else []
+        for name, recipe in group.items():
+            height, across = height_width(recipe.size)
+            images = f"{recipe.channels} x {height} x {across}"
+            seconds = recipe.steps[profile] * recipe.batch * _flops(recipe) / speed
+            lines.append(
+                f"  {name:{width}}  {images:>13}  {papers.parameters(recipe) / 1e6:7.2f} M  "
+                f"{recipe.steps[profile]:>9,} steps  about {_duration(seconds)}"
+            )
+    return "\n".join(
+        [*lines, "", f"profile {profile}, on {_name(engine.device)}; measured: bdbook train --dry-run --recipe NAME"]
+    )
+
+
+def _flops(recipe: Recipe) -> float:
+    """Floating-point operations of training on one image: three times those of the network's answer."""
+    assert recipe.unet is not None  # a recipe by name has one
+    return 3 * _flops_of_answer(recipe.unet)
+
+
+@lru_cache
+def _flops_of_answer(unet: UNetConfig) -> int:
+    """Counted without memory for numbers."""
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+        UNet(unet)(torch.empty(1, unet.in_channels, *height_width(unet.size)), torch.empty(1))
+    return counter.get_total_flops()
+
+
+def _speed(engine: Engine) -> float:
+    """Floating-point operations a second in a training step of the book's network."""
+    recipe = recipes.get("digits-ddpm")
+    images = _images(recipe, recipe.batch)
+    state = start(recipe, images, engine=engine)
+    _step(recipe, images, state, engine, recipe.batch)
+    seconds = min(_timed(recipe, images, state, engine, recipe.batch) for _ in range(TIMED))
+    return recipe.batch * _flops(recipe) / seconds
 
 
 def flops_of_step(recipe: Recipe, images: Tensor, state: State, engine: Engine) -> int:

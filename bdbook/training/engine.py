@@ -66,7 +66,7 @@ class Engine:
             net.compile(backend=self.compiler)  # in place: its parameters keep their names
         return net if self.accelerator is None else self.accelerator.prepare_model(net)
 
-    def quick(self, net: nn.Module) -> nn.Module:
+    def compile_for_sampling(self, net: nn.Module) -> nn.Module:
         """The network to sample with: as it is, or compiled; on a GPU into CUDA graphs, which spares their launches."""
         if self.compiler is None:
             return net
@@ -130,10 +130,10 @@ class Graphed(nn.Module):
         return self.net(x, t).clone()
 
 
-ALONE = Engine()
+SINGLE_PROCESS = Engine()
 
 
-def here(profile: str, precision: str | None = None, compiled: bool = False) -> Engine:
+def current_engine(profile: str, precision: str | None = None, compiled: bool = False) -> Engine:
     """The engine of this process: of a profile's device, and of as many processes as were launched.
 
     precision: fp32 or bf16; default: bf16 on a GPU that has it, else fp32. compiled: run the network through
@@ -151,7 +151,7 @@ def here(profile: str, precision: str | None = None, compiled: bool = False) -> 
     return Engine(accelerator.device, autocast, compiler, accelerator)
 
 
-def leave() -> None:
+def shutdown() -> None:
     """Take leave of the other processes, if there are any: one that just ends may be aborted by its own threads."""
     from torch import distributed
 

@@ -21,7 +21,7 @@ from bdbook.oracle import Gaussian
 from bdbook.pixels import as_float, subsample_evenly
 from bdbook.processes import Degradation
 from bdbook.recipes import Recipe
-from bdbook.training.engine import ALONE, Engine
+from bdbook.training.engine import SINGLE_PROCESS, Engine
 
 # The spectrum of a data set is estimated from about so many of its images.
 FITTED = 20000
@@ -51,7 +51,7 @@ def generator_for(seed: int, *path: int | str, device: torch.device | str = "cpu
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def start(recipe: Recipe, images: Tensor, seed: int = 0, engine: Engine = ALONE) -> State:
+def start(recipe: Recipe, images: Tensor, seed: int = 0, engine: Engine = SINGLE_PROCESS) -> State:
     """The state before the first step, on the engine's device. images: (N, C, H, W), uint8 or float in [-1, 1]."""
     recipe.check_images(images)
     with torch.random.fork_rng():
@@ -66,7 +66,9 @@ def start(recipe: Recipe, images: Tensor, seed: int = 0, engine: Engine = ALONE)
     return State(0, net, copy.deepcopy(net).eval().requires_grad_(False), optimizer, spectrum, denoiser)
 
 
-def train(recipe: Recipe, images: Tensor, state: State, seed: int = 0, engine: Engine = ALONE) -> Iterator[State]:
+def train(
+    recipe: Recipe, images: Tensor, state: State, seed: int = 0, engine: Engine = SINGLE_PROCESS
+) -> Iterator[State]:
     """Optimise for ever, yielding the state after each step; the caller logs, saves and stops.
 
     The state is updated in place, and equal on all processes. Raises FloatingPointError at a loss that is not finite,

@@ -1,0 +1,119 @@
+"""The record of a run: what was trained on what, where and when, and what must agree for it to go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from dataclasses import MISSING, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bdbook import __version__
+from bdbook.pixels import subsample_evenly
+from bdbook.recipes import Recipe
+from bdbook.training.engine import SINGLE_PROCESS, Engine
+from bdbook.unet import UNetConfig
+
+# Of a larger set about so many images stand for all: millions would take minutes to read.
+HASHED = 16384
+# Fields of a recipe that say how it is sampled, which training does not depend on.
+OF_SAMPLING = ("rule", "sample_steps")
+
+
+def new(
+    recipe: Recipe, seed: int, images: Tensor, source: str, profile: str, engine: Engine = SINGLE_PROCESS
+) -> dict[str, Any]:
+    """The record of a run that begins now."""
+    on_gpu = engine.device.type == "cuda"
+    device = torch.cuda.get_device_name(engine.device) if on_gpu else f"CPU, threads: {torch.get_num_threads()}"
+    versions = {"bdbook": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {
+        "identity": identity(recipe, seed, images),
+        "recipe": recipe.as_dict(),
+        "data": source,
+        "profile": profile,
+        "device": device,
+        "processes": engine.processes,
+        "precision": "fp32" if engine.autocast is None else str(engine.autocast).removeprefix("torch."),
+        "versions": versions,
+        "commit": commit(),
+        "date": date.today().isoformat(),
+        "wall_s": 0.0,
+    }
+
+
+def identity(recipe: Recipe, seed: int, images: Tensor) -> dict[str, Any]:
+    """What must agree for a run to be resumed: the recipe but for how it samples, the seed and the very pixels.
+
+    Of more than 16384 images some, evenly spread, stand for all.
+    """
+    some = subsample_evenly(images, HASHED)
+    digest = hashlib.sha256(some.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    return {"recipe": _as_trained(recipe.as_dict()), "seed": seed, "images": digest, "count": len(images)}
+
+
+def as_identified_now(stored: dict[str, Any]) -> dict[str, Any]:
+    """The identity of an older record as this version would write it: fields gained since have their defaults."""
+    recipe = _defaults(Recipe) | stored["recipe"]
+    if recipe["unet"] is not None:
+        recipe["unet"] = _defaults(UNetConfig) | recipe["unet"]
+    return stored | {"recipe": _as_trained(recipe)}
+
+
+def require_same(path: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raise unless two identities agree."""
+    stored, asked = _flatten(stored), _flatten(asked)
+    differ = [f"{k} (stored {stored.get(k)}, asked {asked.get(k)})" for k in asked if stored.get(k) != asked[k]]
+    if differ:
+        raise ValueError(
+            f"{path} is of another configuration: {'; '.join(differ)}. Ask for the stored one, or start a new run "
+            "in another folder"
+        )
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this library runs from, "-changed" if files differ; None outside of one."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=-changed"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None if described.returncode == 0 else None
+
+
+class Clock:
+    """Wall time of a run, s, over all the times that it was taken up."""
+
+    def __init__(self, record: dict[str, Any]):
+        self.before, self.began = record["wall_s"], time.monotonic()
+
+    def read(self) -> float:
+        return round(self.before + time.monotonic() - self.began, 1)
+
+
+def _as_trained(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe but for how it samples, as JSON gives it back."""
+    return json.loads(json.dumps({key: value for key, value in recipe.items() if key not in OF_SAMPLING}))
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    return {each.name: each.default for each in fields(kind) if each.default is not MISSING}
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
