@@ -90,7 +90,7 @@ class Sample:
     steps: int | None = None
     """Sampling steps; default: the recipe's."""
     order: int = 1
-    """2 draws the guess on from the last two answers: for few steps."""
+    """2 extrapolates the guess from the last two answers: for few steps."""
     clip: bool = False
     """Clamp the guess, degraded as far as the step goes, to the range of images."""
     count: int = 64
@@ -141,7 +141,7 @@ class Evaluate:
     rule: str | None = None
     """Of a generating run: ancestral, ddim, momentum, ihdm; default: the recipe's."""
     order: int = 1
-    """Of a generating run: 2 draws the guess on from the last two answers."""
+    """Of a generating run: 2 extrapolates the guess from the last two answers."""
     bits: bool = False
     """Of a generating run: bits per dimension too, a bound."""
     precision: str | None = None

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 # More names than this are not all listed.
-MOST = 40
+LONGEST_LIST = 40
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> ValueError:
@@ -19,7 +19,7 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> ValueError:
     spelling = {name.casefold(): name for name in names}  # "DDPM" is as near to "ddpm" as can be
     nearest = difflib.get_close_matches(str(given).casefold(), spelling, n=1)
     hint = f": did you mean {spelling[nearest[0]]!r}?" if nearest else "."
-    if len(names) > MOST:
+    if len(names) > LONGEST_LIST:
         likely = difflib.get_close_matches(str(given).casefold(), spelling, n=8, cutoff=0.0)
         listed = f"{', '.join(sorted(spelling[name] for name in likely))}, and {len(names) - len(likely)} more"
     else:

@@ -1,4 +1,4 @@
-"""What a rule may put in the place of the denoiser's answer: a guess drawn on from two answers, or clipped.
+"""What a rule may put in the place of the denoiser's answer: a guess extrapolated from two answers, or clipped.
 
 A guess is an `Estimate` or anything with its `seen` and `mean(r)`.
 """
@@ -28,7 +28,7 @@ class Guess(Protocol):
 
 @dataclass(frozen=True)
 class Extrapolated:
-    """Two answers drawn on to the middle of the next step: the guess now + k (now - before), per frequency.
+    """Two answers extrapolated to the middle of the next step: the guess now + k (now - before), per frequency.
 
     In place of an `Estimate` it makes a rule second order: ddim becomes DPM-Solver++(2M), ancestral its SDE form,
     each with one log-SNR per frequency. Source: Lu et al. 2022 Algorithm 2, here in a basis.
@@ -82,7 +82,7 @@ class Clipped:
 def extrapolation(process: Process, r: Time, t: Time, s: Time) -> Tensor:
     """k = h / (2 h_before), h = l_s - l_t, h_before = l_t - l_r, l = log(alpha / sigma), for s < t < r.
 
-    0 where nothing can be drawn on: a frequency whose log-SNR stood still, or has no end (no noise at s, no
+    0 where nothing can be extrapolated: a frequency whose log-SNR stood still, or has no end (no noise at s, no
     signal left at r). float64, per frequency.
     """
     alpha_r, sigma_r, alpha_t, sigma_t = process.coefficients(r, t)

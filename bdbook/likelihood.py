@@ -20,7 +20,7 @@ from bdbook.processes import Process
 from bdbook.times import Time
 
 # A signal-to-noise ratio that cannot matter to the bound.
-NOTHING = 1e-12
+NEGLIGIBLE_SNR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _step(denoiser: Denoiser, x: Tensor, u: Tensor, t: Tensor, s: Tensor, genera
     error = (answer.mean(t).double() - process.alpha(t).to(u) * u) / process.sigma(t).to(u)
     after, before = process.snr(t), process.snr(s)
     lost = after == 0  # strong blur: alpha_t^2 has underflowed
-    if (before[lost.expand_as(before)] > NOTHING).any():
+    if (before[lost.expand_as(before)] > NEGLIGIBLE_SNR).any():
         raise ValueError(
             f"{process.name} loses a frequency at once, from SNR {before[lost.expand_as(before)].max():.2g} to 0: "
             "its bound needs smaller steps"

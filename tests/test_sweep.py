@@ -99,7 +99,7 @@ def test_names_can_be_read():
 
 def test_a_point_is_its_base_with_the_changes_and_says_so():
     vary = {"recipe": ["digits-blurring", "photos-blurring"], "sigma_max": [10]}
-    (digits, photos) = grid.points({"vary": vary, "fixed": {"batch": 8, "learning_rate": "1e-4"}, "steps": 7})
+    (digits, photos) = grid.points({"vary": vary, "fixed": {"batch": 8, "learning_rate": "1e-4"}, "training_steps": 7})
     base = recipes.get("digits-blurring")
     assert digits.recipe.settings == recipes.get("digits-blurring-10px").settings
     assert (digits.recipe.batch, digits.recipe.learning_rate, digits.steps, digits.seed) == (8, 1e-4, 7, 0)
@@ -109,7 +109,7 @@ def test_a_point_is_its_base_with_the_changes_and_says_so():
     (seed,) = grid.points({"recipe": "digits-deblur", "vary": {"seed": [3]}, "profile": "gpu"})
     assert seed.recipe == recipes.get("digits-deblur")
     assert (seed.seed, seed.steps) == (3, recipes.get("digits-deblur").steps["gpu"])
-    (cold,) = grid.points({"recipe": "digits-deblur", "vary": {"std": [2], "steps": [5]}, "steps": 9})
+    (cold,) = grid.points({"recipe": "digits-deblur", "vary": {"std": [2], "steps": [5]}, "training_steps": 9})
     assert (cold.recipe.settings["std"], cold.recipe.settings["steps"], cold.steps) == (2.0, 5, 9)
 
 
@@ -161,8 +161,8 @@ BASE = "recipe: digits-blurring\n"
         (BASE + "vary: {rule: [dim]}", "did you mean 'ddim'"),
         (BASE + "vary: {predicts: [x1]}", "unknown prediction 'x1'"),
         (BASE + "vary: {loss: [l2]}", "unknown loss 'l2'"),
-        (BASE + "vary: {seed: [0]}\nsteps: 0", "steps was 0; expected at least 1"),
-        (BASE + "vary: {seed: [0]}\nsteps: many", "steps was 'many'; expected a whole number"),
+        (BASE + "vary: {seed: [0]}\ntraining_steps: 0", "training_steps was 0; expected at least 1"),
+        (BASE + "vary: {seed: [0]}\ntraining_steps: many", "training_steps was 'many'; expected a whole number"),
         (BASE + "vary: {seed: [0]}\ncheckpoint_every: 0", "checkpoint_every was 0"),
         (BASE + "vary: {seed: [0]}\nprofile: cup", "did you mean 'cpu'"),
         (BASE + "vary: {seed: [0]}\nevaluate: {cout: 3}", "unknown key of evaluate 'cout': did you mean 'count'"),
@@ -176,7 +176,7 @@ BASE = "recipe: digits-blurring\n"
         ("chapter: 15_ablations\nvary: {sede: [0]}", "unknown parameter of 15_ablations 'sede': did you mean 'seed'"),
         ("chapter: 15_ablations\nvary: {seed: [one]}", "seed was 'one'; expected a whole number"),
         ("chapter: 15_ablations\nvary: {profile: [cup]}", "did you mean 'cpu'"),
-        ("chapter: 15_ablations\nvary: {seed: [0]}\nsteps: 3", "unknown key of a grid 'steps'"),
+        ("chapter: 15_ablations\nvary: {seed: [0]}\ntraining_steps: 3", "unknown key of a grid 'training_steps'"),
     ],
 )
 def test_mistakes_in_a_grid_end_with_one_clear_line_before_anything_starts(
@@ -253,7 +253,7 @@ def test_csv_has_every_digit_and_every_column():
 def test_a_measure_does_not_overwrite_a_setting_of_its_name(tmp_path):
     file = written(
         tmp_path / "grid.yml",
-        {"recipe": "digits-blur", "vary": {"kernel": [[0.2, 0.6, 0.2]]}, "steps": 1, **SMALL},
+        {"recipe": "digits-blur", "vary": {"kernel": [[0.2, 0.6, 0.2]]}, "training_steps": 1, **SMALL},
     )
     (point,) = sweep.read(file)
     measured = cluster.run_point(point, tmp_path / "out" / grid.name_of(point))
@@ -264,7 +264,9 @@ def test_a_measure_does_not_overwrite_a_setting_of_its_name(tmp_path):
 
 def test_what_is_asked_anew_is_done_from_where_the_folder_stands(tmp_path):
     def of(**changes):
-        (point,) = grid.points({"recipe": "digits-deblur", "vary": {"seed": [1]}, "steps": 2, **SMALL, **changes})
+        (point,) = grid.points(
+            {"recipe": "digits-deblur", "vary": {"seed": [1]}, "training_steps": 2, **SMALL, **changes}
+        )
         return point
 
     folder = tmp_path / "seed=1"
@@ -273,14 +275,14 @@ def test_what_is_asked_anew_is_done_from_where_the_folder_stands(tmp_path):
     assert cluster.finished(of(), folder) == first
     assert cluster.finished(of(evaluate={"count": 30, "steps": 2}), folder) is None
     assert cluster.finished(of(fixed={"batch": 4}), folder) is None
-    assert cluster.finished(of(steps=3), folder) is None
-    assert cluster.run_point(of(steps=3), folder)["step"] == 3
+    assert cluster.finished(of(training_steps=3), folder) is None
+    assert cluster.run_point(of(training_steps=3), folder)["step"] == 3
     assert [sitting["from_step"] for sitting in sittings(folder)] == [0, 2]
     with pytest.raises(ValueError, match="has 3 steps, more than 2; choose another --out"):
         cluster.run_point(of(), folder)
     for damaged in ("{", "{}"):
         (folder / "row.json").write_text(damaged)
-        assert cluster.finished(of(steps=3), folder) is None
+        assert cluster.finished(of(training_steps=3), folder) is None
 
 
 def test_no_cores_is_an_error(tmp_path):
@@ -347,7 +349,7 @@ def test_a_sweep_is_its_trainings_one_by_one_and_a_failed_one_costs_no_other(tmp
     content = {
         "recipe": "digits-blurring",
         "vary": {"learning_rate": [1e-3, 1e30], "sigma_max": [5, 10]},
-        "steps": 4,
+        "training_steps": 4,
         **SMALL,
         "fixed": {"batch": 2, "seed": 1},
     }
@@ -429,7 +431,7 @@ def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
         {
             "recipe": "digits-blurring",
             "vary": {"sigma_max": [0.5, 5], "seed": [0, 1, 2, 3]},
-            "steps": steps,
+            "training_steps": steps,
             "checkpoint_every": 10,
             **SMALL,
         },

@@ -36,12 +36,12 @@ from bdbook.data.reading import (
     UNREADABLE,
     Size,
     check_request,
-    first,
     image_files,
     read_image,
     read_images,
     resize,
     stack,
+    take,
 )
 from bdbook.errors import unknown
 from bdbook.pixels import as_float
@@ -108,7 +108,7 @@ def load_pixels(
     chosen = [file for i, file in enumerate(found) if (i % 5 == 4) == (split == "test")]
     if not chosen:
         raise ValueError(f"folder {str(name)!r} has {len(found)} image(s), too few for a {split} split")
-    return read_images(first(chosen, count, f"folder {str(name)!r}, split {split!r},"), size, channels)
+    return read_images(take(chosen, count, f"folder {str(name)!r}, split {split!r},"), size, channels)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from scipy.fft import idctn
 from torch import Tensor
 
-from bdbook.data.reading import SPLITS, Size, first, resize, stack
+from bdbook.data.reading import SPLITS, Size, resize, stack, take
 from bdbook.errors import unknown
 from bdbook.transforms import height_width
 
@@ -52,7 +52,7 @@ def digits(size: Size, channels: int = 1, count: int | None = None, split: str =
     table = np.loadtxt(package_file("sklearn.datasets.data", "digits.csv.gz"), delimiter=",", dtype=np.float32)
     images = table[:, :-1].reshape(-1, 8, 8) / 8 - 1  # the last column is the label
     border = round(0.8 * len(images))
-    images = first(images[:border] if split == "train" else images[border:], count, f"digits, split {split!r},")
+    images = take(images[:border] if split == "train" else images[border:], count, f"digits, split {split!r},")
     resized = np.stack([np.asarray(resize(Image.fromarray(image), height_width(size))) for image in images])
     return torch.from_numpy(resized)[:, None].repeat(1, channels, 1, 1)
 

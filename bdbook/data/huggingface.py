@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from bdbook import data
+from bdbook.data import reading
 from bdbook.errors import unknown
 from bdbook.transforms import height_width
 
@@ -40,7 +40,7 @@ SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})\b.*")  # train-00003-of-00019.parquet
 
 
 def load(
-    name: str, size: data.Size, channels: int | None = None, count: int | None = None, split: str = "train"
+    name: str, size: reading.Size, channels: int | None = None, count: int | None = None, split: str = "train"
 ) -> Tensor:
     """The first `count` images of a set in the order of its files, (count, channels, H, W) uint8.
 
@@ -52,7 +52,7 @@ def load(
         raise unknown("dataset of the hub", name, DATASETS)
     chosen = DATASETS[name]
     shape = (chosen.channels if channels is None else channels, *height_width(size))
-    data.check_request(shape[0], count, split)
+    reading.check_request(shape[0], count, split)
     folder = local_copy(chosen)
     cache = Path(os.environ.get(CACHE) or "~/.cache/bdbook").expanduser()
     sides = "x".join(map(str, shape))
@@ -180,11 +180,11 @@ def _images(
             raise ValueError(f"{_place(chosen, folder)}: column {chosen.column!r} holds no images but {kind}")
         try:
             file = cell["path"] if cell["bytes"] is None else io.BytesIO(cell["bytes"])
-            image = _central_square(data.read_image(file, channels), chosen.crop)
-        except data.UNREADABLE as error:
+            image = _central_square(reading.read_image(file, channels), chosen.crop)
+        except reading.UNREADABLE as error:
             skipped.append(f"row {i}: {error}")
             continue
-        yield np.atleast_3d(data.resize(image, tuple(size))).transpose(2, 0, 1)
+        yield np.atleast_3d(reading.resize(image, tuple(size))).transpose(2, 0, 1)
 
 
 def _guarded(rows: Iterable[dict], name: str, folder: Path | None) -> Iterator[dict]:

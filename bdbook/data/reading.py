@@ -33,7 +33,7 @@ def check_request(channels: int, count: int | None, split: str) -> None:
         raise ValueError(f"count must be at least 1, got {count}")
 
 
-def first(items: Sequence[Item], count: int | None, where: str) -> Sequence[Item]:
+def take(items: Sequence[Item], count: int | None, where: str) -> Sequence[Item]:
     """The first `count` of the items, all for None; raises where there are fewer."""
     if count is not None and count > len(items):
         raise ValueError(f"{where} has {len(items)} images, {count} were asked for: lower count or leave it out")

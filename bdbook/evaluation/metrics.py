@@ -14,7 +14,7 @@ from bdbook.transforms import DCT
 # Images a second for features and SSIM alike; more would only take more memory.
 CHUNK = 256
 # Every process of several has all of the images: what they found is not to be added up.
-LOCAL = {"sync_on_compute": False}
+NOT_SUMMED = {"sync_on_compute": False}
 
 
 def band_index(freq2: Tensor, bands: int) -> Tensor:
@@ -77,7 +77,7 @@ def frechet(images: Tensor, reference: Tensor, features: Callable[[Tensor], Tens
 
     _require_several(images=images, reference=reference)
     distance = FrechetInceptionDistance(
-        feature=_or_digits(features), input_img_size=tuple(reference.shape[1:]), **LOCAL
+        feature=_or_digits(features), input_img_size=tuple(reference.shape[1:]), **NOT_SUMMED
     )
     for x, real in ((images, False), (reference, True)):
         for chunk in quantise(x).split(CHUNK):
@@ -101,7 +101,9 @@ def kernel_distance(
     subsets = 1 if len(images) == len(reference) == size else 100
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save all extracted features")
-        distance = KernelInceptionDistance(feature=_or_digits(features), subsets=subsets, subset_size=size, **LOCAL)
+        distance = KernelInceptionDistance(
+            feature=_or_digits(features), subsets=subsets, subset_size=size, **NOT_SUMMED
+        )
     for x, real in ((images, False), (reference, True)):
         for chunk in quantise(x).split(CHUNK):
             distance.update(chunk, real=real)

@@ -52,10 +52,10 @@ class Training:
     protocol: generation.Protocol | restoration.Protocol
     checkpoint_every: int = 500
 
-    KEYS = ("recipe", "vary", "fixed", "steps", "profile", "evaluate", "checkpoint_every")
+    KEYS = ("recipe", "vary", "fixed", "training_steps", "profile", "evaluate", "checkpoint_every")
 
     @classmethod
-    def of(cls, grid: Mapping, varied: Mapping, fixed: Mapping) -> Training:
+    def from_grid(cls, grid: Mapping, varied: Mapping, fixed: Mapping) -> Training:
         chosen = {**fixed, **varied}
         base = recipes.get(typed("recipe", chosen.pop("recipe", grid.get("recipe")), str))
         seed = typed("seed", chosen.pop("seed", 0), int)
@@ -66,7 +66,7 @@ class Training:
         chosen = {key: typed(key, value, hints[key]) for key, value in chosen.items()}
         recipe = changed(base, chosen)
         profile = profiles.resolve(typed("profile", grid.get("profile"), str | None))
-        steps = positive("steps", grid.get("steps", recipe.steps[profile]))
+        steps = positive("training_steps", grid.get("training_steps", recipe.steps[profile]))
         every = positive("checkpoint_every", grid.get("checkpoint_every", cls.checkpoint_every))
         told = chosen | {"recipe": base.name, "seed": seed}
         asked = protocol(recipe, part(grid, "evaluate"))
@@ -116,7 +116,7 @@ class Chapter:
     KEYS = ("chapter", "vary", "fixed")
 
     @classmethod
-    def of(cls, grid: Mapping, varied: Mapping, fixed: Mapping) -> Chapter:
+    def from_grid(cls, grid: Mapping, varied: Mapping, fixed: Mapping) -> Chapter:
         chosen = {**fixed, **varied}
         name = typed("chapter", chosen.pop("chapter", grid.get("chapter")), str)
         chapters = {path.stem: path for path in CHAPTERS.glob("*.ipynb")}
@@ -210,7 +210,7 @@ def points(grid: Mapping) -> list[Point]:
     for key, values in vary.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"{key} was {values!r} under vary; expected a list of one value or more, e.g. [0, 1]")
-    made = [kind.of(grid, dict(zip(vary, values)), fixed) for values in itertools.product(*vary.values())]
+    made = [kind.from_grid(grid, dict(zip(vary, values)), fixed) for values in itertools.product(*vary.values())]
     name, times = Counter(map(name_of, made)).most_common(1)[0]
     if times > 1:
         raise ValueError(f"the point {name} is there {times} times; take the repeated value out")

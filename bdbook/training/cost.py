@@ -3,7 +3,7 @@
     print(report(budget(recipes.get("lee-lsun64"), "cpu")))
 
 Parameters are counted exactly. Activations, arithmetic and time are measured on the device at hand, with steps of the
-real training loop on a few random images, and drawn on linearly to the batch: no data set is needed, and nothing is
+real training loop on a few random images, and extrapolated linearly to the batch: no data set is needed, and nothing is
 said about a device that is not there.
 """
 
@@ -78,7 +78,7 @@ class Budget:
 
     @property
     def step_seconds(self) -> float:
-        """An optimisation step, drawn on from the timed ones in proportion to the images."""
+        """An optimisation step, extrapolated from the timed ones in proportion to the images."""
         return self.probe_seconds * self.batch / self.probe
 
     @property
