@@ -128,6 +128,20 @@ def test_a_system_that_the_page_does_not_know_goes_as_tables():
     np.testing.assert_allclose(rows, DCT(16).matrices()[0], rtol=1e-5, atol=1e-7)
 
 
+def test_a_setting_that_the_page_does_not_know_is_not_lost():
+    """Lee's order reversed: by name and settings the page would walk another process."""
+    known = live.run_of("digits-ddpm")
+    for process, name in (
+        (processes.blur_diffusion(16, steps=20), "blur_diffusion"),
+        (processes.blur_diffusion(16, steps=20, order="fine_to_coarse"), "table"),
+        (processes.cosine_diffusion(DCT(16)), "cosine_diffusion"),
+        (processes.cosine_diffusion(DCT(16), logsnr_min=-6.0), "table"),
+    ):
+        recipe = recipes.of_process(process, (1, 16, 16), sample_steps=4)
+        run = runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum)
+        assert onnx.walk(run)["process"] == name
+
+
 def halves(t):
     return 2 ** (-8 * t) * torch.ones(1, 1, 16, 16, dtype=torch.float64)
 

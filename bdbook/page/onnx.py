@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bdbook import priors
-from bdbook.processes import PROCESSES, Process
+from bdbook import cold, priors
+from bdbook.processes import PROCESSES, Process, has_size
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
-from bdbook.transforms import Pixel, Rotation2D, height_width
+from bdbook.transforms import DCT, Pixel, Rotation2D, height_width
 
 OPSET = 18
 WEIGHTS = "weights"
@@ -116,15 +116,31 @@ def walk(run: Run) -> dict:
     }
 
 
-# What bdbook/page/js/processes.js computes by itself.
-IN_THE_PAGE = (*PROCESSES, "blur")
+# The settings that bdbook/page/js/processes.js knows of each system, all in the DCT or in Lee's own basis.
+IN_THE_PAGE: dict[str, tuple[str, ...]] = {
+    "ddpm": ("steps",),
+    "cosine_diffusion": (),
+    "heat_dissipation": ("sigma_max", "sigma_min", "steps", "noise"),
+    "blurring_diffusion": ("sigma_max", "d_min", "blur"),
+    "blur_diffusion": ("f_max", "f_type", "kernel_sigma", "steps", "boundary"),
+    "soft_diffusion": ("sigma_max", "noise_min", "noise_max"),
+}
 
 
 def _system(run: Run) -> dict:
     """The process by name and settings where the page knows it, else as tables at the times of the walk."""
     recipe, process = run.recipe, run.denoiser.process
-    if recipe.process in IN_THE_PAGE:
-        return {"process": recipe.process, "settings": dict(recipe.settings)}
+    for name, known in IN_THE_PAGE.items():
+        if isinstance(process, PROCESSES[name]):
+            place = {"size": recipe.size} if has_size(name) else {"basis": DCT(recipe.size)}
+            settings = {key: getattr(process, key) for key in known}
+            if PROCESSES[name](**place, **settings) == process:  # no other setting differs from what the page has
+                return {"process": name, "settings": settings}
+    if recipe.process == "blur":  # mirrored, one kernel again and again, to the mean
+        settings = {key: recipe.settings[key] for key in ("steps", "std", "width")}
+        fixed = {"growth": "constant", "boundary": "symmetric", "to_mean": True}
+        if cold.blur(recipe.size, **settings, **fixed) == process:
+            return {"process": "blur", "settings": settings}
     if not isinstance(process, Process) or not isinstance(process.basis, Rotation2D | Pixel):
         raise ValueError(
             f"the page cannot walk {process.name}: it knows those with an alpha and a sigma for each coefficient of "
