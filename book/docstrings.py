@@ -39,17 +39,18 @@ def prose(text: str, name: str, known: frozenset[str], terms: frozenset[str] = f
 
 
 def columns(lines: list[str], pattern: re.Pattern) -> bool:
-    """Whether lines are names and what they mean, longer meanings going on in indented lines."""
-    return all(line.startswith("  ") or pattern.fullmatch(line) for line in lines)
+    """Whether lines are names and what they mean, which goes on in indented lines; a word may stand alone."""
+    kept = [line for line in lines if not line.startswith("  ") and " " in line]
+    return bool(kept) and all(map(pattern.fullmatch, kept))
 
 
 def table(lines: list[str], pattern: re.Pattern, name: str, known: frozenset[str]) -> str:
     """Rows of a list of definitions."""
     rows = []
     for line in lines:
-        found = None if line.startswith("  ") else pattern.fullmatch(line)
-        if found:
-            rows.append([found[1], found[2]])
+        if not line.startswith("  "):
+            found = pattern.fullmatch(line)
+            rows.append([found[1], found[2]] if found else [line, ""])
         elif NUMPYDOC.fullmatch(line.strip()):  # a name within the meaning, on a line of its own
             rows[-1].append(line.strip())
         else:

@@ -24,7 +24,7 @@ import yaml
 from bdbook.page.widgets import LiveSampler, SystemsFilm
 
 PAGES = {".md", ".ipynb"}
-MAKERS = {".py", ".yml"}  # in book/: what pages are made from, and no page
+MAKERS = {".py", ".yml", ".ipynb"}  # in book/: what pages are made from, the template of a chapter, and no page
 
 
 def sync(files: dict[Path, Path], target: Path) -> set[Path]:

@@ -154,6 +154,8 @@ def rendered(text: str, *terms: str) -> str:
         (":func:`step`", '<p><a href="#bdbook.samplers.step"><code>step</code></a></p>'),
         ('blur: "sin2" or "a word".', '<p>blur: <code>"sin2"</code> or "a word".</p>'),
         ("size   side\n       in px\nt      time", None),
+        ("a.png   one\nb.png", "<dl><dt><code>a.png</code></dt><dd>one</dd><dt><code>b.png</code></dt><dd></dd></dl>"),
+        ("lonely", "<p>lonely</p>"),
         ("Parameters\n----------\nt : time.\nleft, right : a dict\n    rule : its name;", None),
     ],
 )
