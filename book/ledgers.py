@@ -244,9 +244,10 @@ def _evidence(items: list[str]) -> str:
 
 
 def _pointer(item: str) -> str:
-    """A chapter as a link, a test or a function as code that a narrow page can break."""
+    """A chapter as a link, a test or a function as code that a narrow page can break; a function leads to api.md."""
     if "::" in item or not item[0].isdigit():
-        return f'<code style="overflow-wrap: anywhere">{html.escape(item)}</code>'
+        code = f'<code style="overflow-wrap: anywhere">{html.escape(item)}</code>'
+        return code if "::" in item else f'<a href="api.html#{item}">{code}</a>'
     found = POINTER.fullmatch(item)
     fragment = found["fragment"]
     kinds = {"equation-": "equation", "prop-": "proposition", "fig-": "figure", "ex-": "exercise"}

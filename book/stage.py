@@ -6,9 +6,9 @@
 Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything that a page
 is made of, though: when the settings, the contents, the bibliography or an asset change, what it has built so far,
 OUTPUT, is dropped. LIVE holds what the live sampler loads, LAUNCH the options of the theme for launch buttons
-(launch.py). Run from the repository root. On the way the ledgers (book/*.yml) become pages, the figures of the
-landing page HTML, and executed notebooks lose what a page has no use for: all that is made beside STAGE, and copied
-into it only where it says something new.
+(launch.py). Run from the repository root. On the way the ledgers (book/*.yml) and the library's docstrings become
+pages, the figures of the landing page HTML, and executed notebooks lose what a page has no use for: all that is made
+beside STAGE, and copied into it only where it says something new.
 """
 
 import filecmp
@@ -17,13 +17,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import api
 import ledgers
 import yaml
 
 from bdbook.page.widgets import LiveSampler, SystemsFilm
 
 PAGES = {".md", ".ipynb"}
-MAKERS = {".py", ".yml"}  # in book/: what pages are made from, and no page
+MAKERS = {".py", ".yml", ".ipynb"}  # in book/: what pages are made from, the template of a chapter, and no page
 
 
 def sync(files: dict[Path, Path], target: Path) -> set[Path]:
@@ -86,7 +87,8 @@ def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks:
     files[Path("_config.yml")] = write_config(stage.with_name("config"), json.loads(launch.read_text(encoding="utf-8")))
     lean = write_lean(stage.with_name("lean"), notebooks)
     files |= {Path("notebooks") / path.name: path for path in lean}
-    files |= {Path("book") / path.name: path for path in ledgers.write(stage.with_name("ledgers")).values()}
+    made = [*ledgers.write(stage.with_name("ledgers")).values(), api.write(stage.with_name("api"))]
+    files |= {Path("book") / path.name: path for path in made}
     files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
     files |= {Path("book") / path.name: path for path in write_landing(stage.with_name("landing"))}
     changed = sync(files, stage)
