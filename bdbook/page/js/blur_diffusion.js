@@ -1,9 +1,9 @@
 // Blur diffusion (Lee): choose how much of the kernel each step applies and see what it does to every frequency.
 import {
   cosine, sin2Blur, freq2, blurringDiffusion, gaussianKernel, kernelVariance, eigen, blurDiffusion, curveModes, forward2,
-  inverse2, dct2, idct2, normals, tabulate, decodeImage,
+  inverse2, dct2, idct2, normals, outer, tabulate, decodeImage,
 } from "./core.js";
-import { svg, linePlot, powerOfTen, drawImage, snrTicks, TIME_AXIS, spoken } from "./plot.js";
+import { svg, linePlot, drawImage, snrTicks, TIME_AXIS, spoken } from "./plot.js";
 import {
   html, slider, select, checkbox, pictureInput, takeDropped, playButton, button, panel, picture, legend, dragAcross, keepDrawn,
   derived, memory,

@@ -53,7 +53,7 @@ function render({ model, el }) {
   controls.schedule.row.append(reset);
 
   // Plots
-  const key = legend([...modes.map((_, i) => [`bd-f${i}`, Math.sqrt(lambdas[i]).toFixed(2)]), ["bd-reference", "no blur"]]);
+  const lines = legend([...modes.map((_, i) => [`bd-f${i}`, Math.sqrt(lambdas[i]).toFixed(2)]), ["bd-reference", "no blur"]]);
   const curves = svg("svg", { role: "img", class: "bd-curves" });
   const heat = svg("svg", { role: "img", class: "bd-heat" });
   const heatCanvas = html("canvas", { width: 1, height: 1, "aria-hidden": "true", "data-name": "heat" });
@@ -68,7 +68,7 @@ function render({ model, el }) {
     html("div", { className: "bd-controls" }, controls.sigma_max.root, controls.t.root, controls.d_min.root,
       controls.schedule.root),
     html("div", { className: "bd-plots" },
-      panel("SNR<sub><i>t</i></sub> over time", colours, key, curves),
+      panel("SNR<sub><i>t</i></sub> over time", colours, lines, curves),
       panel("SNR<sub><i>t</i></sub> by frequency", "", above, html("div", { className: "bd-map" }, heatCanvas, heat))),
     html("div", { className: "bd-pictures" }, ...pictures.map((p) => p.root)), controls._photo.root);
 

@@ -88,7 +88,7 @@ async function readPicture(file, size) {
     });
   }
   bitmap.close();
-  return { picture: encodeBytes(bytes), width, height };
+  return { text: encodeBytes(bytes), width, height };
 }
 
 /**
@@ -106,16 +106,16 @@ export function pictureInput({ size, live, onInput }) {
   input.setAttribute("aria-describedby", hint.id);
   let shown, files = 0;
 
-  const set = (picture) => {
-    if (picture !== shown) status.textContent = "";
-    shown = picture;
+  const set = (picked) => {
+    if (picked !== shown) status.textContent = "";
+    shown = picked;
   };
   async function take(file) {
     const order = ++files; // a large file may be ready after a small one that came later
     try {
-      const { picture, width, height } = await readPicture(file, size);
+      const { text, width, height } = await readPicture(file, size);
       if (order !== files) return;
-      onInput(picture);
+      onInput(text);
       status.textContent = `Shown: the middle of ${file.name}, ${width} × ${height} px.`;
     } catch {
       if (order === files)

@@ -442,5 +442,5 @@ export const decodeFloats = (base64) => Float64Array.from(new Float32Array(decod
 export function decodeImage(base64, channels) {
   const bytes = decodeBytes(base64);
   return Array.from({ length: channels }, (_, c) =>
-    Float64Array.from({ length: bytes.length / channels }, (_, i) => bytes[i * channels + c] / 127.5 - 1));
+    tabulate(bytes.length / channels, (i) => bytes[i * channels + c] / 127.5 - 1));
 }

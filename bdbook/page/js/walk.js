@@ -39,11 +39,11 @@ function guessing({ predicts, mean, variance }, alpha, sigma) {
  * Walks from `x`, a list of images, over `steps` steps by a rule ("carry" is `rho` times DDIM's carry). Yields
  * { t, x, guess } of images, the start first, without a guess.
  */
-export async function* sampling({ system: own, x, steps, rule, rho = 1, order = 1, seed }) {
+export async function* sampling({ system: own, x: start, steps, rule, rho = 1, order = 1, seed }) {
   const { process: { alpha, sigma, forward, inverse, steps: table }, n, net } = own;
   const grid = times(steps, table), apply = rule === "carry" ? partialCarry(rho) : RULES[rule];
   const carry = new Float64Array(n), refresh = new Float64Array(n);
-  let before, logR;
+  let x = start, before, logR;
   yield { t: grid[0], x };
   for (let i = 0; i + 1 < grid.length; i++) {
     const [t, s] = [grid[i], grid[i + 1]], alphaT = alpha(t), sigmaT = sigma(t), alphaS = alpha(s), sigmaS = sigma(s);
