@@ -18,16 +18,15 @@ import {
   tabulate,
   decodeImage,
 } from "./core.js";
-import { svg, linePlot, drawImage, snrTicks, TIME_AXIS, spoken } from "./plot.js";
+import { svg, linePlot, drawImage, snrTicks, TIME_AXIS, spoken, timeAt } from "./plot.js";
 import {
   html,
   slider,
+  sigmaMaxSlider,
   select,
   checkbox,
-  pictureInput,
+  steering,
   takeDropped,
-  playButton,
-  button,
   panel,
   picture,
   legend,
@@ -54,16 +53,16 @@ function render({ model, el }) {
   );
   const modes = curveModes(size);
   const lambdas = Float64Array.from(modes, (k) => plane[k * size + k]);
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
+  const { set, bound, show, play, ownPicture, reset } = steering(model, KEYS);
+  const move = (t) => {
+    player.stop();
+    set("t", t);
   };
 
   // Controls
   const controls = {
     f_max: slider({
-      name: "f_max",
+      ...bound("f_max"),
       symbol: "<i>f</i>(<i>N</i>)",
       hint: "power of <i>W</i> in the last step",
       spoken: "f of N, the power of the kernel in the last step",
@@ -71,7 +70,6 @@ function render({ model, el }) {
       max: 1,
       step: 0.01,
       format: (v) => v.toFixed(2),
-      onInput: (v) => set("f_max", v),
     }),
     t: slider({
       name: "t",
@@ -82,13 +80,10 @@ function render({ model, el }) {
       max: 1,
       step: 0.001,
       format: (v) => `${v.toFixed(3)}, i = ${Math.round(v * model.get("steps"))}`,
-      onInput: (v) => {
-        player.stop();
-        set("t", v);
-      },
+      onInput: move,
     }),
     kernel_sigma: slider({
-      name: "kernel_sigma",
+      ...bound("kernel_sigma"),
       symbol: "<i>σ<sub>W</sub></i>",
       hint: "width of the kernel <i>W</i>",
       unit: " px",
@@ -97,61 +92,44 @@ function render({ model, el }) {
       max: 0.8,
       step: 0.01,
       format: (v) => v.toFixed(2),
-      onInput: (v) => set("kernel_sigma", v),
     }),
-    sigma_max: slider({
-      name: "sigma_max",
-      symbol: "<i>σ</i><sub>B,max</sub>",
+    sigma_max: sigmaMaxSlider({
+      ...bound("sigma_max"),
       hint: "blur of HS at <i>t</i> = 1",
-      unit: " px",
       spoken: "sigma B max, the blur of the overlay at t = 1, in pixels",
-      min: 0,
-      max: 30,
-      step: 0.1,
-      format: (v) => v.toFixed(1),
-      onInput: (v) => set("sigma_max", v),
     }),
     f_type: select({
-      name: "f_type",
+      ...bound("f_type"),
       symbol: "<i>f</i>(<i>i</i>)",
       hint: "its form",
       spoken: "form of f",
       options: { log: "log i", linear: "i", quadratic: "i²", cubic: "i³", quartic: "i⁴" },
-      onInput: (v) => set("f_type", v),
     }),
     steps: select({
-      name: "steps",
+      ...bound("steps", Number),
       symbol: "<i>N</i>",
       hint: "steps",
       spoken: "N, number of steps",
       options: { 100: "100", 250: "250", 500: "500", 1000: "1000" },
-      onInput: (v) => set("steps", +v),
     }),
     boundary: select({
-      name: "boundary",
+      ...bound("boundary"),
       symbol: "border",
       hint: "",
       spoken: "border of the picture",
       options: { zero: "zeros", symmetric: "mirror" },
-      onInput: (v) => set("boundary", v),
     }),
     overlay: checkbox({
-      name: "overlay",
+      ...bound("overlay"),
       text: "overlay HS",
       spoken: "lay HS's blurring diffusion over it",
-      onInput: (v) => set("overlay", v),
     }),
-    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
+    _photo: ownPicture(),
   };
-  const player = playButton({ symbol: "t", get: () => model.get("t"), set: (v) => set("t", v) });
+  const player = play("t");
   controls.t.row.append(player.root);
   controls.sigma_max.row.append(controls.overlay.root);
-  controls.boundary.row.append(
-    button("reset", "Reset", () => {
-      player.stop();
-      for (const key of KEYS) set(key, start[key]);
-    }),
-  );
+  controls.boundary.row.append(reset(player.stop));
 
   // Plots
   const curves = svg("svg", { role: "img", class: "bd-curves" });
@@ -259,7 +237,7 @@ function render({ model, el }) {
   function update() {
     const [fType, fMax, steps, kernelSigma, boundary, t, overlay, sigmaMax] = KEYS.map((key) => model.get(key));
     controls.t.input.step = 1 / steps;
-    for (const key of KEYS) controls[key].set(model.get(key));
+    show(controls);
     controls.sigma_max.input.disabled = !overlay;
     const { photo, coefficients, remember } = given(); // one control changes a part only: the rest is remembered
     const decomposed = remember("kernel", [kernelSigma, boundary], () => decompose(kernelSigma, boundary, photo));
@@ -385,12 +363,7 @@ function render({ model, el }) {
     );
   }
 
-  for (const plot of [curves, widths])
-    dragAcross(plot, (px) => {
-      player.stop();
-      const t = Math.min(Math.max((px - snrPlot.at.x(0)) / (snrPlot.at.x(1) - snrPlot.at.x(0)), 0), 1);
-      set("t", Math.round(t * model.get("steps")) / model.get("steps"));
-    });
+  for (const plot of [curves, widths]) dragAcross(plot, (px) => move(timeAt(snrPlot, px, model.get("steps"))));
   takeDropped(root, controls._photo.take);
   return keepDrawn({ model, el, root, keys: KEYS, shared: ["t"], layout, update, stop: player.stop });
 }

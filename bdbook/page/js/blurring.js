@@ -12,15 +12,16 @@ import {
   SNR_LIMITS,
   TIME_AXIS,
   spoken,
+  timeAt,
 } from "./plot.js";
 import {
   html,
   slider,
+  sigmaMaxSlider,
+  dMinSlider,
   select,
-  pictureInput,
+  steering,
   takeDropped,
-  playButton,
-  button,
   panel,
   picture,
   legend,
@@ -60,26 +61,15 @@ function render({ model, el }) {
   const cells = octaveCells(size);
   const modes = curveModes(size);
   const lambdas = Float64Array.from(modes, (k) => plane[k * size + k]);
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
+  const { set, bound, show, play, ownPicture, reset } = steering(model, KEYS);
+  const move = (t) => {
+    player.stop();
+    set("t", t);
   };
 
   // Controls
   const controls = {
-    sigma_max: slider({
-      name: "sigma_max",
-      symbol: "<i>σ</i><sub>B,max</sub>",
-      hint: "blur at <i>t</i> = 1",
-      unit: " px",
-      spoken: "sigma B max, the blur at t = 1, in pixels",
-      min: 0,
-      max: 30,
-      step: 0.1,
-      format: (v) => v.toFixed(1),
-      onInput: (v) => set("sigma_max", v),
-    }),
+    sigma_max: sigmaMaxSlider(bound("sigma_max")),
     t: slider({
       name: "t",
       symbol: "<i>t</i>",
@@ -89,42 +79,21 @@ function render({ model, el }) {
       max: 1,
       step: 0.005,
       format: (v) => v.toFixed(3),
-      onInput: (v) => {
-        player.stop();
-        set("t", v);
-      },
+      onInput: move,
     }),
-    d_min: slider({
-      name: "d_min",
-      symbol: "<i>d</i><sub>min</sub>",
-      hint: "floor of the damping",
-      spoken: "d min, the floor of the damping",
-      min: -5,
-      max: -1,
-      step: 0.05,
-      position: Math.log10,
-      value: (p) => +(10 ** p).toPrecision(3),
-      format: (v) => v.toFixed(5),
-      onInput: (v) => set("d_min", v),
-    }),
+    d_min: dMinSlider(bound("d_min")),
     schedule: select({
-      name: "schedule",
+      ...bound("schedule"),
       symbol: "<i>σ</i><sub>B,<i>t</i></sub> / <i>σ</i><sub>B,max</sub>",
       hint: "blur schedule",
       spoken: "blur schedule",
       options: { sin2: "sin² (π t / 2)", sin: "sin (π t / 2)" },
-      onInput: (v) => set("schedule", v),
     }),
-    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
+    _photo: ownPicture(),
   };
-  const player = playButton({ symbol: "t", get: () => model.get("t"), set: (v) => set("t", v) });
-  const reset = button("reset", "Reset", () => {
-    player.stop();
-    for (const key of KEYS) set(key, start[key]);
-  });
-
+  const player = play("t");
   controls.t.row.append(player.root);
-  controls.schedule.row.append(reset);
+  controls.schedule.row.append(reset(player.stop));
 
   // Plots
   const lines = legend([
@@ -227,7 +196,7 @@ function render({ model, el }) {
   /** What depends on the values. */
   function update() {
     const [sigmaMax, t, dMin, blur] = KEYS.map((key) => model.get(key));
-    for (const key of KEYS) controls[key].set(model.get(key));
+    show(controls);
     const whole = blurringDiffusion({ lambda: plane, sigmaMax, dMin, blur });
     const few = blurringDiffusion({ lambda: lambdas, sigmaMax, dMin, blur });
     const [a, sigma] = cosine(t);
@@ -290,10 +259,7 @@ function render({ model, el }) {
     );
   }
 
-  dragAcross(curves, (px) => {
-    player.stop();
-    set("t", Math.round(200 * Math.min(Math.max((px - plot.at.x(0)) / (plot.at.x(1) - plot.at.x(0)), 0), 1)) / 200);
-  });
+  dragAcross(curves, (px) => move(timeAt(plot, px)));
   takeDropped(root, controls._photo.take);
   return keepDrawn({ model, el, root, keys: KEYS, shared: ["t"], layout, update, stop: player.stop });
 }

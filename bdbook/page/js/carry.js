@@ -17,11 +17,10 @@ import { svg, scale, linePlot, plotBox, ratioRange, ratioAxis, frequencyAxis, dr
 import {
   html,
   slider,
+  stepsSlider,
   select,
-  pictureInput,
+  steering,
   takeDropped,
-  playButton,
-  button,
   panel,
   picture,
   legend,
@@ -80,11 +79,7 @@ function render({ model, el }) {
   const at = (values, modes) => Float64Array.from(modes, (k) => values[k * size + k]);
   const frequencies = frequencyAxis(size);
   const roots = at(plane, diagonal).map(Math.sqrt);
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
+  const { set, bound, show, play, ownPicture, reset } = steering(model, KEYS);
   const shown = (k) => Math.sqrt(plane[k * size + k]);
   const process = () => Object.fromEntries(["process", ...HIDDEN].map((key) => [key, model.get(key)]));
 
@@ -105,7 +100,7 @@ function render({ model, el }) {
       },
     }),
     t: slider({
-      name: "t",
+      ...bound("t"),
       symbol: "<i>t</i>",
       hint: "the step is to <i>s</i> = <i>t</i> − 1/<i>N</i>",
       spoken: "t, time",
@@ -113,23 +108,10 @@ function render({ model, el }) {
       max: 1,
       step: 0.005,
       format: (v) => v.toFixed(3),
-      onInput: (v) => set("t", v),
     }),
-    steps: slider({
-      name: "steps",
-      symbol: "<i>N</i>",
-      hint: "steps from <i>t</i> = 1 to 0",
-      spoken: "N, number of steps",
-      min: 0,
-      max: 1,
-      step: 0.01,
-      position: (v) => Math.log10(v / 10) / 2,
-      value: (p) => Math.round(10 * 100 ** p),
-      format: (v) => `${v}`,
-      onInput: (v) => set("steps", v),
-    }),
+    steps: stepsSlider(10, 1000, bound("steps")),
     mode: slider({
-      name: "mode",
+      ...bound("mode"),
       symbol: "√<i>λ</i>",
       hint: "frequency of the bars",
       unit: " rad/px",
@@ -138,26 +120,19 @@ function render({ model, el }) {
       max: size - 1,
       step: 1,
       format: (k) => shown(k).toFixed(2),
-      onInput: (v) => set("mode", v),
     }),
     process: select({
-      name: "process",
+      ...bound("process"),
       symbol: "process",
       hint: "",
       spoken: "process",
       options: PROCESS_NAMES,
-      onInput: (v) => set("process", v),
     }),
-    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
+    _photo: ownPicture(),
   };
-  const player = playButton({ symbol: "c", get: () => model.get("rho"), set: (v) => set("rho", v) });
+  const player = play("rho", "c");
   controls.rho.row.append(player.root);
-  controls.process.row.append(
-    button("reset", "Reset", () => {
-      player.stop();
-      for (const key of KEYS) set(key, start[key]);
-    }),
-  );
+  controls.process.row.append(reset(player.stop));
 
   // Plots
   const choices = svg("svg", { role: "img", class: "bd-choices" });
@@ -251,7 +226,7 @@ function render({ model, el }) {
     const [rho, t, steps, mode, name] = KEYS.map((key) => model.get(key));
     const s = Math.max(t - 1 / steps, 0);
     const { signal, remember } = given();
-    for (const key of KEYS) controls[key].set(model.get(key));
+    show(controls);
     const named = process();
     const whole = namedProcess(named, plane);
     const sigmaT = whole.sigma(t);

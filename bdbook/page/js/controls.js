@@ -337,6 +337,79 @@ export function playButton({ symbol, get, set, seconds = 6 }) {
 }
 
 /**
+ * What a figure's controls do with the model. `set` changes a value, here and in Python; `bound(key)` is the name of a
+ * control and its work; `show(controls)` puts each where the model is; `play` is the button that plays a value;
+ * `ownPicture` takes the reader's picture; `reset` is the button that brings back the `keys` as the figure began.
+ */
+export function steering(model, keys) {
+  const start = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
+  const set = (key, value) => {
+    model.set(key, value);
+    model.save_changes();
+  };
+  const bound = (name, read = (v) => v) => ({ name, onInput: (v) => set(name, read(v)) });
+  return {
+    set,
+    bound,
+    show(controls) {
+      for (const [key, control] of Object.entries(controls)) control.set(model.get(key));
+    },
+    play: (key, symbol = key) => playButton({ symbol, get: () => model.get(key), set: (v) => set(key, v) }),
+    ownPicture: () =>
+      pictureInput({ ...bound("_photo"), size: model.get("size"), live: Boolean(model.widget_manager) }),
+    reset: (before = () => {}) =>
+      button("reset", "Reset", () => {
+        before();
+        for (const key of keys) set(key, start[key]);
+      }),
+  };
+}
+
+/** The slider of sigma_B,max; `options` as of `slider`. */
+export const sigmaMaxSlider = (options) =>
+  slider({
+    symbol: "<i>σ</i><sub>B,max</sub>",
+    hint: "blur at <i>t</i> = 1",
+    unit: " px",
+    spoken: "sigma B max, the blur at t = 1, in pixels",
+    min: 0,
+    max: 30,
+    step: 0.1,
+    format: (v) => v.toFixed(1),
+    ...options,
+  });
+
+/** The slider of d_min. */
+export const dMinSlider = (options) =>
+  slider({
+    symbol: "<i>d</i><sub>min</sub>",
+    hint: "floor of the damping",
+    spoken: "d min, the floor of the damping",
+    min: -5,
+    max: -1,
+    step: 0.05,
+    position: Math.log10,
+    value: (p) => +(10 ** p).toPrecision(3),
+    format: (v) => v.toFixed(5),
+    ...options,
+  });
+
+/** A slider of N, `low` to `high` steps, logarithmic. */
+export const stepsSlider = (low, high, options) =>
+  slider({
+    symbol: "<i>N</i>",
+    hint: "steps from <i>t</i> = 1 to 0",
+    spoken: "N, number of steps",
+    min: 0,
+    max: 1,
+    step: 0.01,
+    position: (v) => Math.log(v / low) / Math.log(high / low),
+    value: (p) => Math.round(low * (high / low) ** p),
+    format: (v) => `${v}`,
+    ...options,
+  });
+
+/**
  * Joins `model` to the page's group `name`: its members share the values of `keys`, and a newcomer takes the
  * group's. The groups live on globalThis because a live notebook evaluates this module once per widget.
  * Returns the function that leaves the group.

@@ -3,8 +3,11 @@ import { freq2, namedProcess, RULES, IHDM_DELTA, distinct, samplerError, finish,
 import { svg, linePlot, plotBox, powerOfTen, ratioRange, ratioAxis, frequencyAxis, short } from "./plot.js";
 import {
   html,
-  slider,
+  sigmaMaxSlider,
+  dMinSlider,
+  stepsSlider,
   select,
+  steering,
   button,
   panel,
   legend,
@@ -34,11 +37,7 @@ function render({ model, el }) {
   const modes = distinct(freq2(size, size), Float64Array.from(model.get("_variance")));
   const frequencies = frequencyAxis(size);
   const bands = radialBands(modes, ...frequencies.limits);
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
+  const { set, bound, show, reset } = steering(model, KEYS);
 
   const walk = (setting, steps) =>
     samplerError({
@@ -54,75 +53,39 @@ function render({ model, el }) {
 
   // Controls
   const controls = {
-    steps: slider({
-      name: "steps",
-      symbol: "<i>N</i>",
-      hint: "steps from <i>t</i> = 1 to 0",
-      spoken: "N, number of steps",
-      min: 0,
-      max: 1,
-      step: 0.01,
-      position: (v) => Math.log(v / 5) / Math.log(200),
-      value: (p) => Math.round(5 * 200 ** p),
-      format: (v) => `${v}`,
-      onInput: (v) => set("steps", v),
-    }),
-    sigma_max: slider({
-      name: "sigma_max",
-      symbol: "<i>σ</i><sub>B,max</sub>",
-      hint: "blur at <i>t</i> = 1",
-      unit: " px",
-      spoken: "sigma B max, the blur at t = 1, in pixels",
-      min: 0,
-      max: 30,
-      step: 0.1,
-      format: (v) => v.toFixed(1),
-      onInput: (v) => set("sigma_max", v),
-    }),
-    d_min: slider({
-      name: "d_min",
-      symbol: "<i>d</i><sub>min</sub>",
-      hint: "floor of the damping",
-      spoken: "d min, the floor of the damping",
-      min: -5,
-      max: -1,
-      step: 0.05,
-      position: Math.log10,
-      value: (p) => +(10 ** p).toPrecision(3),
-      format: (v) => v.toFixed(5),
-      onInput: (v) => set("d_min", v),
-    }),
+    steps: stepsSlider(5, 1000, bound("steps")),
+    sigma_max: sigmaMaxSlider(bound("sigma_max")),
+    d_min: dMinSlider(bound("d_min")),
     process: select({
-      name: "process",
+      ...bound("process"),
       symbol: "process",
       hint: "",
       spoken: "process",
       options: PROCESS_NAMES,
-      onInput: (v) => set("process", v),
     }),
     rule: select({
-      name: "rule",
+      ...bound("rule"),
       symbol: "rule",
       hint: "",
       spoken: "rule of the sampler",
       options: RULE_NAMES,
-      onInput: (v) => set("rule", v),
     }),
     order: select({
-      name: "order",
+      ...bound("order", Number),
       symbol: "order",
       hint: "",
       spoken: "order of the sampler",
       options: { 1: "1", 2: "2: extrapolated guess" },
-      onInput: (v) => set("order", +v),
     }),
   };
   const keep = button("keep", "Keep", () => set("kept", current()));
-  const reset = button("reset", "Reset", () => {
-    for (const key of KEYS) set(key, start[key]);
-  });
   const formula = html("div", { className: "bd-formula" });
-  const buttons = html("div", { className: "bd-control" }, formula, html("div", { className: "bd-row" }, keep, reset));
+  const buttons = html(
+    "div",
+    { className: "bd-control" },
+    formula,
+    html("div", { className: "bd-row" }, keep, reset()),
+  );
 
   // Plots
   const ratios = svg("svg", { role: "img", class: "bd-ratios" });
@@ -243,7 +206,7 @@ function render({ model, el }) {
   function update() {
     const setting = current();
     const kept = hasKept() ? model.get("kept") : undefined;
-    for (const key of SETTING) controls[key].set(model.get(key));
+    show(controls);
     for (const key of ["sigma_max", "d_min"]) controls[key].input.disabled = setting.process === "cosine";
     const name = JSON.stringify(setting);
     const keptName = JSON.stringify(kept);

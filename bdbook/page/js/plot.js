@@ -107,6 +107,10 @@ export const SNR_LIMITS = [1e-15, 1e5];
 export const snrTicks = (exponents, log = false) => exponents.map((e) => [log ? e : 10 ** e, powerOfTen(e)]);
 export const TIME_AXIS = { limits: [0, 1], ticks: [0, 0.25, 0.5, 0.75, 1].map((t) => [t, `${t}`]), title: "t" };
 
+/** The time at `px` from the left edge of a plot over t, a multiple of 1 / steps. */
+export const timeAt = ({ at }, px, steps = 200) =>
+  Math.round(steps * Math.min(Math.max((px - at.x(0)) / (at.x(1) - at.x(0)), 0), 1)) / steps;
+
 const RANGES = [1.1, 2, 10, 100, 1e4, 1e8, 1e16];
 
 /** The smallest of a few ranges 1 / R to R that holds all `values`: a plot of ratios keeps still most of the time. */

@@ -14,9 +14,9 @@ import { svg, linePlot, plotBox, powerOfTen, frequencyAxis, drawImage } from "./
 import {
   html,
   slider,
-  pictureInput,
+  sigmaMaxSlider,
+  steering,
   takeDropped,
-  button,
   panel,
   picture,
   legend,
@@ -77,28 +77,13 @@ function render({ model, el }) {
   const [low, high] = frequencies.limits;
   const shown = Array.from({ length: 101 }, (_, i) => low * (high / low) ** (i / 100));
   const curve = Float64Array.from(shown, (f) => f * f);
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
+  const { bound, show, ownPicture, reset } = steering(model, KEYS);
 
   // Controls
   const controls = {
-    sigma_max: slider({
-      name: "sigma_max",
-      symbol: "<i>σ</i><sub>B,max</sub>",
-      hint: "blur at <i>t</i> = 1",
-      unit: " px",
-      spoken: "sigma B max, the blur at t = 1, in pixels",
-      min: 0.5,
-      max: 16,
-      step: 0.1,
-      format: (v) => v.toFixed(1),
-      onInput: (v) => set("sigma_max", v),
-    }),
+    sigma_max: sigmaMaxSlider({ ...bound("sigma_max"), min: 0.5, max: 16 }),
     epsilon: slider({
-      name: "epsilon",
+      ...bound("epsilon"),
       symbol: "<i>ε</i>",
       hint: "gives up where <i>α<sub>t</sub></i>² ≪ <i>ε</i>",
       spoken: "epsilon, the restorer gives up where alpha squared is smaller",
@@ -108,10 +93,9 @@ function render({ model, el }) {
       position: Math.log10,
       value: (p) => +(10 ** p).toPrecision(2),
       format: (v) => `${v}`,
-      onInput: (v) => set("epsilon", v),
     }),
     bias: slider({
-      name: "bias",
+      ...bound("bias"),
       symbol: "<i>b</i>",
       hint: "bias, the same at every call",
       spoken: "b, the size of the restorer's bias",
@@ -119,10 +103,9 @@ function render({ model, el }) {
       max: 0.3,
       step: 0.005,
       format: (v) => v.toFixed(3),
-      onInput: (v) => set("bias", v),
     }),
     steps: slider({
-      name: "steps",
+      ...bound("steps"),
       symbol: "<i>N</i>",
       hint: "steps from <i>t</i> = 1 to 0",
       spoken: "N, number of steps",
@@ -132,15 +115,10 @@ function render({ model, el }) {
       position: (v) => STEPS.filter((s) => s < v).length,
       value: (p) => STEPS[p],
       format: (v) => `${v}`,
-      onInput: (v) => set("steps", v),
     }),
-    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
+    _photo: ownPicture(),
   };
-  controls.steps.row.append(
-    button("reset", "Reset", () => {
-      for (const key of KEYS) set(key, start[key]);
-    }),
-  );
+  controls.steps.row.append(reset());
 
   // Plots and pictures
   const shares = svg("svg", { role: "img", class: "bd-shares" });
@@ -213,7 +191,7 @@ function render({ model, el }) {
   function update() {
     const [sigmaMax, epsilon, b, steps] = KEYS.map((key) => model.get(key));
     const { photo, clean, remember } = given();
-    for (const key of KEYS) controls[key].set(model.get(key));
+    show(controls);
     const walk = (lambda, { carry, once }) => restored({ lambda, sigmaMax, epsilon, steps: once ? 1 : steps, carry });
     const { lines, gains } = remember("gains", [sigmaMax, epsilon, steps], () => ({
       lines: WAYS.map((way) => walk(curve, way)),

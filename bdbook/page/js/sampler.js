@@ -4,7 +4,19 @@ import { system, starts, sampling } from "./walk.js";
 import { network } from "./network.js";
 import { files } from "./assets.js";
 import { svg, linePlot, plotBox, powerOfTen, frequencyAxis, drawImage } from "./plot.js";
-import { html, slider, select, button, panel, picture, legend, keepDrawn, RULE_NAMES } from "./controls.js";
+import {
+  html,
+  slider,
+  stepsSlider,
+  select,
+  steering,
+  button,
+  panel,
+  picture,
+  legend,
+  keepDrawn,
+  RULE_NAMES,
+} from "./controls.js";
 
 const KEYS = ["left", "right", "seed", "t"];
 const SIDES = ["left", "right"];
@@ -56,17 +68,10 @@ function makeSide(name, model, labels, size) {
       options: RULES_HERE,
       onInput: (rule) => set({ rule }),
     }),
-    steps: slider({
+    steps: stepsSlider(5, 250, {
       name: `${name}-steps`,
-      symbol: "<i>N</i>",
       hint: "steps",
       spoken: of("N, number of steps"),
-      min: 0,
-      max: 1,
-      step: 0.01,
-      position: (v) => Math.log(v / 5) / Math.log(50),
-      value: (p) => Math.round(5 * 50 ** p),
-      format: (v) => `${v}`,
       onInput: (steps) => set({ steps }),
     }),
     order: select({
@@ -229,15 +234,11 @@ function makeSide(name, model, labels, size) {
 function render({ model, el }) {
   const size = model.get("size");
   const labels = model.get("systems");
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
+  const { set, bound, reset } = steering(model, KEYS);
   const sides = Object.fromEntries(SIDES.map((name) => [name, makeSide(name, model, labels, size)]));
 
   const seed = slider({
-    name: "seed",
+    ...bound("seed"),
     symbol: "seed",
     hint: "of the noise, the same on both sides",
     spoken: "seed of the noise",
@@ -245,10 +246,9 @@ function render({ model, el }) {
     max: 99,
     step: 1,
     format: (v) => `${v}`,
-    onInput: (v) => set("seed", v),
   });
   const time = slider({
-    name: "t",
+    ...bound("t"),
     symbol: "<i>t</i>",
     hint: "look back along the walk",
     spoken: "t, time along the walk",
@@ -256,12 +256,8 @@ function render({ model, el }) {
     max: 1,
     step: 0.005,
     format: (v) => v.toFixed(3),
-    onInput: (v) => set("t", v),
   });
   const go = button("go", "Sample", () => (running ? stop() : sample()));
-  const reset = button("reset", "Reset", () => {
-    for (const key of KEYS) set(key, start[key]);
-  });
   const progress = html("progress", { max: 1, value: 0, hidden: true, "aria-label": "progress" });
   const status = html("span", { className: "bd-hint", role: "status" });
   const root = html(

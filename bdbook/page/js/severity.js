@@ -1,14 +1,13 @@
 // Cold diffusion (Bansal): one severity t for every degradation, what is left of the picture, what one step back adds.
 import { freq2, frequencyScaling, dissipationTime, dct2, idct2, normals, decodeImage, decodeFloats } from "./core.js";
-import { svg, linePlot, drawImage, TIME_AXIS } from "./plot.js";
+import { svg, linePlot, drawImage, TIME_AXIS, timeAt } from "./plot.js";
 import {
   html,
   slider,
+  sigmaMaxSlider,
   select,
-  pictureInput,
+  steering,
   takeDropped,
-  playButton,
-  button,
   picture,
   dragAcross,
   keepDrawn,
@@ -203,10 +202,10 @@ function render({ model, el }) {
       };
     },
   );
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
+  const { set, bound, show, play, ownPicture, reset } = steering(model, KEYS);
+  const move = (t) => {
+    player.stop();
+    set("t", t);
   };
 
   // Controls
@@ -220,41 +219,21 @@ function render({ model, el }) {
       max: 1,
       step: 0.005,
       format: (v) => v.toFixed(3),
-      onInput: (v) => {
-        player.stop();
-        set("t", v);
-      },
+      onInput: move,
     }),
     degradation: select({
-      name: "degradation",
+      ...bound("degradation"),
       symbol: "<i>D</i>",
       hint: "degradation",
       spoken: "degradation",
       options: NAMES,
-      onInput: (v) => set("degradation", v),
     }),
-    sigma_max: slider({
-      name: "sigma_max",
-      symbol: "<i>σ</i><sub>B,max</sub>",
-      hint: "blur at <i>t</i> = 1",
-      unit: " px",
-      spoken: "sigma B max, the blur at t = 1, in pixels",
-      min: 0,
-      max: 30,
-      step: 0.1,
-      format: (v) => v.toFixed(1),
-      onInput: (v) => set("sigma_max", v),
-    }),
-    _photo: pictureInput({ size, live: Boolean(model.widget_manager), onInput: (v) => set("_photo", v) }),
+    sigma_max: sigmaMaxSlider(bound("sigma_max")),
+    _photo: ownPicture(),
   };
-  const player = playButton({ symbol: "t", get: () => model.get("t"), set: (v) => set("t", v) });
+  const player = play("t");
   controls.t.row.append(player.root);
-  controls.degradation.row.append(
-    button("reset", "Reset", () => {
-      player.stop();
-      for (const key of KEYS) set(key, start[key]);
-    }),
-  );
+  controls.degradation.row.append(reset(player.stop));
 
   // Pictures and plot
   const pictures = [
@@ -325,7 +304,7 @@ function render({ model, el }) {
     const [name, t, sigmaMax] = KEYS.map((key) => model.get(key));
     const { photo, kinds, remember } = given();
     const { steps, stepped, gain, ...kind } = kinds[name];
-    for (const key of KEYS) controls[key].set(model.get(key));
+    show(controls);
     controls.sigma_max.input.disabled = name !== "blur";
     const image = (s) => kind.image(s, sigmaMax);
     const at = stepped ? Math.round(t * steps) / steps : t;
@@ -365,10 +344,7 @@ function render({ model, el }) {
     pictures[2].canvas.setAttribute("aria-label", `What one step back from t adds, around grey, times ${gain}.`);
   }
 
-  dragAcross(curves, (px) => {
-    player.stop();
-    set("t", Math.round(200 * Math.min(Math.max((px - plot.at.x(0)) / (plot.at.x(1) - plot.at.x(0)), 0), 1)) / 200);
-  });
+  dragAcross(curves, (px) => move(timeAt(plot, px)));
   takeDropped(root, controls._photo.take);
   return keepDrawn({
     model,
