@@ -1,6 +1,7 @@
 """The sliders as Python objects: traits, errors, and the two mounts in one MIME bundle."""
 
 import base64
+import inspect
 import io
 import json
 import re
@@ -20,6 +21,7 @@ from bdbook.page.widgets import (
     BlurringSlider,
     CarrySlider,
     LaboratorySlider,
+    LiveSampler,
     RestorationSlider,
     SeveritySlider,
     SystemsFilm,
@@ -62,6 +64,42 @@ def test_python_sees_and_sets_the_state():
     assert slider.state() | {"_photo": ""} == {
         "sigma_max": 7.5, "t": 0.5, "d_min": 1e-3, "schedule": "sin2", "size": 64, "link": "", "_photo": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+def test_the_signature_says_with_what_a_figure_starts_and_the_docstring_what_that_is(figure):
+    parameters, state = inspect.signature(figure).parameters, figure().state()
+    assert {name for name in state if name[0] != "_"} - {"size", "systems"} <= set(parameters)
+    for name, parameter in parameters.items():
+        assert name not in state or state[name] == parameter.default
+        assert name in state or parameter.default is None
+    _, listed, _ = inspect.getdoc(figure).split("\n\n")[-3:]
+    names = re.findall(r"^(\w+(?:, \w+)*) : ", listed.partition("----------\n")[2], re.MULTILINE)
+    assert sorted(", ".join(names).split(", ")) == sorted(parameters)
+
+
+@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+def test_a_setting_that_a_figure_does_not_have_is_refused(figure):
+    for wrong in ("linc", "_Link", "layout"):
+        with pytest.raises(TypeError, match=f"unknown setting of {figure.__name__} '{wrong}'.*Known: .*link.*"):
+            figure(**{wrong: "a"})
+    with pytest.raises(TypeError, match="did you mean 'link'"):
+        figure(linc="a")
+
+
+@pytest.mark.parametrize("figure", [SystemsFilm, LiveSampler])
+def test_the_size_of_what_was_recorded_is_fixed(figure):
+    with pytest.raises(TypeError, match=f"unknown setting of {figure.__name__} 'size'"):
+        figure(size=32)
+
+
+def test_a_small_picture_has_a_mode_to_show():
+    assert CarrySlider(size=8).mode == 7
+    assert CarrySlider(size=8, mode=3).mode == 3
+    with pytest.raises(traitlets.TraitError, match="mode is 8; expected k from 1 to 7"):
+        CarrySlider(size=8, mode=8)
+    with pytest.raises(traitlets.TraitError, match="size"):
+        CarrySlider().size = 8
 
 
 LIMITS = {  # of every figure that has the trait
