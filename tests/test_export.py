@@ -118,7 +118,7 @@ def test_a_system_that_the_page_does_not_know_goes_as_tables():
     process = processes.Process(DCT(16), halves, rises, name="mine")
     recipe = recipes.of_process(process, (1, 16, 16), sample_steps=4)
     walk = onnx.walk(runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum))
-    assert walk["process"] == "table"
+    assert (walk["process"], walk["size"]) == ("table", 16)
     assert walk["settings"]["steps"] == 4
     alpha, sigma = (floats(walk["settings"][key]).reshape(5, 16, 16) for key in ("alpha", "sigma"))
     for i in range(5):
@@ -126,6 +126,14 @@ def test_a_system_that_the_page_does_not_know_goes_as_tables():
         np.testing.assert_allclose(sigma[i], process.sigma(i / 4).expand(1, 1, 16, 16)[0, 0], rtol=1e-6)
     rows = floats(walk["settings"]["rows"]).reshape(16, 16)
     np.testing.assert_allclose(rows, DCT(16).matrices()[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 8), (3, 16, 16)])
+def test_images_that_the_page_cannot_walk_are_named(shape):
+    known = live.run_of("digits-ddpm")
+    recipe = recipes.of_process(processes.ddpm(), shape, sample_steps=4)
+    with pytest.raises(ValueError, match=" x ".join(map(str, shape)) + "; the page walks squares of one channel"):
+        onnx.walk(runs.Run(recipe, known.record, known.denoiser, known.spectrum))
 
 
 def halves(t):

@@ -61,7 +61,8 @@ export const namedProcess = ({ process, sigma_max: sigmaMax, d_min: dMin }, lamb
     blur: process === "blurring_sin" ? "sin" : "sin2",
   });
 
-const transpose = (matrix, n) => matrix.map((_, k) => matrix[(k % n) * n + Math.floor(k / n)]);
+/** Of an n x n matrix. */
+export const transpose = (matrix, n) => matrix.map((_, k) => matrix[(k % n) * n + Math.floor(k / n)]);
 
 const matrices = new Map();
 

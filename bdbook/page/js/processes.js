@@ -14,6 +14,8 @@ import {
   forward2,
   inverse2,
   outer,
+  transpose,
+  decodeFloats,
 } from "./core.js";
 
 const dctBasis = (size) => ({ forward: (x) => dct2(x, size, size), inverse: (u) => idct2(u, size, size) });
@@ -77,6 +79,25 @@ const FACTORIES = {
       steps,
       sigma: () => 0,
       alpha: (t) => plane.map((v, k) => (Math.round(t * steps) === steps ? +(k === 0) : v ** Math.round(t * steps))),
+    };
+  },
+  /** What the page cannot compute (bdbook/page/onnx.py): each axis' basis, and alpha and sigma at t = i / steps. */
+  table(size, { steps, rows, cols, alpha, sigma }) {
+    const [left, right] = [rows, cols].map((text) => {
+      const forward = decodeFloats(text);
+      return { forward, inverse: transpose(forward, size) };
+    });
+    const [alphas, sigmas] = [alpha, sigma].map(decodeFloats);
+    const at = (planes, t) => {
+      const from = Math.round(t * steps) * size * size;
+      return planes.subarray(from, from + size * size);
+    };
+    return {
+      steps,
+      forward: (x) => forward2(x, left, right, size, size),
+      inverse: (u) => inverse2(u, left, right, size, size),
+      alpha: (t) => at(alphas, t),
+      sigma: (t) => at(sigmas, t),
     };
   },
 };
