@@ -282,6 +282,29 @@ def test_a_module_is_bundled_once_however_often_it_is_imported(tmp_path, monkeyp
     assert [line for line in lines if line] == ["export const a = 1;", "export const b = a;", "a + b;"]
 
 
+# As prettier lays out a file's declarations.
+DECLARED = re.compile(r"^(export )?(?:const|let|class|(?:async )?function\*?) (\w+)", re.MULTILINE)
+IMPORTED = re.compile(r'^import \{([^}]*)\} from "\./(.*)";$', re.MULTILINE)
+
+
+@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+def test_the_files_of_a_bundle_declare_different_names(figure):
+    names = [name for _, name in DECLARED.findall(str(figure._esm))]
+    assert len(names) > 50
+    assert sorted(names) == sorted(set(names))
+
+
+def test_what_is_imported_is_exported():
+    texts = {path.name: path.read_text(encoding="utf-8") for path in base.JS.glob("*.js")}
+    exported = {file: {name for export, name in DECLARED.findall(text) if export} for file, text in texts.items()}
+    wanted = [
+        (file, set(re.findall(r"\w+", names))) for text in texts.values() for names, file in IMPORTED.findall(text)
+    ]
+    assert len(wanted) > 20
+    for file, names in wanted:
+        assert names <= exported[file], file
+
+
 @pytest.mark.parametrize("figure", FIGURES)
 def test_the_mime_bundle_has_both_mounts(figure):
     slider = figure(link="a")

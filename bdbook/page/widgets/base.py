@@ -4,7 +4,7 @@ Under a kernel a figure is an anywidget: the module bundled from ``js/`` is its 
 shared with Python. In a built page there is no kernel, so the same module travels in ``text/html`` and runs on a
 plain object in place of the model; no network is needed, and ``file://`` will do.
 
-The program is some 30 kB, so a page holds each once. The first figure of its kind carries it; later ones hold
+The program is some 60 kB, so a page holds each once. The first figure of its kind carries it; later ones hold
 only their state and find it by a digest of its text. Re-running a cell replaces its output, so the cell that
 carried the program carries it again whenever it runs. Front ends name their cells in each request; where none
 does (a whole notebook executed from the top) every cell runs once and the rule is simply "the first". Only
