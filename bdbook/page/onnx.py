@@ -99,13 +99,18 @@ def walk(run: Run) -> dict:
     x_T = centre + V (spread V' noise), with one of the centres, white noise, and one spread per coefficient.
     """
     recipe = run.recipe
+    height, width = height_width(recipe.size)
+    if height != width or recipe.channels != 1:
+        raise ValueError(
+            f"images of {recipe.name} are {recipe.channels} x {height} x {width}; the page walks squares of one channel"
+        )
     centres, spread = _start(run)
     # Of the data, which samples should have; under that of spectral preconditioning there is a floor (Recipe).
     variance = run.denoiser.predicts.variance0 if recipe.predicts == "spectral" else run.spectrum.variance
     return {
         "recipe": recipe.name,
         **_system(run),
-        "size": recipe.size,
+        "size": width,
         "predicts": recipe.predicts,
         "rule": recipe.rule,
         "steps": recipe.sample_steps,

@@ -16,7 +16,8 @@ for (const wide of document.querySelectorAll("div.math, .bd-wide")) sizes.observ
 function letLongFormulasScroll() {
   const formulas = [...document.querySelectorAll(".bd-article mjx-container:not([display])")];
   for (const formula of formulas) formula.classList.remove("bd-long");
-  const long = formulas.filter((formula) => { // all are measured before one is changed: the page is laid out once
+  const long = formulas.filter((formula) => {
+    // all are measured before one is changed: the page is laid out once
     const room = formula.closest("p, li, dd, td, figcaption")?.clientWidth;
     return room > 0 && formula.getBoundingClientRect().width > room;
   });
@@ -33,6 +34,9 @@ addEventListener("resize", letLongFormulasScroll);
 for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.role = "listitem";
 
 // The theme opens these as dialogs, and gives them no names.
-const NAMES = { "pst-search-dialog": "Search", "pst-primary-sidebar-modal": "Contents of the book",
-                "pst-secondary-sidebar-modal": "Contents of the page" };
+const NAMES = {
+  "pst-search-dialog": "Search",
+  "pst-primary-sidebar-modal": "Contents of the book",
+  "pst-secondary-sidebar-modal": "Contents of the page",
+};
 for (const [id, name] of Object.entries(NAMES)) document.getElementById(id)?.setAttribute("aria-label", name);

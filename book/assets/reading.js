@@ -10,13 +10,13 @@
 
   /** What the generated script `_static/<name>.js` holds. */
   function load(name) {
-    return loaded[name] ??= new Promise((resolve, reject) => {
+    return (loaded[name] ??= new Promise((resolve, reject) => {
       const script = document.createElement("script");
       script.src = `${root}_static/${name}.js`;
       script.onload = () => resolve(window.bdbookReading[name]);
       script.onerror = () => reject(new Error(`${script.src} is missing: make the book again`));
       document.head.append(script);
-    });
+    }));
   }
 
   function fill(element, html) {
@@ -31,7 +31,9 @@
 
   // --- hovers ---
 
-  let current = null, card = null, timer = 0;
+  let current = null;
+  let card = null;
+  let timer = 0;
 
   /** The link to a part of a page that a node of the text belongs to, if any. */
   const reference = (node) => node.closest?.(".bd-article a[href*='#']:not(.headerlink)") ?? null;
@@ -57,7 +59,8 @@
   }
 
   function place(box, link) {
-    const at = link.getClientRects()[0], gap = 6;
+    const at = link.getClientRects()[0];
+    const gap = 6;
     const room = document.documentElement.clientWidth - box.offsetWidth - 8;
     const below = at.bottom + gap + box.offsetHeight <= innerHeight || at.top < innerHeight - at.bottom;
     box.style.left = `${scrollX + Math.max(8, Math.min(at.left, room))}px`;
@@ -84,10 +87,12 @@
     document.body.append(box);
     const found = await findTarget(link, box).catch((error) => console.error(error));
     for (const node of box.querySelectorAll("a")) node.removeAttribute("href"); // a tooltip holds nothing to act on
-    await Promise.allSettled([...box.querySelectorAll("img")].map((image) => {
-      image.loading = "eager"; // what is hidden is never near
-      return image.decode();
-    }));
+    await Promise.allSettled(
+      [...box.querySelectorAll("img")].map((image) => {
+        image.loading = "eager"; // what is hidden is never near
+        return image.decode();
+      }),
+    );
     if (!found || current !== link) {
       box.remove();
       return;
@@ -111,7 +116,9 @@
     if (link?.matches(":focus-visible")) show(link);
     else hide();
   });
-  document.addEventListener("click", (event) => { if (!card?.contains(event.target)) hide(); });
+  document.addEventListener("click", (event) => {
+    if (!card?.contains(event.target)) hide();
+  });
 
   // --- the notation ---
 
@@ -163,7 +170,8 @@
   // --- print ---
 
   // Paper is light, and has nothing to unfold: folded results are printed, folded code is left out (reading.css).
-  let theme = "", unfolded = [];
+  let theme = "";
+  let unfolded = [];
   addEventListener("beforeprint", () => {
     theme = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";

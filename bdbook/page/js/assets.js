@@ -4,13 +4,20 @@
 const folder = () => new URL(`${document.documentElement.dataset.content_root ?? ""}_static/live/`, document.baseURI);
 
 /** Runs a classic script: unlike fetch and import that works from file:// too. */
-const script = (url) => new Promise((done, failed) => {
-  const node = document.createElement("script");
-  node.src = url;
-  node.onload = () => { node.remove(); done(); };
-  node.onerror = () => { node.remove(); failed(new Error(`${url} could not be loaded`)); };
-  document.head.append(node);
-});
+const script = (url) =>
+  new Promise((done, failed) => {
+    const node = document.createElement("script");
+    node.src = url;
+    node.onload = () => {
+      node.remove();
+      done();
+    };
+    node.onerror = () => {
+      node.remove();
+      failed(new Error(`${url} could not be loaded`));
+    };
+    document.head.append(node);
+  });
 
 /** Bytes of gzip in base64. */
 async function unpack(base64) {
@@ -25,32 +32,48 @@ async function fromPage(names, onProgress) {
   const missing = names.filter((name) => !pieces.contents[name]);
   if (missing.length) throw new Error(`the book holds no file ${missing.join(", ")}; build it again`);
   const piecesOf = (name) => Array.from({ length: pieces.contents[name].pieces }, (_, i) => `${name}.${i}`);
-  const wanted = names.flatMap(piecesOf), bytes = names.reduce((sum, name) => sum + pieces.contents[name].bytes, 0);
+  const wanted = names.flatMap(piecesOf);
+  const bytes = names.reduce((sum, name) => sum + pieces.contents[name].bytes, 0);
   let done = 0;
-  await Promise.all(wanted.map(async (piece) => {
-    await (pieces[piece] ??= script(new URL(`${piece}.js`, folder())).catch((error) => {
-      delete pieces[piece]; // so that the next wish asks again
-      throw error;
-    }));
-    onProgress(++done / wanted.length, bytes);
-  }));
-  return Promise.all(names.map((name) => unpack(piecesOf(name).map((piece) => pieces[piece]).join(""))));
+  await Promise.all(
+    wanted.map(async (piece) => {
+      await (pieces[piece] ??= script(new URL(`${piece}.js`, folder())).catch((error) => {
+        delete pieces[piece]; // so that the next wish asks again
+        throw error;
+      }));
+      onProgress(++done / wanted.length, bytes);
+    }),
+  );
+  return Promise.all(
+    names.map((name) =>
+      unpack(
+        piecesOf(name)
+          .map((piece) => pieces[piece])
+          .join(""),
+      ),
+    ),
+  );
 }
 
 /** From the kernel, which answers a message with the file's bytes (bdbook/page/widgets/sampler.py). */
 function fromKernel(model, names, onProgress) {
   let done = 0;
-  return Promise.all(names.map((name) => new Promise((resolve, reject) => {
-    const hear = (message, buffers) => {
-      if (message.file !== name) return;
-      model.off("msg:custom", hear);
-      onProgress(++done / names.length);
-      if (message.error) reject(new Error(message.error));
-      else resolve(new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength));
-    };
-    model.on("msg:custom", hear);
-    model.send({ file: name });
-  })));
+  return Promise.all(
+    names.map(
+      (name) =>
+        new Promise((resolve, reject) => {
+          const hear = (message, buffers) => {
+            if (message.file !== name) return;
+            model.off("msg:custom", hear);
+            onProgress(++done / names.length);
+            if (message.error) reject(new Error(message.error));
+            else resolve(new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength));
+          };
+          model.on("msg:custom", hear);
+          model.send({ file: name });
+        }),
+    ),
+  );
 }
 
 const held = (globalThis.bdbookFiles ??= new Map()); // a live notebook evaluates this module once a figure

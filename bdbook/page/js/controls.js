@@ -12,8 +12,19 @@ export function html(tag, properties = {}, ...children) {
 }
 
 /** What the figures call the processes and the rules of Gaussian data. */
-export const PROCESS_NAMES = { cosine: "cosine, no blur", blurring_sin2: "blurring, sin²", blurring_sin: "blurring, sin" };
-export const RULE_NAMES = { ancestral: "ancestral", ddim: "DDIM", naive: "naive", tacos: "TACoS", momentum: "momentum", ihdm: "IHDM" };
+export const PROCESS_NAMES = {
+  cosine: "cosine, no blur",
+  blurring_sin2: "blurring, sin²",
+  blurring_sin: "blurring, sin",
+};
+export const RULE_NAMES = {
+  ancestral: "ancestral",
+  ddim: "DDIM",
+  naive: "naive",
+  tacos: "TACoS",
+  momentum: "momentum",
+  ihdm: "IHDM",
+};
 
 let count = 0;
 const uniqueId = (name) => `bd-${name}-${++count}-${Math.random().toString(36).slice(2, 7)}`;
@@ -22,12 +33,28 @@ const uniqueId = (name) => `bd-${name}-${++count}-${Math.random().toString(36).s
  * A labelled range input. `position` maps a value to the place on the slider and `value` maps it back (a
  * logarithmic slider); `format` is what is shown, `spoken` the accessible name. `row` has room for a button.
  */
-export function slider({ name, symbol, hint, spoken, unit = "", min, max, step, format, onInput,
-                         position = (v) => v, value = (p) => p }) {
+export function slider({
+  name,
+  symbol,
+  hint,
+  spoken,
+  unit = "",
+  min,
+  max,
+  step,
+  format,
+  onInput,
+  position = (v) => v,
+  value = (p) => p,
+}) {
   const input = html("input", { type: "range", id: uniqueId(name), name, min, max, step, "aria-label": spoken });
   const output = html("output", { htmlFor: input.id });
-  const label = html("label", { htmlFor: input.id },
-    html("span", { className: "bd-symbol", innerHTML: symbol }), html("span", { className: "bd-hint", innerHTML: hint }));
+  const label = html(
+    "label",
+    { htmlFor: input.id },
+    html("span", { className: "bd-symbol", innerHTML: symbol }),
+    html("span", { className: "bd-hint", innerHTML: hint }),
+  );
   const row = html("div", { className: "bd-row" }, input);
   const root = html("div", { className: "bd-control" }, html("div", { className: "bd-label" }, label, output), row);
   input.addEventListener("input", () => onInput(value(+input.value)));
@@ -43,22 +70,41 @@ export function slider({ name, symbol, hint, spoken, unit = "", min, max, step, 
 
 /** A labelled drop-down list; `options` is { value: shown text }. */
 export function select({ name, symbol, hint, spoken, options, onInput }) {
-  const input = html("select", { id: uniqueId(name), name, "aria-label": spoken },
-    ...Object.entries(options).map(([value, shown]) => html("option", { value }, shown)));
-  const label = html("label", { htmlFor: input.id },
-    html("span", { className: "bd-symbol", innerHTML: symbol }), html("span", { className: "bd-hint", innerHTML: hint }));
+  const input = html(
+    "select",
+    { id: uniqueId(name), name, "aria-label": spoken },
+    ...Object.entries(options).map(([value, shown]) => html("option", { value }, shown)),
+  );
+  const label = html(
+    "label",
+    { htmlFor: input.id },
+    html("span", { className: "bd-symbol", innerHTML: symbol }),
+    html("span", { className: "bd-hint", innerHTML: hint }),
+  );
   const row = html("div", { className: "bd-row" }, input);
   const root = html("div", { className: "bd-control" }, html("div", { className: "bd-label" }, label), row);
   input.addEventListener("input", () => onInput(input.value));
-  return { root, row, input, set: (v) => { input.value = v; } };
+  return {
+    root,
+    row,
+    input,
+    set: (v) => {
+      input.value = v;
+    },
+  };
 }
 
 /** A box to tick, beside another control. */
 export function checkbox({ name, text, spoken, onInput }) {
   const input = html("input", { type: "checkbox", id: uniqueId(name), name, "aria-label": spoken });
   input.addEventListener("input", () => onInput(input.checked));
-  return { root: html("label", { className: "bd-check", htmlFor: input.id }, input, text), input,
-           set: (v) => { input.checked = v; } };
+  return {
+    root: html("label", { className: "bd-check", htmlFor: input.id }, input, text),
+    input,
+    set: (v) => {
+      input.checked = v;
+    },
+  };
 }
 
 /**
@@ -68,16 +114,22 @@ export function checkbox({ name, text, spoken, onInput }) {
  */
 async function readPicture(file, size) {
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }); // upright, as EXIF has it
-  const { width, height } = bitmap, side = Math.min(width, height), bytes = new Uint8Array(3 * size * size);
-  const left = Math.floor((width - side) / 2), top = Math.floor((height - side) / 2);
+  const { width, height } = bitmap;
+  const side = Math.min(width, height);
+  const bytes = new Uint8Array(3 * size * size);
+  const left = Math.floor((width - side) / 2);
+  const top = Math.floor((height - side) / 2);
   const columns = Array.from({ length: size }, (_, i) => covered(i, size, side));
-  for (let row = 0; row < size; row++) { // in strips: some browsers have no canvas as large as a large picture
-    const { first, shares } = covered(row, size, side), canvas = html("canvas", { width: side, height: shares.length });
+  for (let row = 0; row < size; row++) {
+    // in strips: some browsers have no canvas as large as a large picture
+    const { first, shares } = covered(row, size, side);
+    const canvas = html("canvas", { width: side, height: shares.length });
     const strip = canvas.getContext("2d", { willReadFrequently: true });
     strip.fillStyle = "white";
     strip.fillRect(0, 0, side, shares.length);
     strip.drawImage(bitmap, left, top + first, side, shares.length, 0, 0, side, shares.length);
-    const { data } = strip.getImageData(0, 0, side, shares.length), down = new Float64Array(4 * side);
+    const { data } = strip.getImageData(0, 0, side, shares.length);
+    const down = new Float64Array(4 * side);
     for (let y = 0; y < shares.length; y++)
       for (let k = 0; k < down.length; k++) down[k] += shares[y] * data[y * down.length + k];
     columns.forEach(({ first: x, shares: across }, i) => {
@@ -88,7 +140,7 @@ async function readPicture(file, size) {
     });
   }
   bitmap.close();
-  return { picture: encodeBytes(bytes), width, height };
+  return { text: encodeBytes(bytes), width, height };
 }
 
 /**
@@ -97,25 +149,30 @@ async function readPicture(file, size) {
  */
 export function pictureInput({ size, live, onInput }) {
   const input = html("input", { type: "file", id: uniqueId("picture"), name: "picture", accept: "image/*" });
-  const hint = html("span", { className: "bd-hint", id: `${input.id}-hint` }, "Choose a file, drop it on the figure, or " +
-    `click the figure and paste. ${live ? "Only this notebook's kernel gets to see it." : "It never leaves this machine."}`);
+  const hint = html(
+    "span",
+    { className: "bd-hint", id: `${input.id}-hint` },
+    "Choose a file, drop it on the figure, or " +
+      `click the figure and paste. ${live ? "Only this notebook's kernel gets to see it." : "It never leaves this machine."}`,
+  );
   const status = html("span", { className: "bd-status", role: "status" });
   const label = html("label", { className: "bd-button bd-file", htmlFor: input.id }, "Your picture", input);
   const root = html("div", { className: "bd-own-picture" }, label, html("div", {}, hint, status));
   input.setAttribute("aria-label", "Your picture: choose an image file");
   input.setAttribute("aria-describedby", hint.id);
-  let shown, files = 0;
+  let shown;
+  let files = 0;
 
-  const set = (picture) => {
-    if (picture !== shown) status.textContent = "";
-    shown = picture;
+  const set = (picked) => {
+    if (picked !== shown) status.textContent = "";
+    shown = picked;
   };
   async function take(file) {
     const order = ++files; // a large file may be ready after a small one that came later
     try {
-      const { picture, width, height } = await readPicture(file, size);
+      const { text, width, height } = await readPicture(file, size);
       if (order !== files) return;
-      onInput(picture);
+      onInput(text);
       status.textContent = `Shown: the middle of ${file.name}, ${width} × ${height} px.`;
     } catch {
       if (order === files)
@@ -139,7 +196,9 @@ export function takeDropped(root, take) {
   };
   root.addEventListener("dragenter", over);
   root.addEventListener("dragover", over);
-  root.addEventListener("dragleave", (event) => { if (!root.contains(event.relatedTarget)) delete root.dataset.drop; });
+  root.addEventListener("dragleave", (event) => {
+    if (!root.contains(event.relatedTarget)) delete root.dataset.drop;
+  });
   root.addEventListener("drop", (event) => {
     delete root.dataset.drop;
     if (!hasFile(event)) return;
@@ -147,7 +206,9 @@ export function takeDropped(root, take) {
     take(event.dataTransfer.files[0]);
   });
   root.tabIndex = -1; // a click gives it the focus
-  root.addEventListener("paste", ({ clipboardData: { files } }) => { if (files.length) take(files[0]); });
+  root.addEventListener("paste", ({ clipboardData: { files } }) => {
+    if (files.length) take(files[0]);
+  });
 }
 
 /** `derived(get, make)`: a function that gives make(get()), made anew only when get() gives something else. */
@@ -185,21 +246,32 @@ export function panel(heading, note, ...children) {
 /** A canvas with a caption: a symbol and a note. */
 export function picture(name, symbol, note) {
   const canvas = html("canvas", { width: 1, height: 1, role: "img", "data-name": name });
-  const caption = html("div", { className: "bd-caption" },
-    html("span", { className: "bd-symbol", innerHTML: symbol }), html("span", { className: "bd-hint", innerHTML: note }));
+  const caption = html(
+    "div",
+    { className: "bd-caption" },
+    html("span", { className: "bd-symbol", innerHTML: symbol }),
+    html("span", { className: "bd-hint", innerHTML: note }),
+  );
   return { canvas, caption, root: html("div", { className: "bd-picture" }, canvas, caption) };
 }
 
 /** The key of some lines: [class, html] pairs. */
-export const legend = (entries) => html("div", { className: "bd-legend" },
-  ...entries.map(([name, text]) => html("span", { className: `bd-key ${name}`, innerHTML: text })));
+export const legend = (entries) =>
+  html(
+    "div",
+    { className: "bd-legend" },
+    ...entries.map(([name, text]) => html("span", { className: `bd-key ${name}`, innerHTML: text })),
+  );
 
 /** Dragging across a plot calls `onMove` with the pointer's x in px from the plot's left edge. */
 export function dragAcross(plot, onMove) {
   const drag = (event) => {
     if (event.buttons & 1) onMove(event.clientX - plot.getBoundingClientRect().left);
   };
-  plot.addEventListener("pointerdown", (event) => { plot.setPointerCapture(event.pointerId); drag(event); });
+  plot.addEventListener("pointerdown", (event) => {
+    plot.setPointerCapture(event.pointerId);
+    drag(event);
+  });
   plot.addEventListener("pointermove", drag);
 }
 
@@ -208,7 +280,8 @@ export function dragAcross(plot, onMove) {
  * piece. A new run ends the one before.
  */
 export function inPieces(draw, ms = 6) {
-  let job, frame = 0;
+  let job;
+  let frame = 0;
   const work = () => {
     const until = performance.now() + ms;
     let done = false;
@@ -217,7 +290,14 @@ export function inPieces(draw, ms = 6) {
     draw();
   };
   const stop = () => cancelAnimationFrame(frame);
-  return { stop, run(generator) { stop(); job = generator; frame = requestAnimationFrame(work); } };
+  return {
+    stop,
+    run(generator) {
+      stop();
+      job = generator;
+      frame = requestAnimationFrame(work);
+    },
+  };
 }
 
 /**
@@ -232,7 +312,11 @@ export function playButton({ symbol, get, set, seconds = 6 }) {
     root.textContent = calm ? `Step ${symbol}` : frame ? "Pause" : `Play ${symbol}`;
     root.dataset.playing = frame !== 0;
   };
-  const stop = () => { cancelAnimationFrame(frame); frame = 0; show(); };
+  const stop = () => {
+    cancelAnimationFrame(frame);
+    frame = 0;
+    show();
+  };
   const play = () => {
     const from = get() < 1 ? get() : 0;
     let start;
@@ -253,6 +337,79 @@ export function playButton({ symbol, get, set, seconds = 6 }) {
 }
 
 /**
+ * What a figure's controls do with the model. `set` changes a value, here and in Python; `bound(key)` is the name of a
+ * control and its work; `show(controls)` puts each where the model is; `play` is the button that plays a value;
+ * `ownPicture` takes the reader's picture; `reset` is the button that brings back the `keys` as the figure began.
+ */
+export function steering(model, keys) {
+  const start = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
+  const set = (key, value) => {
+    model.set(key, value);
+    model.save_changes();
+  };
+  const bound = (name, read = (v) => v) => ({ name, onInput: (v) => set(name, read(v)) });
+  return {
+    set,
+    bound,
+    show(controls) {
+      for (const [key, control] of Object.entries(controls)) control.set(model.get(key));
+    },
+    play: (key, symbol = key) => playButton({ symbol, get: () => model.get(key), set: (v) => set(key, v) }),
+    ownPicture: () =>
+      pictureInput({ ...bound("_photo"), size: model.get("size"), live: Boolean(model.widget_manager) }),
+    reset: (before = () => {}) =>
+      button("reset", "Reset", () => {
+        before();
+        for (const key of keys) set(key, start[key]);
+      }),
+  };
+}
+
+/** The slider of sigma_B,max; `options` as of `slider`. */
+export const sigmaMaxSlider = (options) =>
+  slider({
+    symbol: "<i>σ</i><sub>B,max</sub>",
+    hint: "blur at <i>t</i> = 1",
+    unit: " px",
+    spoken: "sigma B max, the blur at t = 1, in pixels",
+    min: 0,
+    max: 30,
+    step: 0.1,
+    format: (v) => v.toFixed(1),
+    ...options,
+  });
+
+/** The slider of d_min. */
+export const dMinSlider = (options) =>
+  slider({
+    symbol: "<i>d</i><sub>min</sub>",
+    hint: "floor of the damping",
+    spoken: "d min, the floor of the damping",
+    min: -5,
+    max: -1,
+    step: 0.05,
+    position: Math.log10,
+    value: (p) => +(10 ** p).toPrecision(3),
+    format: (v) => v.toFixed(5),
+    ...options,
+  });
+
+/** A slider of N, `low` to `high` steps, logarithmic. */
+export const stepsSlider = (low, high, options) =>
+  slider({
+    symbol: "<i>N</i>",
+    hint: "steps from <i>t</i> = 1 to 0",
+    spoken: "N, number of steps",
+    min: 0,
+    max: 1,
+    step: 0.01,
+    position: (v) => Math.log(v / low) / Math.log(high / low),
+    value: (p) => Math.round(low * (high / low) ** p),
+    format: (v) => `${v}`,
+    ...options,
+  });
+
+/**
  * Joins `model` to the page's group `name`: its members share the values of `keys`, and a newcomer takes the
  * group's. The groups live on globalThis because a live notebook evaluates this module once per widget.
  * Returns the function that leaves the group.
@@ -266,10 +423,15 @@ export function joinGroup(name, model, keys) {
     member.set(key, values[key]);
     member.save_changes();
   };
-  const tell = Object.fromEntries(keys.map((key) => [key, () => {
-    values[key] = model.get(key);
-    for (const member of members.keys()) give(member, key);
-  }]));
+  const tell = Object.fromEntries(
+    keys.map((key) => [
+      key,
+      () => {
+        values[key] = model.get(key);
+        for (const member of members.keys()) give(member, key);
+      },
+    ]),
+  );
   members.set(model, keys);
   for (const key of keys) {
     if (key in values) give(model, key);
@@ -290,12 +452,18 @@ export function joinGroup(name, model, keys) {
  */
 export function keepDrawn({ model, el, root, keys, shared, layout, update, stop = () => {} }) {
   for (const key of keys) model.on(`change:${key}`, update);
-  root.addEventListener("keydown", (event) => { // JupyterLab has other uses for a control's keys and for pasting
+  root.addEventListener("keydown", (event) => {
+    // JupyterLab has other uses for a control's keys and for pasting
     const { target, key, ctrlKey, metaKey, altKey, shiftKey } = event;
     if (ctrlKey || metaKey ? key === "v" : target !== root && !altKey && !shiftKey) event.stopPropagation();
   });
   const leave = model.get("link") ? joinGroup(model.get("link"), model, shared) : () => {};
-  const observer = new ResizeObserver(() => { if (root.firstChild.clientWidth) { layout(); update(); } });
+  const observer = new ResizeObserver(() => {
+    if (root.firstChild.clientWidth) {
+      layout();
+      update();
+    }
+  });
   observer.observe(root.firstChild);
   el.replaceChildren(root);
   update();

@@ -19,8 +19,10 @@ export const dissipationTime = (sigmaB) => (sigmaB * sigmaB) / 2;
 
 /** Squared frequency lambda_nm = (pi n / h)^2 + (pi m / w)^2 of each DCT mode, rad^2/px^2. */
 export function freq2(h, w) {
-  return Float64Array.from({ length: h * w }, (_, k) =>
-    ((Math.PI * Math.floor(k / w)) / h) ** 2 + ((Math.PI * (k % w)) / w) ** 2);
+  return Float64Array.from(
+    { length: h * w },
+    (_, k) => ((Math.PI * Math.floor(k / w)) / h) ** 2 + ((Math.PI * (k % w)) / w) ** 2,
+  );
 }
 
 /** d_t = (1 - dMin) exp(-lambda tau) + dMin, per frequency (HS Eq. 26). */
@@ -37,7 +39,8 @@ export function frequencyScaling(lambda, tau, dMin) {
 export function blurringDiffusion({ lambda, sigmaMax = 20, dMin = 1e-3, blur = "sin2" }) {
   const scaling = (t) => frequencyScaling(lambda, dissipationTime(BLURS[blur](t, sigmaMax)), dMin);
   const alpha = (t) => {
-    const [a] = cosine(t), values = scaling(t);
+    const [a] = cosine(t);
+    const values = scaling(t);
     for (let k = 0; k < values.length; k++) values[k] *= a;
     return values;
   };
@@ -50,10 +53,16 @@ export function blurringDiffusion({ lambda, sigmaMax = 20, dMin = 1e-3, blur = "
 }
 
 /** One of the processes that the figures of Gaussian data offer; cosine diffusion is blurring diffusion without blur. */
-export const namedProcess = ({ process, sigma_max: sigmaMax, d_min: dMin }, lambda) => blurringDiffusion({
-  lambda, sigmaMax: process === "cosine" ? 0 : sigmaMax, dMin, blur: process === "blurring_sin" ? "sin" : "sin2" });
+export const namedProcess = ({ process, sigma_max: sigmaMax, d_min: dMin }, lambda) =>
+  blurringDiffusion({
+    lambda,
+    sigmaMax: process === "cosine" ? 0 : sigmaMax,
+    dMin,
+    blur: process === "blurring_sin" ? "sin" : "sin2",
+  });
 
-const transpose = (matrix, n) => matrix.map((_, k) => matrix[(k % n) * n + Math.floor(k / n)]);
+/** Of an n x n matrix. */
+export const transpose = (matrix, n) => matrix.map((_, k) => matrix[(k % n) * n + Math.floor(k / n)]);
 
 const matrices = new Map();
 
@@ -71,16 +80,25 @@ function dctMatrix(n) {
 
 /** (rows x inner) times (inner x cols); walks both operands along their rows, four of the second at a time. */
 function multiply(a, b, rows, inner, cols) {
-  const out = new Float64Array(rows * cols), fours = inner - (inner % 4);
+  const out = new Float64Array(rows * cols);
+  const fours = inner - (inner % 4);
   for (let i = 0; i < rows; i++) {
-    const o = i * cols, q = i * inner;
+    const o = i * cols;
+    const q = i * inner;
     for (let k = 0; k < fours; k += 4) {
-      const a0 = a[q + k], a1 = a[q + k + 1], a2 = a[q + k + 2], a3 = a[q + k + 3];
-      const p0 = k * cols, p1 = p0 + cols, p2 = p1 + cols, p3 = p2 + cols;
+      const a0 = a[q + k];
+      const a1 = a[q + k + 1];
+      const a2 = a[q + k + 2];
+      const a3 = a[q + k + 3];
+      const p0 = k * cols;
+      const p1 = p0 + cols;
+      const p2 = p1 + cols;
+      const p3 = p2 + cols;
       for (let j = 0; j < cols; j++) out[o + j] += a0 * b[p0 + j] + a1 * b[p1 + j] + a2 * b[p2 + j] + a3 * b[p3 + j];
     }
     for (let k = fours; k < inner; k++) {
-      const scale = a[q + k], p = k * cols;
+      const scale = a[q + k];
+      const p = k * cols;
       for (let j = 0; j < cols; j++) out[o + j] += scale * b[p + j];
     }
   }
@@ -88,12 +106,10 @@ function multiply(a, b, rows, inner, cols) {
 }
 
 /** Coefficients u = V' x; `rows` and `cols` hold one axis' basis as { forward, inverse }, basis vectors in rows. */
-export const forward2 = (x, rows, cols, h, w) =>
-  multiply(multiply(rows.forward, x, h, h, w), cols.inverse, h, w, w);
+export const forward2 = (x, rows, cols, h, w) => multiply(multiply(rows.forward, x, h, h, w), cols.inverse, h, w, w);
 
 /** The image x = V u. */
-export const inverse2 = (u, rows, cols, h, w) =>
-  multiply(multiply(rows.inverse, u, h, h, w), cols.forward, h, w, w);
+export const inverse2 = (u, rows, cols, h, w) => multiply(multiply(rows.inverse, u, h, h, w), cols.forward, h, w, w);
 
 /** Orthonormal two-dimensional DCT-II, u = V' x, and its inverse. */
 export const dct2 = (x, h, w) => forward2(x, dctMatrix(h), dctMatrix(w), h, w);
@@ -112,7 +128,8 @@ export const kernelVariance = (kernel) =>
 
 /** The n x n matrix that convolves a row of pixels with the kernel; borders are "zero" or "symmetric" (mirrored). */
 export function kernelMatrix(n, kernel, boundary) {
-  const radius = (kernel.length - 1) / 2, matrix = new Float64Array(n * n);
+  const radius = (kernel.length - 1) / 2;
+  const matrix = new Float64Array(n * n);
   for (let i = 0; i < n; i++)
     kernel.forEach((tap, k) => {
       let j = i + k - radius;
@@ -130,15 +147,18 @@ export function kernelMatrix(n, kernel, boundary) {
  * it tridiagonal, implicit QL with Wilkinson's shift does the rest (EISPACK's tred2 and imtql2).
  */
 export function symmetricEigen(matrix, n) {
-  const a = Float64Array.from(matrix), v = new Float64Array(n * n);
+  const a = Float64Array.from(matrix);
+  const v = new Float64Array(n * n);
   for (let i = 0; i < n; i++) v[i * n + i] = 1;
 
-  const w = new Float64Array(n), p = new Float64Array(n);
+  const w = new Float64Array(n);
+  const p = new Float64Array(n);
   for (let k = 0; k + 2 < n; k++) {
     let rest = 0;
     for (let i = k + 2; i < n; i++) rest += a[i * n + k] ** 2;
     if (rest === 0) continue; // nothing below the subdiagonal
-    const head = a[(k + 1) * n + k], norm = Math.sqrt(head * head + rest);
+    const head = a[(k + 1) * n + k];
+    const norm = Math.sqrt(head * head + rest);
     w.fill(0);
     for (let i = k + 1; i < n; i++) w[i] = a[i * n + k];
     w[k + 1] += head < 0 ? -norm : norm;
@@ -163,12 +183,20 @@ export function symmetricEigen(matrix, n) {
       let m = l;
       while (m + 1 < n && Math.abs(e[m]) > Number.EPSILON * (Math.abs(d[m]) + Math.abs(d[m + 1]))) m++;
       if (m === l) break;
-      const theta = (d[l + 1] - d[l]) / (2 * e[l]), root = Math.sqrt(theta * theta + 1);
-      let g = d[m] - d[l] + e[l] / (theta + (theta < 0 ? -root : root)), sine = 1, cos = 1, shift = 0, i = m - 1;
+      const theta = (d[l + 1] - d[l]) / (2 * e[l]);
+      const root = Math.sqrt(theta * theta + 1);
+      let g = d[m] - d[l] + e[l] / (theta + (theta < 0 ? -root : root));
+      let sine = 1;
+      let cos = 1;
+      let shift = 0;
+      let i = m - 1;
       for (; i >= l; i--) {
-        const f = sine * e[i], b = cos * e[i], r = Math.sqrt(f * f + g * g);
+        const f = sine * e[i];
+        const b = cos * e[i];
+        const r = Math.sqrt(f * f + g * g);
         e[i + 1] = r;
-        if (r === 0) { // the matrix has split
+        if (r === 0) {
+          // the matrix has split
           d[i + 1] -= shift;
           e[m] = 0;
           break;
@@ -203,7 +231,8 @@ export function eigen(n, kernel, boundary) {
   if (boundary === "symmetric") {
     const radius = (kernel.length - 1) / 2;
     const values = Float64Array.from({ length: n }, (_, k) =>
-      kernel.reduce((sum, tap, j) => sum + tap * Math.cos((Math.PI * k * (j - radius)) / n), 0));
+      kernel.reduce((sum, tap, j) => sum + tap * Math.cos((Math.PI * k * (j - radius)) / n), 0),
+    );
     return { values, ...dctMatrix(n) };
   }
   const { values, vectors } = symmetricEigen(kernelMatrix(n, kernel, boundary), n);
@@ -211,8 +240,11 @@ export function eigen(n, kernel, boundary) {
 }
 
 /** values' products in pairs: the eigenvalues of a separable matrix from those of one axis. */
-export const outer = (values) => Float64Array.from({ length: values.length ** 2 }, (_, k) =>
-  values[Math.floor(k / values.length)] * values[k % values.length]);
+export const outer = (values) =>
+  Float64Array.from(
+    { length: values.length ** 2 },
+    (_, k) => values[Math.floor(k / values.length)] * values[k % values.length],
+  );
 
 /** beta_1 .. beta_N (Ho et al. 2020; Lee app. G). */
 export const linearBeta = (steps, first = 1e-4, last = 0.02) =>
@@ -235,11 +267,13 @@ function runningSum(steps, term) {
  * function of t = i / N that gives one value per entry of `eigenvalues` D. f = 0 is DDPM.
  */
 export function blurDiffusion({ eigenvalues, fMax = 0.14, fType = "quartic", steps = 1000 }) {
-  const exponents = runningSum(steps, (i) => blurExponent(i, steps, fMax, fType)), beta = linearBeta(steps);
+  const exponents = runningSum(steps, (i) => blurExponent(i, steps, fMax, fType));
+  const beta = linearBeta(steps);
   const logs = runningSum(steps, (i) => 0.5 * Math.log1p(-beta[i - 1]));
   const logD = eigenvalues.map(Math.log);
   const index = (t) => Math.round(t * steps);
-  const exponent = (t) => exponents[index(t)], logA = (t) => logs[index(t)];
+  const exponent = (t) => exponents[index(t)];
+  const logA = (t) => logs[index(t)];
   const logAlpha = (t) => logD.map((l) => Math.min(logA(t) + exponent(t) * l, 0));
   const scaling = (t) => logD.map((l) => Math.exp(exponent(t) * l));
   const alpha = (t) => logAlpha(t).map(Math.exp);
@@ -268,15 +302,24 @@ export const RULES = {
     for (let k = 0; k < a.length; k++) carry[k] = sigmaS[k] / sigmaT[k];
     refresh.fill(0);
   },
-  naive: (a, sigmaT, sigmaS, carry, refresh) => { carry.fill(0); refresh.fill(0); },
-  tacos: (a, sigmaT, sigmaS, carry, refresh) => { carry.fill(1); refresh.fill(0); },
+  naive: (a, sigmaT, sigmaS, carry, refresh) => {
+    carry.fill(0);
+    refresh.fill(0);
+  },
+  tacos: (a, sigmaT, sigmaS, carry, refresh) => {
+    carry.fill(1);
+    refresh.fill(0);
+  },
   momentum(a, sigmaT, sigmaS, carry, refresh) {
     for (let k = 0; k < a.length; k++) {
       carry[k] = (sigmaS[k] / sigmaT[k]) ** 2;
       refresh[k] = Math.sqrt(sigmaT[k] ** 2 - sigmaS[k] ** 2);
     }
   },
-  ihdm: (a, sigmaT, sigmaS, carry, refresh) => { carry.fill(0); refresh.fill(IHDM_DELTA); },
+  ihdm: (a, sigmaT, sigmaS, carry, refresh) => {
+    carry.fill(0);
+    refresh.fill(IHDM_DELTA);
+  },
 };
 
 /** c = rho c_DDIM with the refresh that keeps the noise at sigma_s: tau^2 = sigma_s^2 - c^2 sigma_t^2. */
@@ -305,25 +348,35 @@ export function distinct(lambda, variance) {
     groups.get(name).count++;
     return groups.get(name);
   });
-  const all = [...groups.values()].sort((p, q) => p.lambda - q.lambda), of = (key) => Float64Array.from(all, (g) => g[key]);
-  all.forEach((group, i) => { group.index = i; });
-  return { lambda: of("lambda"), variance: of("variance"), count: of("count"), index: groupOf.map((group) => group.index) };
+  const all = [...groups.values()].sort((p, q) => p.lambda - q.lambda);
+  const of = (key) => Float64Array.from(all, (g) => g[key]);
+  all.forEach((group, i) => {
+    group.index = i;
+  });
+  return {
+    lambda: of("lambda"),
+    variance: of("variance"),
+    count: of("count"),
+    index: groupOf.map((group) => group.index),
+  };
 }
 
 /** l = log(alpha / sigma) per frequency. */
 export const logRatios = (alpha, sigma) => tabulate(alpha.length, (k) => Math.log(alpha[k] / sigma[k]));
 
 /** alpha_t / alpha_s per frequency; 0 where alpha_s has underflowed. */
-export const alphaRatio = (alphaT, alphaS) => tabulate(alphaT.length, (k) => (alphaS[k] === 0 ? 0 : alphaT[k] / alphaS[k]));
+export const alphaRatio = (alphaT, alphaS) =>
+  tabulate(alphaT.length, (k) => (alphaS[k] === 0 ? 0 : alphaT[k] / alphaS[k]));
 
 /**
  * k of a second-order guess, x0_hat(t) + k (x0_hat(t) - x0_hat(r)), per frequency, from l = log(alpha / sigma) at
  * r > t > s: k = (l_s - l_t) / (2 (l_t - l_r)), and 0 where nothing can be drawn on.
  */
-export const extrapolation = (logR, logT, logS) => tabulate(logT.length, (k) => {
-  const ahead = (logS[k] - logT[k]) / (2 * (logT[k] - logR[k]));
-  return Number.isFinite(ahead) ? ahead : 0;
-});
+export const extrapolation = (logR, logT, logS) =>
+  tabulate(logT.length, (k) => {
+    const ahead = (logS[k] - logT[k]) / (2 * (logT[k] - logR[k]));
+    return Number.isFinite(ahead) ? ahead : 0;
+  });
 
 /**
  * The law of a sampler that walks from t = 1 to 0 in equal steps with the exact denoiser of Gaussian data: variance
@@ -331,22 +384,33 @@ export const extrapolation = (logR, logT, logS) => tabulate(logT.length, (k) => 
  * one sigma for all frequencies. A generator, so that it can pause.
  */
 export function* samplerError({ process, variance, steps, rule, order = 1 }) {
-  const n = variance.length, carry = new Float64Array(n), refresh = new Float64Array(n);
+  const n = variance.length;
+  const carry = new Float64Array(n);
+  const refresh = new Float64Array(n);
   const plane = (sigma) => new Float64Array(n).fill(sigma);
-  let alphaT = process.alpha(1), sigmaT = plane(process.sigma(1)), logT, logR;
+  let alphaT = process.alpha(1);
+  let sigmaT = plane(process.sigma(1));
+  let logT;
+  let logR;
   const u = variance.map((v, k) => alphaT[k] ** 2 * v + sigmaT[k] ** 2); // covariance of u and of the guess before, p
-  const up = new Float64Array(n), p = new Float64Array(n);
+  const up = new Float64Array(n);
+  const p = new Float64Array(n);
   for (let i = steps - 1; i >= 0; i--) {
-    const s = i / steps, alphaS = process.alpha(s), sigmaS = plane(process.sigma(s));
+    const s = i / steps;
+    const alphaS = process.alpha(s);
+    const sigmaS = plane(process.sigma(s));
     rule(alphaRatio(alphaT, alphaS), sigmaT, sigmaS, carry, refresh);
     const logS = order === 2 ? logRatios(alphaS, sigmaS) : undefined;
     logT ??= order === 2 ? logRatios(alphaT, sigmaT) : undefined;
     const drawnOn = logR ? extrapolation(logR, logT, logS) : undefined;
     for (let k = 0; k < n; k++) {
-      const gain = wiener(alphaT[k], sigmaT[k], variance[k]), weight = alphaS[k] - carry[k] * alphaT[k];
+      const gain = wiener(alphaT[k], sigmaT[k], variance[k]);
+      const weight = alphaS[k] - carry[k] * alphaT[k];
       const ahead = drawnOn ? drawnOn[k] : 0;
-      const fromU = carry[k] + weight * (1 + ahead) * gain, fromP = -weight * ahead;
-      const newUp = gain * (fromU * u[k] + fromP * up[k]), newP = gain * gain * u[k];
+      const fromU = carry[k] + weight * (1 + ahead) * gain;
+      const fromP = -weight * ahead;
+      const newUp = gain * (fromU * u[k] + fromP * up[k]);
+      const newP = gain * gain * u[k];
       u[k] = fromU * fromU * u[k] + 2 * fromU * fromP * up[k] + fromP * fromP * p[k] + refresh[k] * refresh[k];
       up[k] = newUp;
       p[k] = newP;
@@ -368,7 +432,8 @@ export function finish(generator) {
 
 /** KL(sampled || true) in nats and the squared 2-Wasserstein distance, summed over the frequencies with their counts. */
 export function errors({ variance, target, ratio }, count) {
-  let kl = 0, w2 = 0;
+  let kl = 0;
+  let w2 = 0;
   for (let k = 0; k < count.length; k++) {
     kl += count[k] * 0.5 * (ratio[k] - 1 - Math.log(ratio[k]));
     w2 += count[k] * (Math.sqrt(variance[k]) - Math.sqrt(target[k])) ** 2;
@@ -381,16 +446,23 @@ export function errors({ variance, target, ratio }, count) {
  * in the first. Returns `centres` of those that hold a mode and `mean(values)`, the mean over the modes of each.
  */
 export function radialBands({ lambda, count }, low, high, bands = 16) {
-  const width = Math.log(high / low) / bands, band = Array.from(lambda, (l) =>
-    Math.min(Math.max(Math.floor(Math.log(Math.sqrt(l) / low) / width + 1e-9), 0), bands - 1));
-  const held = [...new Set(band)].sort((i, j) => i - j), place = band.map((b) => held.indexOf(b));
+  const width = Math.log(high / low) / bands;
+  const band = Array.from(lambda, (l) =>
+    Math.min(Math.max(Math.floor(Math.log(Math.sqrt(l) / low) / width + 1e-9), 0), bands - 1),
+  );
+  const held = [...new Set(band)].sort((i, j) => i - j);
+  const place = band.map((b) => held.indexOf(b));
   const total = new Float64Array(held.length);
-  place.forEach((b, k) => { total[b] += count[k]; });
+  place.forEach((b, k) => {
+    total[b] += count[k];
+  });
   return {
     centres: Float64Array.from(held, (b) => low * Math.exp((b + 0.5) * width)),
     mean(values) {
       const sums = new Float64Array(held.length);
-      place.forEach((b, k) => { sums[b] += (count[k] * values[k]) / total[b]; });
+      place.forEach((b, k) => {
+        sums[b] += (count[k] * values[k]) / total[b];
+      });
       return sums;
     },
   };
@@ -410,8 +482,10 @@ export function uniform(seed) {
 /** `count` standard normal numbers from a seed (Box-Muller). */
 export function normals(seed, count) {
   const next = uniform(seed);
-  return Float64Array.from({ length: count }, () =>
-    Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()));
+  return Float64Array.from(
+    { length: count },
+    () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()),
+  );
 }
 
 /** Modes k of six curves: geometric from the lowest to the highest, on the diagonal n = m = k. */
@@ -419,9 +493,16 @@ export const curveModes = (size) => Array.from({ length: 6 }, (_, i) => Math.rou
 
 /** Which of `length` pixels place i of `count` equal ones covers: the first of them, and how much of each. */
 export function covered(i, count, length) {
-  const from = (i * length) / count, to = ((i + 1) * length) / count, first = Math.floor(from);
-  return { first, shares: Float64Array.from({ length: Math.ceil(to) - first }, (_, k) =>
-    Math.min(first + k + 1, to) - Math.max(first + k, from)) };
+  const from = (i * length) / count;
+  const to = ((i + 1) * length) / count;
+  const first = Math.floor(from);
+  return {
+    first,
+    shares: Float64Array.from(
+      { length: Math.ceil(to) - first },
+      (_, k) => Math.min(first + k + 1, to) - Math.max(first + k, from),
+    ),
+  };
 }
 
 /** The numbers make(0), make(1), ..., make(count - 1): Float64Array.from takes ten times as long. */
@@ -442,5 +523,6 @@ export const decodeFloats = (base64) => Float64Array.from(new Float32Array(decod
 export function decodeImage(base64, channels) {
   const bytes = decodeBytes(base64);
   return Array.from({ length: channels }, (_, c) =>
-    Float64Array.from({ length: bytes.length / channels }, (_, i) => bytes[i * channels + c] / 127.5 - 1));
+    tabulate(bytes.length / channels, (i) => bytes[i * channels + c] / 127.5 - 1),
+  );
 }

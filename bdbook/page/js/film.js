@@ -19,13 +19,17 @@ const SENTENCES = {
   forward: "The same photograph, the same noise.",
   backward: "Trained networks draw four digits.",
 };
-const DIGIT = 16, ACROSS = 2, GAP = 1; // of the recorded digits: their side, how many in a row here, px between them
+const DIGIT = 16;
+const ACROSS = 2;
+const GAP = 1; // of the recorded digits: their side, how many in a row here, px between them
 const TICKS = 200; // places of the slider, and pictures a run
-const STAND = { photo: 1, digits: 2.5 }, RUN = 8; // s
+const STAND = { photo: 1, digits: 2.5 };
+const RUN = 8; // s
 
 /** Where the film is after `seconds` of its loop: the photograph stands and goes; digits come and stand. */
 export function scene(seconds) {
-  const s = seconds % (STAND.photo + 2 * RUN + STAND.digits), gone = (s - STAND.photo) / RUN;
+  const s = seconds % (STAND.photo + 2 * RUN + STAND.digits);
+  const gone = (s - STAND.photo) / RUN;
   const t = gone < 1 ? Math.max(gone, 0) : Math.max(2 - gone, 0);
   return { way: gone < 1 ? "forward" : "backward", t: Math.round(t * TICKS) / TICKS };
 }
@@ -39,35 +43,64 @@ export function moment(way, t) {
 /** alpha x + sigma eps of one process at time t, as planes; the noise is white in pixels. */
 export function destroyer(photo, noise, size, [name, settings]) {
   const { forward, inverse, alpha, sigma, steps } = process(name, size, settings);
-  const signal = photo.map(forward), white = noise.map(forward);
+  const signal = photo.map(forward);
+  const white = noise.map(forward);
   return (t) => {
-    const at = steps ? Math.round(t * steps) / steps : t, a = alpha(at), s = sigma(at);
+    const at = steps ? Math.round(t * steps) / steps : t;
+    const a = alpha(at);
+    const s = sigma(at);
     return signal.map((u, c) => inverse(u.map((v, k) => a[k] * v + s[k] * white[c][k])));
   };
 }
 
 /** A column of a film onto a canvas: a row a digit, a column a time from t = 1 to 0. */
 function drawDigits(canvas, film, column) {
-  const side = ACROSS * (DIGIT + GAP) - GAP, context = canvas.getContext("2d");
+  const side = ACROSS * (DIGIT + GAP) - GAP;
+  const context = canvas.getContext("2d");
   Object.assign(canvas, { width: side, height: side });
   for (let i = 0; i < film.height / DIGIT; i++)
-    context.drawImage(film, column * DIGIT, i * DIGIT, DIGIT, DIGIT,
-      (i % ACROSS) * (DIGIT + GAP), Math.floor(i / ACROSS) * (DIGIT + GAP), DIGIT, DIGIT);
+    context.drawImage(
+      film,
+      column * DIGIT,
+      i * DIGIT,
+      DIGIT,
+      DIGIT,
+      (i % ACROSS) * (DIGIT + GAP),
+      Math.floor(i / ACROSS) * (DIGIT + GAP),
+      DIGIT,
+      DIGIT,
+    );
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), photo = decodeImage(model.get("_photo"), 3);
+  const size = model.get("size");
+  const photo = decodeImage(model.get("_photo"), 3);
   const noise = photo.map((_, c) => normals(1 + c, size * size));
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const set = (values) => { for (const [key, value] of Object.entries(values)) model.set(key, value); };
-  const say = (values) => { set(values); model.save_changes(); };
+  const set = (values) => {
+    for (const [key, value] of Object.entries(values)) model.set(key, value);
+  };
+  const say = (values) => {
+    set(values);
+    model.save_changes();
+  };
 
   // Controls
-  const t = slider({ name: "t", symbol: "<i>t</i>", hint: "time: 0 data, 1 nothing", spoken: "t, time",
-    min: 0, max: 1, step: 1 / TICKS, format: (v) => v.toFixed(3), onInput: (v) => say({ playing: false, t: v }) });
+  const t = slider({
+    name: "t",
+    symbol: "<i>t</i>",
+    hint: "time: 0 data, 1 nothing",
+    spoken: "t, time",
+    min: 0,
+    max: 1,
+    step: 1 / TICKS,
+    format: (v) => v.toFixed(3),
+    onInput: (v) => say({ playing: false, t: v }),
+  });
   const play = html("button", { type: "button", className: "bd-button bd-play" });
-  play.addEventListener("click", () => say(calm ? scene(moment(model.get("way"), model.get("t")) + RUN / 10)
-    : { playing: !model.get("playing") }));
+  play.addEventListener("click", () =>
+    say(calm ? scene(moment(model.get("way"), model.get("t")) + RUN / 10) : { playing: !model.get("playing") }),
+  );
   t.row.append(play);
   const group = `bd-way-${Math.random().toString(36).slice(2, 7)}`;
   const ways = Object.keys(SENTENCES).map((way) => {
@@ -88,16 +121,29 @@ function render({ model, el }) {
     return { symbol, note, canvas, root, film, destroyed: destroyer(photo, noise, size, made) };
   });
   const pictures = html("div", { className: "bd-pictures" }, ...systems.map(({ root }) => root));
-  const root = html("div", { className: "bdbook-widget bd-film", role: "group", "aria-label": "Six systems, a film" },
-    html("div", { className: "bd-controls" },
-      html("div", { className: "bd-control" },
+  const root = html(
+    "div",
+    { className: "bdbook-widget bd-film", role: "group", "aria-label": "Six systems, a film" },
+    html(
+      "div",
+      { className: "bd-controls" },
+      html(
+        "div",
+        { className: "bd-control" },
         html("div", { className: "bd-label" }, sentence),
-        html("fieldset", { className: "bd-ways bd-row", "aria-label": "way" }, ...ways.map((way) => way.root))),
-      t.root),
-    pictures);
+        html("fieldset", { className: "bd-ways bd-row", "aria-label": "way" }, ...ways.map((way) => way.root)),
+      ),
+      t.root,
+    ),
+    pictures,
+  );
 
   // Playing
-  let inView = false, frame = 0, seconds, before, shown;
+  let inView = false;
+  let frame = 0;
+  let seconds;
+  let before;
+  let shown;
   const running = () => model.get("playing") && inView && !calm;
   const moved = () => shown?.way !== model.get("way") || shown.t !== model.get("t");
   const advance = (now) => {
@@ -114,7 +160,13 @@ function render({ model, el }) {
     before = undefined;
     frame = running() ? requestAnimationFrame(advance) : 0;
   };
-  const watcher = new IntersectionObserver(([{ isIntersecting }]) => { inView = isIntersecting; follow(); }, { threshold: 0.5 });
+  const watcher = new IntersectionObserver(
+    ([{ isIntersecting }]) => {
+      inView = isIntersecting;
+      follow();
+    },
+    { threshold: 0.5 },
+  );
   watcher.observe(pictures);
 
   const remember = memory();
@@ -127,18 +179,34 @@ function render({ model, el }) {
     play.dataset.playing = playing && !calm;
     follow();
     for (const { symbol, note, canvas, film, destroyed } of systems) {
-      const columns = film.width / DIGIT, column = Math.round((1 - now) * (columns - 1));
+      const columns = film.width / DIGIT;
+      const column = Math.round((1 - now) * (columns - 1));
       remember(symbol, way === "forward" ? now : [column, film.complete], () => {
         if (way === "forward") drawImage(canvas, destroyed(now), size, size);
         else if (columns) drawDigits(canvas, film, column);
       });
-      canvas.setAttribute("aria-label", way === "forward" ? `${symbol}, ${note}: the photograph at t = ${now.toFixed(3)}.`
-        : `${symbol}: four digits on the way, at t = ${now.toFixed(3)}.`);
+      canvas.setAttribute(
+        "aria-label",
+        way === "forward"
+          ? `${symbol}, ${note}: the photograph at t = ${now.toFixed(3)}.`
+          : `${symbol}: four digits on the way, at t = ${now.toFixed(3)}.`,
+      );
     }
   }
 
-  return keepDrawn({ model, el, root, keys: KEYS, shared: ["t"], layout() {}, update,
-                     stop: () => { watcher.disconnect(); cancelAnimationFrame(frame); } });
+  return keepDrawn({
+    model,
+    el,
+    root,
+    keys: KEYS,
+    shared: ["t"],
+    layout() {},
+    update,
+    stop: () => {
+      watcher.disconnect();
+      cancelAnimationFrame(frame);
+    },
+  });
 }
 
 export default { render };

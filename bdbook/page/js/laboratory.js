@@ -1,13 +1,27 @@
 // The exact Gaussian laboratory: how wrong is each sampler, at which frequency, after how many steps.
-import {
-  freq2, namedProcess, RULES, IHDM_DELTA, distinct, samplerError, finish, errors, radialBands,
-} from "./core.js";
+import { freq2, namedProcess, RULES, IHDM_DELTA, distinct, samplerError, finish, errors, radialBands } from "./core.js";
 import { svg, linePlot, plotBox, powerOfTen, ratioRange, ratioAxis, frequencyAxis, short } from "./plot.js";
-import { html, slider, select, button, panel, legend, keepDrawn, inPieces, PROCESS_NAMES, RULE_NAMES } from "./controls.js";
+import {
+  html,
+  sigmaMaxSlider,
+  dMinSlider,
+  stepsSlider,
+  select,
+  steering,
+  button,
+  panel,
+  legend,
+  keepDrawn,
+  inPieces,
+  PROCESS_NAMES,
+  RULE_NAMES,
+} from "./controls.js";
 
 const SETTING = ["process", "sigma_max", "d_min", "steps", "rule", "order"];
 const KEYS = [...SETTING, "kept"];
-const a = "<i>a</i>", s = "<i>σ<sub>s</sub></i>", t = "<i>σ<sub>t</sub></i>";
+const a = "<i>a</i>";
+const s = "<i>σ<sub>s</sub></i>";
+const t = "<i>σ<sub>t</sub></i>";
 const FORMULAS = {
   ancestral: [`${a} ${s}² / ${t}²`, `${s} √(1 − ${a}² ${s}² / ${t}²)`],
   ddim: [`${s} / ${t}`, "0"],
@@ -21,69 +35,127 @@ const STEPS = [...new Set(Array.from({ length: 25 }, (_, i) => Math.round(5 * 20
 function render({ model, el }) {
   const size = model.get("size");
   const modes = distinct(freq2(size, size), Float64Array.from(model.get("_variance")));
-  const frequencies = frequencyAxis(size), bands = radialBands(modes, ...frequencies.limits);
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => { model.set(key, value); model.save_changes(); };
+  const frequencies = frequencyAxis(size);
+  const bands = radialBands(modes, ...frequencies.limits);
+  const { set, bound, show, reset } = steering(model, KEYS);
 
-  const walk = (setting, steps) => samplerError({ process: namedProcess(setting, modes.lambda), variance: modes.variance,
-                                                  steps, rule: RULES[setting.rule], order: setting.order });
+  const walk = (setting, steps) =>
+    samplerError({
+      process: namedProcess(setting, modes.lambda),
+      variance: modes.variance,
+      steps,
+      rule: RULES[setting.rule],
+      order: setting.order,
+    });
   const current = () => Object.fromEntries(SETTING.map((key) => [key, model.get(key)]));
   const describe = ({ process, steps, rule, order }) =>
     `${PROCESS_NAMES[process]}; ${RULE_NAMES[rule]}${order === 2 ? ", order 2" : ""}; ${steps} steps`;
 
   // Controls
   const controls = {
-    steps: slider({ name: "steps", symbol: "<i>N</i>", hint: "steps from <i>t</i> = 1 to 0", spoken: "N, number of steps",
-      min: 0, max: 1, step: 0.01, position: (v) => Math.log(v / 5) / Math.log(200), value: (p) => Math.round(5 * 200 ** p),
-      format: (v) => `${v}`, onInput: (v) => set("steps", v) }),
-    sigma_max: slider({ name: "sigma_max", symbol: "<i>σ</i><sub>B,max</sub>", hint: "blur at <i>t</i> = 1", unit: " px",
-      spoken: "sigma B max, the blur at t = 1, in pixels", min: 0, max: 30, step: 0.1, format: (v) => v.toFixed(1),
-      onInput: (v) => set("sigma_max", v) }),
-    d_min: slider({ name: "d_min", symbol: "<i>d</i><sub>min</sub>", hint: "floor of the damping",
-      spoken: "d min, the floor of the damping", min: -5, max: -1, step: 0.05, position: Math.log10,
-      value: (p) => +(10 ** p).toPrecision(3), format: (v) => v.toFixed(5), onInput: (v) => set("d_min", v) }),
-    process: select({ name: "process", symbol: "process", hint: "", spoken: "process", options: PROCESS_NAMES,
-      onInput: (v) => set("process", v) }),
-    rule: select({ name: "rule", symbol: "rule", hint: "", spoken: "rule of the sampler", options: RULE_NAMES,
-      onInput: (v) => set("rule", v) }),
-    order: select({ name: "order", symbol: "order", hint: "", spoken: "order of the sampler",
-      options: { 1: "1", 2: "2: extrapolated guess" }, onInput: (v) => set("order", +v) }),
+    steps: stepsSlider(5, 1000, bound("steps")),
+    sigma_max: sigmaMaxSlider(bound("sigma_max")),
+    d_min: dMinSlider(bound("d_min")),
+    process: select({
+      ...bound("process"),
+      symbol: "process",
+      hint: "",
+      spoken: "process",
+      options: PROCESS_NAMES,
+    }),
+    rule: select({
+      ...bound("rule"),
+      symbol: "rule",
+      hint: "",
+      spoken: "rule of the sampler",
+      options: RULE_NAMES,
+    }),
+    order: select({
+      ...bound("order", Number),
+      symbol: "order",
+      hint: "",
+      spoken: "order of the sampler",
+      options: { 1: "1", 2: "2: extrapolated guess" },
+    }),
   };
   const keep = button("keep", "Keep", () => set("kept", current()));
-  const reset = button("reset", "Reset", () => { for (const key of KEYS) set(key, start[key]); });
   const formula = html("div", { className: "bd-formula" });
-  const buttons = html("div", { className: "bd-control" }, formula, html("div", { className: "bd-row" }, keep, reset));
+  const buttons = html(
+    "div",
+    { className: "bd-control" },
+    formula,
+    html("div", { className: "bd-row" }, keep, reset()),
+  );
 
   // Plots
   const ratios = svg("svg", { role: "img", class: "bd-ratios" });
   const divergence = svg("svg", { role: "img", class: "bd-divergence" });
-  const keys = legend([["bd-own", ""], ["bd-reference", ""]]);
+  const keys = legend([
+    ["bd-own", ""],
+    ["bd-reference", ""],
+  ]);
   keys.classList.add("bd-lines");
   const numbers = html("div", { className: "bd-numbers" });
-  const root = html("div", { className: "bdbook-widget", role: "group", "aria-label": "Gaussian laboratory, interactive" },
-    html("div", { className: "bd-controls" },
+  const root = html(
+    "div",
+    { className: "bdbook-widget", role: "group", "aria-label": "Gaussian laboratory, interactive" },
+    html(
+      "div",
+      { className: "bd-controls" },
       html("div", { className: "bd-together" }, controls.process.root, controls.rule.root, controls.order.root),
-      controls.steps.root, controls.sigma_max.root, controls.d_min.root, buttons),
-    numbers, keys,
-    html("div", { className: "bd-plots" },
+      controls.steps.root,
+      controls.sigma_max.root,
+      controls.d_min.root,
+      buttons,
+    ),
+    numbers,
+    keys,
+    html(
+      "div",
+      { className: "bd-plots" },
       panel("Sampled / true variance", html("span", { className: "bd-hint" }, "1 is right"), ratios),
-      panel("KL over the number of steps", html("span", { className: "bd-hint" }, "nats"), divergence)));
+      panel("KL over the number of steps", html("span", { className: "bd-hint" }, "nats"), divergence),
+    ),
+  );
 
-  let ready = false, ratioPlot, klPlot, range, decades;
+  let ready = false;
+  let ratioPlot;
+  let klPlot;
+  let range;
+  let decades;
 
   function layoutRatios() {
     const y = ratioAxis(range);
-    ratioPlot = { ...linePlot(ratios, { box: plotBox(ratios), x: frequencies, y, one: 1, lines: ["bd-reference", "bd-own"],
-                                        dots: Array.from(bands.centres, () => "bd-own"), marker: false }), clamp: y.clamp };
+    ratioPlot = {
+      ...linePlot(ratios, {
+        box: plotBox(ratios),
+        x: frequencies,
+        y,
+        one: 1,
+        lines: ["bd-reference", "bd-own"],
+        dots: Array.from(bands.centres, () => "bd-own"),
+        marker: false,
+      }),
+      clamp: y.clamp,
+    };
   }
 
   function layoutDivergence() {
-    const [low, high] = decades, jump = Math.max(1, Math.ceil((high - low) / 6));
+    const [low, high] = decades;
+    const jump = Math.max(1, Math.ceil((high - low) / 6));
     const ticks = Array.from({ length: Math.floor((high - low) / jump) + 1 }, (_, i) => high - i * jump);
-    klPlot = linePlot(divergence, { box: plotBox(divergence),
-      x: { limits: [5, 1000], warp: Math.log10, ticks: [5, 10, 20, 50, 100, 200, 500, 1000].map((n) => [n, `${n}`]), title: "N" },
+    klPlot = linePlot(divergence, {
+      box: plotBox(divergence),
+      x: {
+        limits: [5, 1000],
+        warp: Math.log10,
+        ticks: [5, 10, 20, 50, 100, 200, 500, 1000].map((n) => [n, `${n}`]),
+        title: "N",
+      },
       y: { limits: [10 ** low, 10 ** high], warp: Math.log10, ticks: ticks.map((e) => [10 ** e, powerOfTen(e)]) },
-      lines: ["bd-reference", "bd-own"], dots: ["bd-own"] });
+      lines: ["bd-reference", "bd-own"],
+      dots: ["bd-own"],
+    });
   }
 
   function layout() {
@@ -104,13 +176,17 @@ function render({ model, el }) {
       while (points.length < STEPS.length) points.push(klAt(yield* walk(setting, STEPS[points.length])));
     }
   }
-  const pieces = inPieces(() => { if (ready) drawDivergence(); });
+  const pieces = inPieces(() => {
+    if (ready) drawDivergence();
+  });
 
   let last = {}; // the current result and the kept one
   const hasKept = () => "process" in model.get("kept");
 
   function drawDivergence() {
-    const own = pointsOf(current()), kept = hasKept() ? pointsOf(model.get("kept")) : [], kl = klAt(last.own);
+    const own = pointsOf(current());
+    const kept = hasKept() ? pointsOf(model.get("kept")) : [];
+    const kl = klAt(last.own);
     // A variance that has underflowed makes KL infinite: its part of the curve leaves the plot at the top.
     const logs = [...own, ...kept, kl].filter(Number.isFinite).map(Math.log10);
     const low = logs.length ? 2 * Math.floor(Math.min(...logs) / 2) : 0;
@@ -128,14 +204,17 @@ function render({ model, el }) {
   }
 
   function update() {
-    const setting = current(), kept = hasKept() ? model.get("kept") : undefined;
-    for (const key of SETTING) controls[key].set(model.get(key));
+    const setting = current();
+    const kept = hasKept() ? model.get("kept") : undefined;
+    show(controls);
     for (const key of ["sigma_max", "d_min"]) controls[key].input.disabled = setting.process === "cosine";
-    const name = JSON.stringify(setting), keptName = JSON.stringify(kept);
+    const name = JSON.stringify(setting);
+    const keptName = JSON.stringify(kept);
     if (last.name !== name) last = { ...last, name, own: finish(walk(setting, setting.steps)) };
     if (last.keptName !== keptName) last = { ...last, keptName, kept: kept && finish(walk(kept, kept.steps)) };
 
-    const own = bands.mean(last.own.ratio), other = kept ? bands.mean(last.kept.ratio) : [];
+    const own = bands.mean(last.own.ratio);
+    const other = kept ? bands.mean(last.kept.ratio) : [];
     if (ready) {
       const needed = ratioRange([...own, ...other]);
       if (needed !== range) {
@@ -153,14 +232,21 @@ function render({ model, el }) {
     const { kl, w2 } = errors(last.own, modes.count);
     const [carry, refresh] = FORMULAS[setting.rule];
     formula.innerHTML = `<i>c</i> = ${carry}, &ensp;<i>τ</i> = ${refresh}`;
-    numbers.innerHTML = `<span>KL <b>${short(kl)}</b> nats</span><span><i>W</i><sub>2</sub>² <b>${short(w2)}</b></span>` +
+    numbers.innerHTML =
+      `<span>KL <b>${short(kl)}</b> nats</span><span><i>W</i><sub>2</sub>² <b>${short(w2)}</b></span>` +
       `<span>highest band <b>${short(own.at(-1))}</b></span>`;
     keys.firstChild.textContent = describe(setting);
     keys.lastChild.textContent = kept ? `kept: ${describe(kept)}` : "press Keep to hold this curve for comparison";
-    ratios.setAttribute("aria-label", `Sampled over true variance in ${own.length} bands of frequency, lowest to highest: ` +
-      `${Array.from(own, (v) => v.toPrecision(3)).join(", ")}. ${describe(setting)}.`);
-    divergence.setAttribute("aria-label", `KL divergence over the number of steps, both logarithmic: ` +
-      `${kl.toPrecision(3)} nats at ${setting.steps} steps.`);
+    ratios.setAttribute(
+      "aria-label",
+      `Sampled over true variance in ${own.length} bands of frequency, lowest to highest: ` +
+        `${Array.from(own, (v) => v.toPrecision(3)).join(", ")}. ${describe(setting)}.`,
+    );
+    divergence.setAttribute(
+      "aria-label",
+      `KL divergence over the number of steps, both logarithmic: ` +
+        `${kl.toPrecision(3)} nats at ${setting.steps} steps.`,
+    );
   }
 
   return keepDrawn({ model, el, root, keys: KEYS, shared: ["steps"], layout, update, stop: pieces.stop });

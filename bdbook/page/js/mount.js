@@ -25,8 +25,10 @@ for (const figure of document.querySelectorAll(".bdbook-figure:not([data-mounted
   if (!source) continue;
   figure.dataset.mounted = "";
   programs[source.id] ??= import(URL.createObjectURL(new Blob([source.textContent], { type: "text/javascript" })));
-  const draw = ([program]) => program.default.render({ model: createModel(JSON.parse(figure.dataset.state)), el: figure });
+  const draw = ([program]) =>
+    program.default.render({ model: createModel(JSON.parse(figure.dataset.state)), el: figure });
   // In the page's order, whichever program arrives first: of a group the first figure says what the others share.
   globalThis.bdbookMounting = Promise.all([programs[source.id], globalThis.bdbookMounting])
-    .then(draw).catch((error) => console.error(error));
+    .then(draw)
+    .catch((error) => console.error(error));
 }

@@ -22,8 +22,10 @@ export async function network(model, recipe, size, onProgress) {
   return async (images, t) => {
     const x = new Float32Array(images.length * n);
     images.forEach((image, i) => x.set(image, i * n));
-    const feeds = { x: new ort.Tensor("float32", x, [images.length, 1, size, size]),
-                    t: new ort.Tensor("float32", new Float32Array(images.length).fill(t), [images.length]) };
+    const feeds = {
+      x: new ort.Tensor("float32", x, [images.length, 1, size, size]),
+      t: new ort.Tensor("float32", new Float32Array(images.length).fill(t), [images.length]),
+    };
     const { out } = await session.run(feeds);
     return images.map((_, i) => Float64Array.from(out.data.subarray(i * n, (i + 1) * n)));
   };

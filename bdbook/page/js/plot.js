@@ -10,7 +10,8 @@ export function svg(tag, attributes = {}, ...children) {
 
 /** Maps a domain to a range after `warp`, e.g. Math.log10 for a logarithmic axis. */
 export function scale([from, to], [start, end], warp = (v) => v) {
-  const low = warp(from), high = warp(to);
+  const low = warp(from);
+  const high = warp(to);
   return (v) => start + ((warp(v) - low) / (high - low)) * (end - start);
 }
 
@@ -49,8 +50,12 @@ export function axes({ box, x, y, grid = true }) {
 export const linePath = (xs, ys) => xs.map((x, i) => `${i ? "L" : "M"}${x.toFixed(2)} ${ys[i].toFixed(2)}`).join("");
 
 /** The box of a plot that fills its svg, as high as it is wide but never very high. */
-export const plotBox = (node) =>
-  ({ left: 46, right: node.clientWidth - 14, top: 8, bottom: 8 + Math.min(264, node.clientWidth - 96) });
+export const plotBox = (node) => ({
+  left: 46,
+  right: node.clientWidth - 14,
+  top: 8,
+  bottom: 8 + Math.min(264, node.clientWidth - 96),
+});
 
 let clips = 0;
 
@@ -63,15 +68,27 @@ export function linePlot(node, { box, x, y, lines, dots = [], one, marker = true
   const paths = lines.map((name) => svg("path", { class: `bd-line ${name}` }));
   const circles = dots.map((name) => svg("circle", { class: `bd-dot ${name}`, r: 4 }));
   const id = `bd-clip-${++clips}-${Math.random().toString(36).slice(2, 7)}`;
-  const mark = svg("g", { class: "bd-marker" }, svg("line", { y1: box.top, y2: box.bottom }),
-    svg("circle", { cy: box.bottom, r: 5 }));
+  const mark = svg(
+    "g",
+    { class: "bd-marker" },
+    svg("line", { y1: box.top, y2: box.bottom }),
+    svg("circle", { cy: box.bottom, r: 5 }),
+  );
   node.setAttribute("height", box.bottom + 36);
   node.replaceChildren(
-    svg("clipPath", { id }, svg("rect", { x: box.left, y: box.top - 1, width: box.right - box.left,
-      height: box.bottom - box.top + 2 })),
+    svg(
+      "clipPath",
+      { id },
+      svg("rect", { x: box.left, y: box.top - 1, width: box.right - box.left, height: box.bottom - box.top + 2 }),
+    ),
     axes({ box, x: { ...x, at: at.x }, y: { ...y, at: at.y } }),
-    ...(one === undefined ? [] : [svg("line", { class: "bd-one", x1: box.left, x2: box.right, y1: at.y(one), y2: at.y(one) })]),
-    ...(marker ? [mark] : []), svg("g", { "clip-path": `url(#${id})` }, ...paths), ...circles);
+    ...(one === undefined
+      ? []
+      : [svg("line", { class: "bd-one", x1: box.left, x2: box.right, y1: at.y(one), y2: at.y(one) })]),
+    ...(marker ? [mark] : []),
+    svg("g", { "clip-path": `url(#${id})` }, ...paths),
+    ...circles,
+  );
   const inside = (v, [a, b]) => v >= a && v <= b;
   return {
     at,
@@ -90,26 +107,41 @@ export const SNR_LIMITS = [1e-15, 1e5];
 export const snrTicks = (exponents, log = false) => exponents.map((e) => [log ? e : 10 ** e, powerOfTen(e)]);
 export const TIME_AXIS = { limits: [0, 1], ticks: [0, 0.25, 0.5, 0.75, 1].map((t) => [t, `${t}`]), title: "t" };
 
+/** The time at `px` from the left edge of a plot over t, a multiple of 1 / steps. */
+export const timeAt = ({ at }, px, steps = 200) =>
+  Math.round(steps * Math.min(Math.max((px - at.x(0)) / (at.x(1) - at.x(0)), 0), 1)) / steps;
+
 const RANGES = [1.1, 2, 10, 100, 1e4, 1e8, 1e16];
 
 /** The smallest of a few ranges 1 / R to R that holds all `values`: a plot of ratios keeps still most of the time. */
-export const ratioRange = (values) =>
-  RANGES.find((r) => values.every((v) => v <= r && v >= 1 / r)) ?? RANGES.at(-1);
+export const ratioRange = (values) => RANGES.find((r) => values.every((v) => v <= r && v >= 1 / r)) ?? RANGES.at(-1);
 
 /** The axis of ratios from 1 / R to R; values beyond it are drawn at its edge. */
 export function ratioAxis(range) {
   const e = Math.log10(range);
-  const ticks = range > 10 ? [1, 0.5, 0, -0.5, -1].map((f) => [10 ** (f * e), powerOfTen(f * e)])
-    : { 1.1: [1.1, 1.05, 1, 0.95, 1 / 1.1], 2: [2, 1.5, 1, 0.7, 0.5], 10: [10, 3, 1, 0.3, 0.1] }[range]
-      .map((v) => [v, `${+v.toFixed(2)}`]);
-  return { limits: [1 / range, range], warp: Math.log10, ticks, one: 1,
-           clamp: (values) => Array.from(values, (v) => Math.min(Math.max(v, 1 / range), range)) };
+  const ticks =
+    range > 10
+      ? [1, 0.5, 0, -0.5, -1].map((f) => [10 ** (f * e), powerOfTen(f * e)])
+      : { 1.1: [1.1, 1.05, 1, 0.95, 1 / 1.1], 2: [2, 1.5, 1, 0.7, 0.5], 10: [10, 3, 1, 0.3, 0.1] }[range].map((v) => [
+          v,
+          `${+v.toFixed(2)}`,
+        ]);
+  return {
+    limits: [1 / range, range],
+    warp: Math.log10,
+    ticks,
+    one: 1,
+    clamp: (values) => Array.from(values, (v) => Math.min(Math.max(v, 1 / range), range)),
+  };
 }
 
 /** Radial frequency in rad/px, logarithmic, from the lowest of `size` pixels to the corner. */
 export const frequencyAxis = (size) => ({
-  limits: [Math.PI / size, Math.PI * Math.SQRT2], warp: Math.log10, title: "√λ, rad/px",
-  ticks: [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4].filter((f) => f >= Math.PI / size).map((f) => [f, `${f}`]) });
+  limits: [Math.PI / size, Math.PI * Math.SQRT2],
+  warp: Math.log10,
+  title: "√λ, rad/px",
+  ticks: [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4].filter((f) => f >= Math.PI / size).map((f) => [f, `${f}`]),
+});
 
 /** A number for a reader: 3 significant digits, a power of ten where it is very small or large. */
 export function short(v) {
@@ -133,8 +165,19 @@ export function colourMap(stops) {
 }
 
 /** Orange (noise) to pale to blue (signal): legible to colour-blind readers, in print and in the dark. */
-export const NOISE_TO_SIGNAL = colourMap(
-  ["#571f03", "#8f3d0c", "#c4661f", "#e39b55", "#f0cfa5", "#f4f1ea", "#b5d2e6", "#73a9d1", "#387dba", "#15569b", "#082f63"]);
+export const NOISE_TO_SIGNAL = colourMap([
+  "#571f03",
+  "#8f3d0c",
+  "#c4661f",
+  "#e39b55",
+  "#f0cfa5",
+  "#f4f1ea",
+  "#b5d2e6",
+  "#73a9d1",
+  "#387dba",
+  "#15569b",
+  "#082f63",
+]);
 
 /** SNR to colour: the pale middle is SNR = 1; each half of the map is linear in log10 SNR. */
 export const snrColour = (snr) => {

@@ -4,11 +4,24 @@ import { system, starts, sampling } from "./walk.js";
 import { network } from "./network.js";
 import { files } from "./assets.js";
 import { svg, linePlot, plotBox, powerOfTen, frequencyAxis, drawImage } from "./plot.js";
-import { html, slider, select, button, panel, picture, legend, keepDrawn, RULE_NAMES } from "./controls.js";
+import {
+  html,
+  slider,
+  stepsSlider,
+  select,
+  steering,
+  button,
+  panel,
+  picture,
+  legend,
+  keepDrawn,
+  RULE_NAMES,
+} from "./controls.js";
 
 const KEYS = ["left", "right", "seed", "t"];
 const SIDES = ["left", "right"];
-const COUNT = 4, ACROSS = 2;
+const COUNT = 4;
+const ACROSS = 2;
 const RULES_HERE = { ...RULE_NAMES, carry: "part of DDIM's carry" };
 const VARIANCES = [1e-5, 10];
 // What a rule divides by is not there without noise.
@@ -19,31 +32,67 @@ const nextFrame = () => new Promise(requestAnimationFrame);
 
 /** COUNT images of size * size values in one plane, a line between them. */
 function tiled(images, size) {
-  const side = ACROSS * (size + 1) - 1, plane = new Float64Array(side * side).fill(1);
+  const side = ACROSS * (size + 1) - 1;
+  const plane = new Float64Array(side * side).fill(1);
   images.forEach((image, i) => {
-    const top = Math.floor(i / ACROSS) * (size + 1), left = (i % ACROSS) * (size + 1);
-    for (let row = 0; row < size; row++) plane.set(image.subarray(row * size, (row + 1) * size), (top + row) * side + left);
+    const top = Math.floor(i / ACROSS) * (size + 1);
+    const left = (i % ACROSS) * (size + 1);
+    for (let row = 0; row < size; row++)
+      plane.set(image.subarray(row * size, (row + 1) * size), (top + row) * side + left);
   });
   return { plane, side };
 }
 
 /** One side: its controls, its pictures, its spectrum, and the walk they show. */
 function makeSide(name, model, labels, size) {
-  const get = () => model.get(name), set = (change) => { model.set(name, { ...get(), ...change }); model.save_changes(); };
+  const get = () => model.get(name);
+  const set = (change) => {
+    model.set(name, { ...get(), ...change });
+    model.save_changes();
+  };
   const of = (word) => `${name} side: ${word}`;
   const controls = {
-    recipe: select({ name: `${name}-recipe`, symbol: "system", hint: "", spoken: of("system"), options: labels,
-      onInput: (recipe) => set({ recipe }) }),
-    rule: select({ name: `${name}-rule`, symbol: "rule", hint: "", spoken: of("rule of the sampler"), options: RULES_HERE,
-      onInput: (rule) => set({ rule }) }),
-    steps: slider({ name: `${name}-steps`, symbol: "<i>N</i>", hint: "steps", spoken: of("N, number of steps"), min: 0,
-      max: 1, step: 0.01, position: (v) => Math.log(v / 5) / Math.log(50), value: (p) => Math.round(5 * 50 ** p),
-      format: (v) => `${v}`, onInput: (steps) => set({ steps }) }),
-    order: select({ name: `${name}-order`, symbol: "order", hint: "", spoken: of("order of the sampler"),
-      options: { 1: "1", 2: "2: extrapolated guess" }, onInput: (order) => set({ order: +order }) }),
-    rho: slider({ name: `${name}-rho`, symbol: "<i>c</i> / <i>c</i><sub>DDIM</sub>", hint: "carried",
-      spoken: of("carry as a part of DDIM's"), min: 0, max: 1, step: 0.05, format: (v) => v.toFixed(2),
-      onInput: (rho) => set({ rho }) }),
+    recipe: select({
+      name: `${name}-recipe`,
+      symbol: "system",
+      hint: "",
+      spoken: of("system"),
+      options: labels,
+      onInput: (recipe) => set({ recipe }),
+    }),
+    rule: select({
+      name: `${name}-rule`,
+      symbol: "rule",
+      hint: "",
+      spoken: of("rule of the sampler"),
+      options: RULES_HERE,
+      onInput: (rule) => set({ rule }),
+    }),
+    steps: stepsSlider(5, 250, {
+      name: `${name}-steps`,
+      hint: "steps",
+      spoken: of("N, number of steps"),
+      onInput: (steps) => set({ steps }),
+    }),
+    order: select({
+      name: `${name}-order`,
+      symbol: "order",
+      hint: "",
+      spoken: of("order of the sampler"),
+      options: { 1: "1", 2: "2: extrapolated guess" },
+      onInput: (order) => set({ order: +order }),
+    }),
+    rho: slider({
+      name: `${name}-rho`,
+      symbol: "<i>c</i> / <i>c</i><sub>DDIM</sub>",
+      hint: "carried",
+      spoken: of("carry as a part of DDIM's"),
+      min: 0,
+      max: 1,
+      step: 0.05,
+      format: (v) => v.toFixed(2),
+      onInput: (rho) => set({ rho }),
+    }),
   };
   const pictures = {
     x: picture(`${name}-x`, "<i>z<sub>t</sub></i>", "where the walk is"),
@@ -52,68 +101,128 @@ function makeSide(name, model, labels, size) {
   const spectrum = svg("svg", { role: "img", class: "bd-spectrum" });
   const modes = distinct(freq2(size, size), new Float64Array(size * size));
   const bands = radialBands(modes, ...frequencyAxis(size).limits);
-  const root = html("div", { className: "bd-side", role: "group", "aria-label": of("a setting and its walk") },
-    html("div", { className: "bd-settings" }, controls.recipe.root, controls.rule.root, controls.steps.root,
-      controls.order.root, controls.rho.root),
+  const root = html(
+    "div",
+    { className: "bd-side", role: "group", "aria-label": of("a setting and its walk") },
+    html(
+      "div",
+      { className: "bd-settings" },
+      controls.recipe.root,
+      controls.rule.root,
+      controls.steps.root,
+      controls.order.root,
+      controls.rho.root,
+    ),
     html("div", { className: "bd-pictures bd-two" }, pictures.x.root, pictures.guess.root),
-    panel("Variance by frequency", "",
-      legend([["bd-own", "<i>x̂</i>"], ["bd-f4", "<i>z<sub>t</sub></i>"], ["bd-reference", "data"]]), spectrum));
+    panel(
+      "Variance by frequency",
+      "",
+      legend([
+        ["bd-own", "<i>x̂</i>"],
+        ["bd-f4", "<i>z<sub>t</sub></i>"],
+        ["bd-reference", "data"],
+      ]),
+      spectrum,
+    ),
+  );
 
-  let plot, own, frames = [];
+  let plot;
+  let own;
+  let frames = [];
 
   const clamp = (values) => Array.from(values, (v) => Math.min(Math.max(v, VARIANCES[0]), VARIANCES[1]));
   /** Mean over planes of numbers, one a coefficient, and over each band. */
   const inBands = (planes) => {
     const sums = new Float64Array(modes.count.length);
     for (const plane of planes)
-      plane.forEach((v, k) => { sums[modes.index[k]] += v / (planes.length * modes.count[modes.index[k]]); });
+      plane.forEach((v, k) => {
+        sums[modes.index[k]] += v / (planes.length * modes.count[modes.index[k]]);
+      });
     return clamp(bands.mean(sums));
   };
-  const varianceOf = (images, mean) => inBands(images.map((image) => own.process.forward(image).map((v, k) => (v - mean[k]) ** 2)));
+  const varianceOf = (images, mean) =>
+    inBands(images.map((image) => own.process.forward(image).map((v, k) => (v - mean[k]) ** 2)));
 
   return {
-    root, controls,
-    get frames() { return frames; },
+    root,
+    controls,
+    get frames() {
+      return frames;
+    },
     layout() {
       const [low, high] = VARIANCES.map(Math.log10);
-      plot = linePlot(spectrum, { box: { ...plotBox(spectrum), bottom: 150 }, x: frequencyAxis(size), marker: false,
-        y: { limits: VARIANCES, warp: Math.log10,
-             ticks: Array.from({ length: (high - low) / 2 + 1 }, (_, i) => [10 ** (high - 2 * i), powerOfTen(high - 2 * i)]) },
-        lines: ["bd-reference", "bd-f4", "bd-own"] });
+      plot = linePlot(spectrum, {
+        box: { ...plotBox(spectrum), bottom: 150 },
+        x: frequencyAxis(size),
+        marker: false,
+        y: {
+          limits: VARIANCES,
+          warp: Math.log10,
+          ticks: Array.from({ length: (high - low) / 2 + 1 }, (_, i) => [
+            10 ** (high - 2 * i),
+            powerOfTen(high - 2 * i),
+          ]),
+        },
+        lines: ["bd-reference", "bd-f4", "bd-own"],
+      });
     },
     /** Puts the controls where the model is; what this system has no use for is disabled. */
     show() {
-      const setting = get(), isCold = own !== undefined && own.cold;
+      const setting = get();
+      const isCold = own !== undefined && own.cold;
       for (const key of Object.keys(controls)) controls[key].set(setting[key]);
-      for (const option of controls.rule.input.options) option.disabled = isCold && !WITHOUT_NOISE.includes(option.value);
+      for (const option of controls.rule.input.options)
+        option.disabled = isCold && !WITHOUT_NOISE.includes(option.value);
       controls.rho.input.disabled = setting.rule !== "carry";
       controls.order.input.disabled = isCold;
     },
     /** The setting as it can be walked: no more steps than a table has, and a cold system by a rule without noise. */
     walked() {
-      const { rule, steps, order, rho } = get(), possible = !own.cold || WITHOUT_NOISE.includes(rule);
-      return { rule: possible ? rule : own.rule, order: own.cold ? 1 : order, rho, steps: Math.min(steps, own.process.steps ?? steps) };
+      const { rule, steps, order, rho } = get();
+      const possible = !own.cold || WITHOUT_NOISE.includes(rule);
+      return {
+        rule: possible ? rule : own.rule,
+        order: own.cold ? 1 : order,
+        rho,
+        steps: Math.min(steps, own.process.steps ?? steps),
+      };
     },
-    begin(prepared) { own = prepared; frames = []; },
-    keep(frame) { frames.push(frame); },
+    begin(prepared) {
+      own = prepared;
+      frames = [];
+    },
+    keep(frame) {
+      frames.push(frame);
+    },
     /** Draws the walk as it was at time t: after the last step that did not go beyond. */
     draw(t) {
       const frame = frames.findLast((f) => f.t >= t - 1e-9) ?? frames[0];
       if (!frame) {
-        for (const { canvas } of Object.values(pictures)) canvas.setAttribute("aria-label", "Nothing yet: press Sample.");
+        for (const { canvas } of Object.values(pictures))
+          canvas.setAttribute("aria-label", "Nothing yet: press Sample.");
         return spectrum.setAttribute("aria-label", "Variance by frequency. Nothing yet: press Sample.");
       }
-      const where = `at t = ${frame.t.toFixed(3)}, ${labels[own.recipe]}`, alpha = own.process.alpha(frame.t);
+      const where = `at t = ${frame.t.toFixed(3)}, ${labels[own.recipe]}`;
+      const alpha = own.process.alpha(frame.t);
       const guess = frame.guess ?? frame.x.map((image) => image.map(() => 0)); // nothing was asked before the first step
-      for (const [{ canvas }, images, words] of [[pictures.x, frame.x, "images z"], [pictures.guess, guess, "guesses of the network"]]) {
+      for (const [{ canvas }, images, words] of [
+        [pictures.x, frame.x, "images z"],
+        [pictures.guess, guess, "guesses of the network"],
+      ]) {
         const { plane, side } = tiled(images, size);
         drawImage(canvas, [plane], side, side);
         canvas.setAttribute("aria-label", `${COUNT} ${words} ${where}.`);
       }
-      const now = varianceOf(frame.x, own.mean.map((m, k) => m * alpha[k]));
+      const now = varianceOf(
+        frame.x,
+        own.mean.map((m, k) => m * alpha[k]),
+      );
       const guessed = frame.guess ? varianceOf(frame.guess, own.mean) : [];
-      spectrum.setAttribute("aria-label", `Variance by frequency ${where}, lowest to highest: of z ` +
-        `${now.map((v) => v.toPrecision(2)).join(", ")}; of the guess ${guessed.map((v) => v.toPrecision(2)).join(", ")}.`);
+      spectrum.setAttribute(
+        "aria-label",
+        `Variance by frequency ${where}, lowest to highest: of z ` +
+          `${now.map((v) => v.toPrecision(2)).join(", ")}; of the guess ${guessed.map((v) => v.toPrecision(2)).join(", ")}.`,
+      );
       if (!plot) return;
       plot.line(0, bands.centres, inBands([own.variance]));
       plot.line(1, bands.centres, now);
@@ -123,26 +232,46 @@ function makeSide(name, model, labels, size) {
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), labels = model.get("systems");
-  const start = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-  const set = (key, value) => { model.set(key, value); model.save_changes(); };
+  const size = model.get("size");
+  const labels = model.get("systems");
+  const { set, bound, reset } = steering(model, KEYS);
   const sides = Object.fromEntries(SIDES.map((name) => [name, makeSide(name, model, labels, size)]));
 
-  const seed = slider({ name: "seed", symbol: "seed", hint: "of the noise, the same on both sides", spoken: "seed of the noise",
-    min: 0, max: 99, step: 1, format: (v) => `${v}`, onInput: (v) => set("seed", v) });
-  const time = slider({ name: "t", symbol: "<i>t</i>", hint: "look back along the walk", spoken: "t, time along the walk",
-    min: 0, max: 1, step: 0.005, format: (v) => v.toFixed(3), onInput: (v) => set("t", v) });
+  const seed = slider({
+    ...bound("seed"),
+    symbol: "seed",
+    hint: "of the noise, the same on both sides",
+    spoken: "seed of the noise",
+    min: 0,
+    max: 99,
+    step: 1,
+    format: (v) => `${v}`,
+  });
+  const time = slider({
+    ...bound("t"),
+    symbol: "<i>t</i>",
+    hint: "look back along the walk",
+    spoken: "t, time along the walk",
+    min: 0,
+    max: 1,
+    step: 0.005,
+    format: (v) => v.toFixed(3),
+  });
   const go = button("go", "Sample", () => (running ? stop() : sample()));
-  const reset = button("reset", "Reset", () => { for (const key of KEYS) set(key, start[key]); });
   const progress = html("progress", { max: 1, value: 0, hidden: true, "aria-label": "progress" });
   const status = html("span", { className: "bd-hint", role: "status" });
-  const root = html("div", { className: "bdbook-widget", role: "group", "aria-label": "Live sampler, interactive" },
+  const root = html(
+    "div",
+    { className: "bdbook-widget", role: "group", "aria-label": "Live sampler, interactive" },
     html("div", { className: "bd-controls" }, seed.root, time.root),
     html("div", { className: "bd-row bd-go-row" }, go, reset, progress, status),
-    html("div", { className: "bd-sides" }, ...SIDES.map((name) => sides[name].root)));
+    html("div", { className: "bd-sides" }, ...SIDES.map((name) => sides[name].root)),
+  );
 
   // One sampling runs at a time: `running` is its token, and one that finds another there gives up.
-  let running, follows = false, timer = 0;
+  let running;
+  let follows = false;
+  let timer = 0;
   const shown = {}; // side -> the setting and the seed that its frames are of
   const wanted = (name) => JSON.stringify([model.get(name), model.get("seed")]);
   const stale = () => SIDES.filter((name) => shown[name] !== wanted(name));
@@ -154,7 +283,11 @@ function render({ model, el }) {
     go.textContent = running ? "Stop" : "Sample";
     root.dataset.state = running ? "running" : stale().length ? "waiting" : "done";
   };
-  const stop = () => { running = undefined; follows = false; say("stopped"); };
+  const stop = () => {
+    running = undefined;
+    follows = false;
+    say("stopped");
+  };
 
   const networks = new Map();
   const networkOf = (recipe, onProgress) => {
@@ -165,28 +298,39 @@ function render({ model, el }) {
     return networks.get(recipe);
   };
   const prepare = async ({ recipe }, onProgress) => {
-    const net = await networkOf(recipe, onProgress), [told] = await files(model, [`walk-${recipe}`]);
+    const net = await networkOf(recipe, onProgress);
+    const [told] = await files(model, [`walk-${recipe}`]);
     return system(JSON.parse(new TextDecoder().decode(told)), net);
   };
 
   /** Walks the sides whose setting has changed: the one with more noise left goes first, so that they keep abreast. */
   async function sample() {
-    const token = (running = {}), walks = [], loading = (part, bytes) => {
+    const token = (running = {});
+    const walks = [];
+    const loading = (part, bytes) => {
       if (running === token) say(`loading${bytes ? ` ${Math.round(bytes / 1e6)} MB` : ""}`, part);
     };
     follows = true;
     say("loading", 0);
     try {
       for (const name of stale()) {
-        const goal = wanted(name), own = await prepare(model.get(name), loading);
+        const goal = wanted(name);
+        const own = await prepare(model.get(name), loading);
         if (running !== token) return;
         delete shown[name];
         sides[name].begin(own);
-        const setting = sides[name].walked(), x = starts(own, model.get("seed"), COUNT);
-        walks.push({ name, goal, t: 1, left: setting.steps + 1,
-                     steps: sampling({ system: own, x, seed: model.get("seed"), ...setting }) });
+        const setting = sides[name].walked();
+        const x = starts(own, model.get("seed"), COUNT);
+        walks.push({
+          name,
+          goal,
+          t: 1,
+          left: setting.steps + 1,
+          steps: sampling({ system: own, x, seed: model.get("seed"), ...setting }),
+        });
       }
-      const began = performance.now(), total = walks.reduce((sum, { left }) => sum + left, 0);
+      const began = performance.now();
+      const total = walks.reduce((sum, { left }) => sum + left, 0);
       let drawn = began;
       for (let done = 1; done <= total; done++) {
         const walk = walks.filter(({ left }) => left > 0).reduce((a, b) => (b.t > a.t ? b : a));
@@ -208,8 +352,12 @@ function render({ model, el }) {
       running = undefined;
       set("t", 0);
       update();
-      say(walks.length ? `${walks.map(({ name }) => sides[name].walked().steps).join(" and ")} steps in ` +
-        `${((performance.now() - began) / 1000).toFixed(1)} s` : "nothing has changed");
+      say(
+        walks.length
+          ? `${walks.map(({ name }) => sides[name].walked().steps).join(" and ")} steps in ` +
+              `${((performance.now() - began) / 1000).toFixed(1)} s`
+          : "nothing has changed",
+      );
     } catch (error) {
       if (running !== token) return;
       stop();
@@ -221,7 +369,10 @@ function render({ model, el }) {
   function update() {
     seed.set(model.get("seed"));
     time.set(model.get("t"));
-    for (const name of SIDES) { sides[name].show(); sides[name].draw(model.get("t")); }
+    for (const name of SIDES) {
+      sides[name].show();
+      sides[name].draw(model.get("t"));
+    }
     time.input.disabled = SIDES.every((name) => sides[name].frames.length === 0);
     if (!follows) return say("the first press loads the networks");
     if (!stale().length) return;
@@ -230,9 +381,21 @@ function render({ model, el }) {
     timer = setTimeout(sample, 200);
   }
 
-  return keepDrawn({ model, el, root, keys: KEYS, shared: ["seed"], update,
-    layout: () => { for (const name of SIDES) sides[name].layout(); },
-    stop: () => { running = undefined; clearTimeout(timer); } });
+  return keepDrawn({
+    model,
+    el,
+    root,
+    keys: KEYS,
+    shared: ["seed"],
+    update,
+    layout: () => {
+      for (const name of SIDES) sides[name].layout();
+    },
+    stop: () => {
+      running = undefined;
+      clearTimeout(timer);
+    },
+  });
 }
 
 export default { render };

@@ -1,14 +1,35 @@
 // A walk with a trained network: the same arithmetic as bdbook/samplers.py, in float64 around the network's float32.
-import { decodeFloats, RULES, partialCarry, wiener, alphaRatio, logRatios, extrapolation, uniform, normals } from "./core.js";
+import {
+  decodeFloats,
+  RULES,
+  partialCarry,
+  wiener,
+  alphaRatio,
+  logRatios,
+  extrapolation,
+  uniform,
+  normals,
+} from "./core.js";
 import { process, times } from "./processes.js";
 
 /** A system as bdbook.page.onnx.walk tells it, with its network, net(images, t): a promise of images. */
 export function system(told, net) {
-  const { size, predicts, settings } = told, n = size * size, own = process(told.process, size, settings);
+  const { size, predicts, settings } = told;
+  const n = size * size;
+  const own = process(told.process, size, settings);
   const centres = decodeFloats(told.centres);
-  return { ...told, n, net, process: own, predicts, cold: own.sigma(1)[0] === 0,
-           mean: own.forward(decodeFloats(told.mean)), variance: decodeFloats(told.variance), spread: decodeFloats(told.spread),
-           centres: Array.from({ length: centres.length / n }, (_, i) => centres.subarray(i * n, (i + 1) * n)) };
+  return {
+    ...told,
+    n,
+    net,
+    process: own,
+    predicts,
+    cold: own.sigma(1)[0] === 0,
+    mean: own.forward(decodeFloats(told.mean)),
+    variance: decodeFloats(told.variance),
+    spread: decodeFloats(told.spread),
+    centres: Array.from({ length: centres.length / n }, (_, i) => centres.subarray(i * n, (i + 1) * n)),
+  };
 }
 
 /** `count` starts x_T; image i of a seed has the same noise whatever the system. */
@@ -22,7 +43,8 @@ export function starts({ n, process: { forward, inverse }, centres, spread }, se
 }
 
 /** Seed of the white noise for image i in the step that begins at number `step`; 0 is x_T's. */
-const noiseSeed = (seed, i, step) => (Math.imul(seed, 0x9e3779b1) + Math.imul(i, 0x85ebca6b) + Math.imul(step, 0xc2b2ae35)) >>> 0;
+const noiseSeed = (seed, i, step) =>
+  (Math.imul(seed, 0x9e3779b1) + Math.imul(i, 0x85ebca6b) + Math.imul(step, 0xc2b2ae35)) >>> 0;
 
 /** At one time, (u_t, the network's answer) -> the guess of u_x, all in the basis. */
 function guessing({ predicts, mean, variance }, alpha, sigma) {
@@ -39,16 +61,30 @@ function guessing({ predicts, mean, variance }, alpha, sigma) {
  * Walks from `x`, a list of images, over `steps` steps by a rule ("carry" is `rho` times DDIM's carry). Yields
  * { t, x, guess } of images, the start first, without a guess.
  */
-export async function* sampling({ system: own, x, steps, rule, rho = 1, order = 1, seed }) {
-  const { process: { alpha, sigma, forward, inverse, steps: table }, n, net } = own;
-  const grid = times(steps, table), apply = rule === "carry" ? partialCarry(rho) : RULES[rule];
-  const carry = new Float64Array(n), refresh = new Float64Array(n);
-  let before, logR;
+export async function* sampling({ system: own, x: start, steps, rule, rho = 1, order = 1, seed }) {
+  const {
+    process: { alpha, sigma, forward, inverse, steps: table },
+    n,
+    net,
+  } = own;
+  const grid = times(steps, table);
+  const apply = rule === "carry" ? partialCarry(rho) : RULES[rule];
+  const carry = new Float64Array(n);
+  const refresh = new Float64Array(n);
+  let x = start;
+  let before;
+  let logR;
   yield { t: grid[0], x };
   for (let i = 0; i + 1 < grid.length; i++) {
-    const [t, s] = [grid[i], grid[i + 1]], alphaT = alpha(t), sigmaT = sigma(t), alphaS = alpha(s), sigmaS = sigma(s);
+    const [t, s] = [grid[i], grid[i + 1]];
+    const alphaT = alpha(t);
+    const sigmaT = sigma(t);
+    const alphaS = alpha(s);
+    const sigmaS = sigma(s);
     const answers = await net(x, t);
-    const u = x.map(forward), guess = guessing(own, alphaT, sigmaT), x0 = answers.map((out, j) => guess(u[j], forward(out)));
+    const u = x.map(forward);
+    const guess = guessing(own, alphaT, sigmaT);
+    const x0 = answers.map((out, j) => guess(u[j], forward(out)));
     apply(alphaRatio(alphaT, alphaS), sigmaT, sigmaS, carry, refresh);
     const logT = logRatios(alphaT, sigmaT);
     const ahead = order === 2 && before ? extrapolation(logR, logT, logRatios(alphaS, sigmaS)) : undefined;

@@ -4,7 +4,7 @@ Under a kernel a figure is an anywidget: the module bundled from ``js/`` is its 
 shared with Python. In a built page there is no kernel, so the same module travels in ``text/html`` and runs on a
 plain object in place of the model; no network is needed, and ``file://`` will do.
 
-The program is some 30 kB, so a page holds each once. The first figure of its kind carries it; later ones hold
+The program is some 60 kB, so a page holds each once. The first figure of its kind carries it; later ones hold
 only their state and find it by a digest of its text. Re-running a cell replaces its output, so the cell that
 carried the program carries it again whenever it runs. Front ends name their cells in each request; where none
 does (a whole notebook executed from the top) every cell runs once and the rule is simply "the first". Only
@@ -15,6 +15,7 @@ deleting that cell and then saving leaves the other figures without a program, a
 import difflib
 import hashlib
 import html
+import inspect
 import json
 import re
 from pathlib import Path
@@ -22,6 +23,8 @@ from pathlib import Path
 import anywidget
 import traitlets
 from IPython import get_ipython
+
+from bdbook.errors import unknown
 
 JS = Path(__file__).parents[1] / "js"
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
@@ -76,12 +79,31 @@ def _is_carrier(digest: str) -> bool:
 class Slider(anywidget.AnyWidget):
     """Base of the figures. A subclass sets ``_esm = bundle("<file>.js")`` and declares its state as synced traits.
 
+    What a figure is made with is declared once, as a trait with its default: all that may be set later, and what is
+    tagged ``once``. The signature shows them, after what ``__init__`` asks for by name. TypeError for anything else.
+
     ``link`` names a group: figures of a page with the same group name share what their module puts in common.
     """
 
     _css = (JS / "bdbook.css").read_text(encoding="utf-8")
     _heights = (720, 1150)  # room kept for the figure until it is drawn, px: wide, narrow
     link = traitlets.Unicode("").tag(sync=True)
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _, *named, _ = inspect.signature(cls.__init__).parameters.values()  # self, ..., **settings
+        for name, trait in _settings(cls).items():
+            named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=trait.default()))
+        cls.__signature__ = inspect.Signature(named)
+
+    def __init__(self, **settings):
+        known = self.__signature__.parameters
+        for name in settings:
+            if name not in known and not (name.startswith("_") and self.has_trait(name)):
+                raise TypeError(str(unknown(f"setting of {type(self).__name__}", name, known)))
+        for name in [name for name in settings if self.traits()[name].read_only]:
+            self.set_trait(name, settings.pop(name))  # before those that it limits
+        super().__init__(**settings)
 
     def state(self) -> dict:
         """The synced traits that are the figure's own, for a page without a kernel."""
@@ -112,6 +134,23 @@ class Slider(anywidget.AnyWidget):
             return None
         data, metadata = bundled
         return data | {"text/html": self.static_html()}, metadata
+
+
+def _settings(figure: type[Slider]) -> dict[str, traitlets.TraitType]:
+    """The traits that a figure may be given at construction, its own before those of its bases."""
+    traits = {}
+    for base in figure.__mro__:
+        if not issubclass(anywidget.AnyWidget, base):  # that has traits of its own, which are no business of figures
+            for name, trait in vars(base).items():
+                traits.setdefault(name, trait)
+    return {
+        name: trait
+        for name, trait in traits.items()
+        if isinstance(trait, traitlets.TraitType)
+        and name[0] != "_"
+        and trait.metadata.get("sync")
+        and (trait.metadata.get("once") or not trait.read_only)
+    }
 
 
 def number(name: str, default: float, low: float, high: float, expected: str, open_at: str = "") -> tuple:

@@ -5,7 +5,7 @@ import math
 import traitlets
 
 from bdbook.page.widgets.base import bundle, choice, number
-from bdbook.page.widgets.photo import PhotoSlider, encode_photo
+from bdbook.page.widgets.photo import PhotoSlider
 from bdbook.schedules import F_TYPES
 
 SCHEDULES = ("sin2", "sin")
@@ -35,17 +35,6 @@ class BlurringSlider(PhotoSlider):
     t, _check_t = number("t", 0.5, 0, 1, "a time in [0, 1] (divide a step i by N)")
     d_min, _check_d_min = number("d_min", 1e-3, 0, 1, "a value in (0, 1), such as 1e-3", open_at="low high")
     schedule, _check_schedule = choice("schedule", "sin2", SCHEDULES)
-
-    def __init__(self, photo=None, sigma_max=20.0, t=0.5, d_min=1e-3, schedule="sin2", size=64, link=""):
-        super().__init__(
-            sigma_max=sigma_max,
-            t=t,
-            d_min=d_min,
-            schedule=schedule,
-            link=link,
-            _photo=encode_photo(photo, size),
-        )
-        self.set_trait("size", size)
 
 
 class BlurDiffusionSlider(PhotoSlider):
@@ -79,34 +68,6 @@ class BlurDiffusionSlider(PhotoSlider):
     t, _check_t = number("t", 0.5, 0, 1, "a time in [0, 1] (divide a step i by N)")
     overlay = traitlets.Bool(False).tag(sync=True)
     sigma_max, _check_sigma_max = number("sigma_max", 20.0, 0, math.inf, "a blur of 0 px or more", open_at="high")
-
-    def __init__(
-        self,
-        photo=None,
-        f_type="quartic",
-        f_max=0.14,
-        steps=1000,
-        kernel_sigma=0.4,
-        boundary="zero",
-        t=0.5,
-        overlay=False,
-        sigma_max=20.0,
-        size=64,
-        link="",
-    ):
-        super().__init__(
-            f_type=f_type,
-            f_max=f_max,
-            steps=steps,
-            kernel_sigma=kernel_sigma,
-            boundary=boundary,
-            t=t,
-            overlay=overlay,
-            sigma_max=sigma_max,
-            link=link,
-            _photo=encode_photo(photo, size),
-        )
-        self.set_trait("size", size)
 
     @traitlets.validate("steps")
     def _check_steps(self, proposal):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bdbook.page import palette, recorded
 from bdbook.page.widgets.base import bundle, choice, number
-from bdbook.page.widgets.photo import PhotoSlider, encode_photo
+from bdbook.page.widgets.photo import PhotoSlider
 
 WAYS = ("forward", "backward")
 DIGITS, DIGIT = 4, 16  # how many of the recorded digits are shown, and their side, px: noise does not compress
@@ -45,20 +45,15 @@ class SystemsFilm(PhotoSlider):
     _css = PhotoSlider._css + palette.css()
     _heights = (240, 460)
 
+    size = traitlets.Int(SIZE, read_only=True).tag(sync=True)
     t, _check_t = number("t", 0.0, 0, 1, "a time in [0, 1] (divide a step i by N)")
     way, _check_way = choice("way", "forward", WAYS)
     playing = traitlets.Bool(True).tag(sync=True)
     _films = traitlets.Dict().tag(sync=True)  # system -> base64 of its film.png
 
-    def __init__(self, photo=None, t=0.0, way="forward", playing=True, link=""):
-        super().__init__(
-            t=t,
-            way=way,
-            playing=playing,
-            link=link,
-            _photo=encode_photo(photo, SIZE),
-            _films={system: base64.b64encode(_film(run)).decode() for system, run in RUNS.items()},
-        )
+    def __init__(self, photo=None, **settings):
+        films = {system: base64.b64encode(_film(run)).decode() for system, run in RUNS.items()}
+        super().__init__(photo, _films=films, **settings)
 
 
 def _film(run: str) -> bytes:

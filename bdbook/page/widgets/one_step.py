@@ -7,7 +7,7 @@ import traitlets
 
 from bdbook.data import power_law_variance
 from bdbook.page.widgets.base import Slider, bundle, choice, number, whole
-from bdbook.page.widgets.photo import PhotoSlider, encode_photo
+from bdbook.page.widgets.photo import PhotoSlider
 
 PROCESSES = ("cosine", "blurring_sin2", "blurring_sin")
 RULES = ("ancestral", "ddim", "naive", "tacos", "momentum", "ihdm")  # of bdbook.samplers
@@ -38,7 +38,7 @@ class LaboratorySlider(SamplerSetting, Slider):
     steps : of a uniform grid from t = 1 to 0, 5 to 1000.
     rule : a name from `bdbook.samplers.RULES`.
     order : 1, or 2 for a guess extrapolated from the last two.
-    kept : a setting to compare with, a dict of all the six above, or None.
+    kept : a setting to compare with, a dict of all the six above, or an empty one.
     variance : (1, 1, size, size), of the data's DCT coefficients; None for `data.power_law_variance`.
     size : side of the images, 4 to 64 px.
     link : name of a group of figures that share the number of steps.
@@ -50,34 +50,11 @@ class LaboratorySlider(SamplerSetting, Slider):
     _heights = (640, 1060)
 
     kept = traitlets.Dict().tag(sync=True)
-    size = traitlets.Int(32, read_only=True).tag(sync=True)
+    size = traitlets.Int(32, read_only=True).tag(sync=True, once=True)
     _variance = traitlets.List(traitlets.Float()).tag(sync=True)
 
-    def __init__(
-        self,
-        process="blurring_sin2",
-        sigma_max=20.0,
-        d_min=1e-3,
-        steps=100,
-        rule="ancestral",
-        order=1,
-        kept=None,
-        variance=None,
-        size=32,
-        link="",
-    ):
-        super().__init__(
-            process=process,
-            sigma_max=sigma_max,
-            d_min=d_min,
-            steps=steps,
-            rule=rule,
-            order=order,
-            kept=kept or {},
-            link=link,
-            _variance=encode_variance(variance, size),
-        )
-        self.set_trait("size", size)
+    def __init__(self, *, variance=None, **settings):
+        super().__init__(_variance=encode_variance(variance, settings.get("size", self.size)), **settings)
 
     @traitlets.validate("kept")
     def _check_kept(self, proposal):
@@ -131,35 +108,12 @@ class CarrySlider(PhotoSlider):
     mode = traitlets.Int(12).tag(sync=True)
     _variance = traitlets.List(traitlets.Float()).tag(sync=True)
 
-    def __init__(
-        self,
-        photo=None,
-        rho=0.7,
-        process="cosine",
-        sigma_max=20.0,
-        d_min=1e-3,
-        t=0.5,
-        steps=20,
-        mode=None,
-        variance=None,
-        size=64,
-        link="",
-    ):
+    def __init__(self, photo=None, *, variance=None, **settings):
+        size = settings.get("size", self.size)
         if not 8 <= size <= 64:
             raise traitlets.TraitError(f"size is {size}; expected 8 to 64 pixels")
-        self.set_trait("size", size)  # first: it is the limit of mode
-        super().__init__(
-            rho=rho,
-            process=process,
-            sigma_max=sigma_max,
-            d_min=d_min,
-            t=t,
-            steps=steps,
-            mode=min(12, size - 1) if mode is None else mode,
-            link=link,
-            _photo=encode_photo(photo, size),
-            _variance=encode_variance(variance, size),
-        )
+        settings.setdefault("mode", min(self.mode, size - 1))
+        super().__init__(photo, _variance=encode_variance(variance, size), **settings)
 
     @traitlets.validate("mode")
     def _check_mode(self, proposal):

@@ -16,8 +16,11 @@ from bdbook.page.widgets.base import Slider
 class PhotoSlider(Slider):
     """Base of the figures that show a picture; in most the reader may put one of their own in its place."""
 
-    size = traitlets.Int(64, read_only=True).tag(sync=True)
+    size = traitlets.Int(64, read_only=True).tag(sync=True, once=True)
     _photo = traitlets.Unicode().tag(sync=True)  # base64 of size x size x 3 bytes
+
+    def __init__(self, photo=None, **settings):
+        super().__init__(_photo=encode_photo(photo, settings.get("size", self.size)), **settings)
 
     @property
     def photo(self) -> torch.Tensor:

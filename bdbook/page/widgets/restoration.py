@@ -3,7 +3,7 @@
 import math
 
 from bdbook.page.widgets.base import bundle, number, whole
-from bdbook.page.widgets.photo import PhotoSlider, encode_photo
+from bdbook.page.widgets.photo import PhotoSlider
 
 
 class RestorationSlider(PhotoSlider):
@@ -33,14 +33,3 @@ class RestorationSlider(PhotoSlider):
     epsilon, _check_epsilon = number("epsilon", 1e-3, 0, 1, "a value in (0, 1], such as 1e-3", open_at="low")
     bias, _check_bias = number("bias", 0.0, 0, 1, "a standard deviation in [0, 1]")
     steps, _check_steps = whole("steps", 40, 1, 200, "1 to 200 steps")
-
-    def __init__(self, photo=None, sigma_max=4.0, epsilon=1e-3, bias=0.0, steps=40, size=64, link=""):
-        super().__init__(
-            sigma_max=sigma_max,
-            epsilon=epsilon,
-            bias=bias,
-            steps=steps,
-            link=link,
-            _photo=encode_photo(photo, size),
-        )
-        self.set_trait("size", size)

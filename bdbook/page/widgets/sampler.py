@@ -20,6 +20,12 @@ class WalkSetting(traitlets.HasTraits):
 SETTING = ("recipe", "rule", "steps", "order", "rho")
 
 
+def complete(setting: dict) -> dict:
+    """All of a side's setting, checked, from some of it."""
+    whole_setting = WalkSetting(**setting)
+    return {name: getattr(whole_setting, name) for name in SETTING}
+
+
 class LiveSampler(Slider):
     """Two walks of trained networks side by side, from the same noise, in the reader's browser.
 
@@ -44,17 +50,15 @@ class LiveSampler(Slider):
     _esm = bundle("sampler.js")
     _heights = (760, 1420)
 
-    left = traitlets.Dict().tag(sync=True)
-    right = traitlets.Dict().tag(sync=True)
+    left = traitlets.Dict(complete({})).tag(sync=True)
+    right = traitlets.Dict(complete({"recipe": "digits-ddpm"})).tag(sync=True)
     seed, _check_seed = whole("seed", 0, 0, 99, "0 to 99")
     t, _check_t = number("t", 1.0, 0, 1, "a time in [0, 1]")
     size = traitlets.Int(16, read_only=True).tag(sync=True)
-    systems = traitlets.Dict(read_only=True).tag(sync=True)
+    systems = traitlets.Dict(live.SYSTEMS, read_only=True).tag(sync=True)
 
-    def __init__(self, left=None, right=None, seed=0, t=1.0, link=""):
-        right = {"recipe": "digits-ddpm"} if right is None else right
-        super().__init__(left=left or {}, right=right, seed=seed, t=t, link=link)
-        self.set_trait("systems", live.SYSTEMS)
+    def __init__(self, **settings):
+        super().__init__(**settings)
         self.on_msg(self._send_file)
 
     @traitlets.validate("left", "right")
@@ -62,8 +66,7 @@ class LiveSampler(Slider):
         unknown = ", ".join(sorted(set(proposal.value) - set(SETTING)))
         if unknown:
             raise traitlets.TraitError(f"{proposal.trait.name} has {unknown}; expected some of {', '.join(SETTING)}")
-        whole_setting = WalkSetting(**proposal.value)
-        return {name: getattr(whole_setting, name) for name in SETTING}
+        return complete(proposal.value)
 
     def _send_file(self, _, content, buffers):
         """Answer the page's wish for a file (js/assets.js)."""

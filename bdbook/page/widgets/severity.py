@@ -42,21 +42,12 @@ class SeveritySlider(PhotoSlider):
     _field = traitlets.Unicode().tag(sync=True)  # of snow: base64 of size x size float32
     _vertical = traitlets.Bool().tag(sync=True)  # whether it blows along columns
 
-    def __init__(self, photo=None, degradation="blur", t=0.5, sigma_max=8.0, other=None, size=64, link=""):
+    def __init__(self, photo=None, *, other=None, **settings):
+        size = settings.get("size", self.size)
         if size not in SIZES:
             raise traitlets.TraitError(f"size is {size}; expected 8 to 64 pixels, a power of 2")
         field, vertical = _flurry(size)
-        super().__init__(
-            degradation=degradation,
-            t=t,
-            sigma_max=sigma_max,
-            link=link,
-            _photo=encode_photo(photo, size),
-            _other=encode_photo(other, size, cat),
-            _field=field,
-            _vertical=vertical,
-        )
-        self.set_trait("size", size)
+        super().__init__(photo, _other=encode_photo(other, size, cat), _field=field, _vertical=vertical, **settings)
 
 
 @functools.cache
