@@ -414,6 +414,13 @@ def test_a_process_is_isotropic_by_its_numbers_and_not_by_its_class():
     assert adapters.betas(still, 10) == pytest.approx(adapters.betas(cosine_diffusion(), 10), abs=1e-14)
 
 
+def test_a_schedule_may_be_one_number_for_all_times():
+    process = scalar(lambda t: torch.ones(1, 1, 1, 1, dtype=torch.float64), lambda t: t)
+    i = np.arange(1, 101)
+    np.testing.assert_allclose(adapters.sigmas(process, process.times(100)), [*(i[::-1] / 100), 0.0], rtol=1e-12)
+    np.testing.assert_allclose(np.cumprod(1 - np.array(adapters.betas(process, 100))), 1 / (1 + (i / 100) ** 2))
+
+
 def test_noise_that_is_taken_away_again_is_refused():
     turning = scalar(torch.ones_like, lambda t: 0.1 + t * (1 - t))
     with pytest.raises(ValueError, match=r"mine's signal-to-noise ratio grows up to t = 0\.[6-9]"):
