@@ -129,7 +129,7 @@ def test_pictures_numbers_and_curves_are_the_librarys(figure_page, name):
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
 def test_a_picture_of_the_readers_own(figure_page, name):
-    page, own = figure_page([SeveritySlider(degradation=name)]), SeveritySlider(OWN_PHOTO, name)
+    page, own = figure_page([SeveritySlider(degradation=name)]), SeveritySlider(OWN_PHOTO, degradation=name)
     library = degradation(page, own, name)
     check_curves(page, SeveritySlider(), name, library)
     hand_over(page, encoded(OWN))
