@@ -4,12 +4,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.fft import dctn
+from scipy.stats import kstest
 
-from bdbook import files, recipes, training
-from bdbook.training import checkpoints, records, runs
+from bdbook import data, files, priors, processes, recipes, samplers, training
+from bdbook.training import checkpoints, loop, records, runs
 from bdbook.unet import UNetConfig
 
 TINY = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8, dropout=0.1)
@@ -275,3 +278,159 @@ def test_every_recipe_can_be_built(name):
 def test_unknown_recipe_shows_the_nearest():
     with pytest.raises(ValueError, match="unknown recipe 'photo-ddpm': did you mean 'photos-ddpm'"):
         recipes.get("photo-ddpm")
+
+
+# --- what a step does, against formulas ---------------------------------------------------------------------------
+
+
+def flat(tensors) -> np.ndarray:
+    return np.concatenate([x.detach().numpy().ravel() for x in tensors]).astype(np.float64)
+
+
+def test_weights_and_average_follow_adam_and_both_warm_ups():
+    """Kingma and Ba 2015, Algorithm 1, in numpy, from the gradients that the loop leaves behind it."""
+    recipe, images = tiny(learning_rate=0.01, warmup=3, ema=0.3), some_images()
+    state = training.start(recipe, images)
+    weights, average = flat(state.net.parameters()), flat(state.ema.parameters())
+    np.testing.assert_array_equal(average, weights)
+    first, second, steps = 0.0, 0.0, training.train(recipe, images, state)
+    for k in range(1, 7):
+        next(steps)
+        gradient = flat(p.grad for p in state.net.parameters())
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        rate = 0.01 * min(1, k / 3)
+        weights = weights - rate * (first / (1 - 0.9**k)) / (np.sqrt(second / (1 - 0.999**k)) + 1e-8)
+        decay = [0.1, 2 / 11, 3 / 12, 0.3, 0.3, 0.3][k - 1]  # k / (9 + k) until it would be more than 0.3
+        average = decay * average + (1 - decay) * weights
+        np.testing.assert_allclose(flat(state.net.parameters()), weights, rtol=0, atol=2e-6)
+        np.testing.assert_allclose(flat(state.ema.parameters()), average, rtol=0, atol=2e-6)
+
+
+def gradient_of_a_step(recipe: recipes.Recipe) -> np.ndarray:
+    state = training.start(recipe, some_images())
+    next(training.train(recipe, some_images(), state))
+    return flat(p.grad for p in state.net.parameters())
+
+
+def test_gradients_of_parts_add_up_to_that_of_the_batch_and_are_clipped_by_their_norm():
+    recipe = tiny(clip=1e9, learning_rate=0.0)
+    recipe = replace(recipe, unet=replace(TINY, dropout=0.0))
+    whole = gradient_of_a_step(recipe)
+    largest = np.abs(whole).max()
+    np.testing.assert_allclose(gradient_of_a_step(replace(recipe, accumulate=4)), whole, rtol=0, atol=1e-5 * largest)
+    clipped = gradient_of_a_step(replace(recipe, clip=1e-3))
+    np.testing.assert_allclose(clipped, whole * 1e-3 / np.linalg.norm(whole), rtol=0, atol=1e-8)
+
+
+def test_every_step_and_seed_has_a_batch_of_its_own():
+    recipe, images = tiny(), some_images()
+    state, drawn = training.start(recipe, images), {}
+    for seed in (0, 1):
+        for state.step in (0, 1, 2):
+            batch, again = (training.draw_batch(recipe, images, state, seed, torch.device("cpu")) for _ in range(2))
+            drawn[seed, state.step] = [tuple(x.flatten().tolist()) for x in (batch.x0, batch.t, batch.noise)]
+            assert torch.equal(batch.noise, again.noise)
+    for each in zip(*drawn.values(), strict=True):
+        assert len(set(each)) == 6
+
+
+def test_every_seed_has_weights_of_its_own():
+    one, two = (flat(training.start(tiny(), some_images(), seed).net.parameters()) for seed in (0, 1))
+    assert np.abs(one - two).max() > 0.1
+
+
+def test_times_fall_on_each_step_of_a_table_equally_often():
+    """In 21 equal parts of (0, 1], three to each of 7 steps: exactly so, whatever is drawn, and never at 0."""
+    process = processes.heat_dissipation(8, steps=7)
+    for seed in range(20):
+        t = training.draw_times(process, 21, torch.Generator().manual_seed(seed))
+        assert (t * 7).round().long().bincount(minlength=8).tolist() == [0, 3, 3, 3, 3, 3, 3, 3]
+
+
+def test_times_are_uniform_within_their_part_of_the_batch():
+    random = torch.Generator().manual_seed(0)
+    t = torch.stack([training.draw_times(processes.cosine_diffusion(), 25, random) for _ in range(80)])
+    places = 25 * t - torch.arange(25)  # one in each of (0, 1], (1, 2], ...
+    assert ((places > 0) & (places <= 1)).all()
+    assert kstest(places.flatten().numpy(), "uniform").pvalue > 1e-3
+
+
+def test_the_spectrum_is_that_of_images_from_all_over_the_set(monkeypatch):
+    monkeypatch.setattr(loop, "FITTED", 8)
+    images = some_images() * torch.linspace(0, 1, 32).reshape(-1, 1, 1, 1)
+    u = dctn(images[::4].double().numpy(), axes=(2, 3), norm="ortho")
+    spectrum = training.start(tiny(), images).spectrum
+    np.testing.assert_allclose(spectrum.mean, u.mean(0, keepdims=True), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(spectrum.variance, u.var(0, keepdims=True), rtol=0, atol=1e-12)
+
+
+class Draws(torch.nn.Module):
+    """A network that draws a number, as dropout does, each time it is asked in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.drawn = torch.nn.Parameter(torch.ones(1)), []
+
+    def forward(self, x, t):
+        if self.training:
+            self.drawn.append(torch.rand(()).item())
+        return self.weight * x
+
+
+def test_every_part_of_every_batch_drops_something_else():
+    recipe = recipes.of_process(processes.cosine_diffusion(), (1, 8, 8), Draws(), batch=8, accumulate=2)
+    state = training.start(recipe, some_images())
+    advance(recipe, some_images(), state, 2)
+    assert len(set(state.net.drawn)) == 4
+    state.ema_denoiser()(some_images(2), 0.5)
+    assert state.ema.drawn == [], "the average is for sampling, and drops nothing"
+
+
+def test_a_loss_that_is_not_finite_is_blamed_on_its_time():
+    recipe = recipes.of_process(processes.cosine_diffusion(), (1, 8, 8), Draws(), batch=8)
+    images = some_images()
+    state = training.start(recipe, images)
+    bad = images.clone()
+    bad[::4] = float("nan")
+    batch = training.draw_batch(recipe, bad, state, 0, torch.device("cpu"))
+    wrong = batch.x0.isnan().flatten(1).any(1)
+    assert wrong.any()
+    assert not wrong[0]
+    with pytest.raises(FloatingPointError, match=f"first at t = {batch.t[wrong][0].item():.4f}"):
+        next(training.train(recipe, bad, state))
+
+
+# --- what a run does with what it was told ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"rule": "ddim"}, {"steps": 3}, {"order": 2}, {"clip": True}], ids=lambda asked: "".join(asked)
+)
+def test_a_run_draws_by_the_sampler_as_it_is_told(asked):
+    recipe, images = tiny(sample_steps=6), some_images()
+    state = training.start(recipe, images)
+    run = runs.Run(recipe, {"identity": {"seed": 0}, "data": "photos"}, state.ema_denoiser(), state.spectrum)
+    random, process = training.generator_for(4, "samples", 0), run.denoiser.process
+    start = priors.normal((1, 8, 8))(3, random)
+    told = {"rule": "ancestral", "order": 1, "clip": False} | asked
+    times = process.times(told.pop("steps", 6))
+    expected = samplers.last(samplers.sample(run.denoiser, start, times, generator=random, **told)).x
+    assert torch.equal(run.draw(3, 4, **asked), expected)
+    assert not asked or not torch.equal(expected, run.draw(3, 4))
+
+
+def test_a_run_loads_the_images_of_its_own_seed():
+    run = runs.Run(tiny(), {"identity": {"seed": 5}, "data": "gaussian"}, None, None)
+    assert torch.equal(run.images(), data.load("gaussian", 8, seed=5))
+    assert not torch.equal(run.images(), data.load("gaussian", 8))
+
+
+def test_one_other_pixel_of_the_last_image_is_another_set(folder):
+    images = some_images()
+    images[-1, 0, -1, -1] += 0.01
+    with pytest.raises(ValueError, match="images"):
+        checkpoints.resume(folder, tiny(), images, 0)
+
+
+def test_how_it_samples_is_not_what_it_trained(folder):
+    assert checkpoints.resume(folder, tiny(rule="ddim", sample_steps=7), some_images(), 0)[0].step == 3
