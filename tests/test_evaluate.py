@@ -6,11 +6,12 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
-from bdbook import cold, data, recipes, training
-from bdbook.denoiser import X0, Denoiser
+from bdbook import cold, data, oracle, processes, recipes, training
+from bdbook.denoiser import EPS, X0, Denoiser
 from bdbook.evaluation import generation, metrics, restoration
 from bdbook.training import checkpoints, records, runs
 
@@ -144,3 +145,125 @@ def test_samples_of_a_generating_run_are_compared_with_test_images(run_of):
     assert [line.split()[0] for line in told] == ["Frechet", "samples", "training"]
     assert float(told[1].split()[1]) == pytest.approx(compared["samples"]["frechet"], abs=0.01)
     assert "ancestral, 3 steps; averaged weights of step 3" in protocol.words(run)
+
+
+# --- what is compared with what -----------------------------------------------------------------------------------
+
+
+def variance_by_band(images):
+    """Of the DCT's coefficients, in five bands of equal width of |frequency|, by scipy: (5,)."""
+    variance = dctn(images.double().numpy(), axes=(2, 3), norm="ortho").var(0, ddof=1).sum(0)
+    y, x = (np.pi * np.arange(side) / side for side in variance.shape)
+    radius = np.hypot(y[:, None], x)
+    band = np.minimum(5 * radius // radius.max(), 4)
+    return np.array([variance[band == k].sum() for k in range(5)])
+
+
+def test_detail_is_the_variance_of_the_upper_three_of_five_bands_over_the_truths():
+    truth = data.load("photos", 16, count=30)
+    images = torch.from_numpy(gaussian_filter(truth.numpy(), (0, 0, 0.7, 0.7)))
+    of_images, of_truth = (variance_by_band(x) for x in (images, truth))
+    expected = of_images[2:].sum() / of_truth[2:].sum()
+    assert expected < 0.7
+    assert restoration.measures(images, truth)["detail"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_novelty_is_the_variance_over_that_of_the_pictures():
+    pictures = data.load("photos", 16, count=30)
+    expected = variance_by_band(pictures[:9]).sum() / variance_by_band(pictures).sum()
+    assert restoration.novelty(pictures[:9], pictures)["variance"] == pytest.approx(expected, rel=1e-6)
+
+
+class Scaled(torch.nn.Module):
+    """A network that gives back what it sees, times a number that depends on t."""
+
+    def forward(self, x, t):
+        return (0.2 + 0.5 * t).reshape(-1, 1, 1, 1).to(x) * x
+
+
+def own_run(process, predicts=X0, source="gaussian", seed=0, images=None, channels=1):
+    """A run of a process of one's own and `Scaled`, on images of 8 px."""
+    recipe = recipes.of_process(process, (channels, 8, 8), Scaled(), source)
+    spectrum = None if images is None else oracle.Gaussian.fit(process.basis, images)
+    record = {"identity": {"seed": seed}, "data": source, "step": 0}
+    return runs.Run(recipe, record, Denoiser(Scaled(), process, predicts), spectrum)
+
+
+def test_each_image_is_degraded_by_what_was_drawn_for_it_and_restored_from_the_end():
+    """More images than fit in a chunk, whose masks are drawn for each."""
+    process = cold.inpainting(8, steps=2, first=3.0, where="random")
+    truth = data.load("gaussian", 8, count=70)
+    drawn = process.draw(70, training.generator_for(1, "evaluate"))
+    found = restoration.restored_images(own_run(process), truth, restoration.Protocol(seed=1))
+    end = drawn.mean(truth, 1.0)
+    torch.testing.assert_close(found["degraded"], end)
+    torch.testing.assert_close(found["direct"], 0.7 * end)
+    half = drawn.mean(0.7 * end, 0.5)
+    torch.testing.assert_close(found["naive"], 0.45 * half)  # D(x, 0) is x
+    half = end - drawn.mean(0.7 * end, 1.0) + half
+    torch.testing.assert_close(found["tacos"], half - drawn.mean(0.45 * half, 0.5) + 0.45 * half)
+
+
+def test_perfect_symmetry_begins_flat_and_stays_so():
+    process = cold.blur(8, steps=2, std=2.0, boundary="circular", to_mean=True)
+    made = restoration.generations(own_run(process), 10)
+    within = {name: images.std((2, 3)) for name, images in made.items()}
+    assert within["start"].min() > 1e-3, "noise tells the pixels apart"
+    assert within["tacos"].min() > 1e-5
+    assert within["perfect symmetry"].max() < 1e-6
+    assert made["perfect symmetry"].std() > 0.05, "not one image for all"
+
+
+def test_estimated_noise_is_ddim_from_the_same_noise():
+    """alpha = cos(pi t / 2), sigma = sin(pi t / 2), each step written out."""
+    made = restoration.generations(own_run(cold.noise(8, steps=4)), 5, seed=2)
+    x = made["start"].double()
+    for t in (1.0, 0.75, 0.5, 0.25):
+        s, guess = t - 0.25, (0.2 + 0.5 * t) * x
+        noise = (x - np.cos(np.pi * t / 2) * guess) / np.sin(np.pi * t / 2)
+        x = np.cos(np.pi * s / 2) * guess + np.sin(np.pi * s / 2) * noise
+    torch.testing.assert_close(made["estimated noise"].double(), x, rtol=0, atol=1e-5)
+    assert (made["estimated noise"] - made["tacos"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_held_out_are_the_images_of_the_runs_seed(split):
+    run = own_run(processes.cosine_diffusion(), source="photos", seed=5)
+    found = restoration.held_out(run, restoration.Protocol(count=12, split=split))
+    assert torch.equal(found, data.load("photos", 8, count=12, split=split, seed=5))
+    assert not torch.equal(found, data.load("photos", 8, count=12, split=split))
+
+
+def test_samples_are_drawn_as_the_protocol_says_and_compared_with_the_split_it_names():
+    run = own_run(processes.cosine_diffusion(), EPS, source="photos")
+    told = {"rule": "ddim", "steps": 3, "order": 2, "clip": True}
+    protocol = generation.Protocol(count=30, samples=20, seed=3, **told)
+    truth = data.load("photos", 8, count=30, split="test")
+    samples = run.draw(20, 3, **told)
+    assert torch.equal(generation.samples(run, 20, protocol), samples)
+    found = generation.compare(run, protocol)
+    for name, images in (("samples", samples), ("training", data.load("photos", 8, count=20))):
+        expected = variance_by_band(images) / variance_by_band(truth)
+        np.testing.assert_allclose(found[name]["bands"], expected, rtol=1e-5)
+        assert found[name]["sliced_wasserstein"] == metrics.sliced_wasserstein(images, truth)
+
+
+def test_as_many_samples_as_images_unless_it_says_how_many():
+    assert generation.Protocol(count=30).drawn(17) == 17
+    assert generation.Protocol(count=30, samples=5).drawn(17) == 5
+
+
+@pytest.mark.parametrize("white", [True, False])
+def test_bits_begin_where_the_process_ends(white):
+    """The prior's part of the bound, by torch.distributions: standard normal, or what the data become."""
+    process = processes.cosine_diffusion() if white else processes.heat_dissipation(8, sigma_max=2.0, noise=0.1)
+    images = data.load("photos", 8, count=6)
+    run = own_run(process, images=data.load("photos", 8, count=300))
+    u = process.basis.forward(metrics.quantise(images).double() / 127.5 - 1)
+    alpha, sigma = process.alpha(1.0), process.sigma(1.0)
+    mean, deviation = torch.zeros(()), torch.ones(())
+    if not white:
+        mean, deviation = alpha * run.spectrum.mean, (alpha**2 * run.spectrum.variance + sigma**2).sqrt()
+    ends, begins = torch.distributions.Normal(alpha * u, sigma.expand_as(u)), torch.distributions.Normal(mean, deviation)
+    expected = torch.distributions.kl_divergence(ends, begins).flatten(1).sum(1)
+    torch.testing.assert_close(generation.bits(run, images, 10).prior, expected)
