@@ -492,3 +492,35 @@ def test_a_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
     Image.new("L", (8, 8), 255).save(tmp_path / "digits" / "a.png")
     assert len(data.load("digits", 8)) == 1438
     assert levels(data.load("./digits", 8)) == [255]
+
+
+def test_every_fifth_file_in_order_of_path_is_for_testing(tmp_path):
+    for i in range(11):
+        Image.new("L", (4, 4), 20 * i).save(tmp_path / f"{i:02}.png")
+    assert levels(data.load(tmp_path, 4, split="test")) == [80, 180]
+    assert levels(data.load(tmp_path, 4)) == [20 * i for i in range(11) if i not in (4, 9)]
+
+
+def test_sixteen_bits_are_rounded_to_the_nearest_of_eight(tmp_path):
+    """257 k is k / 255 of the range; half way between two levels is the border."""
+    deep = np.concatenate([257 * np.arange(256) + shift for shift in (-128, 0, 128)]).clip(0, 65535).astype(np.uint16)
+    Image.fromarray(deep.reshape(24, 32)).save(tmp_path / "a.png")
+    read = np.asarray(data.read_image(tmp_path / "a.png")).ravel()
+    np.testing.assert_array_equal(read, np.tile(np.arange(256), 3))
+
+
+def test_pictures_to_turn_into_are_the_first_of_the_set():
+    drawn = data.Pictures("digits", 8, count=3)(200, torch.Generator().manual_seed(0))
+    first = data.load("digits", 8, count=3)
+    distance = (drawn[:, None] - first[None]).abs().amax((2, 3, 4))
+    assert distance.min(1).values.max() == 0
+    assert (distance.argmin(1).bincount(minlength=3) > 40).all()
+
+
+def test_reductions_of_patches_are_uniform_in_their_logarithm(monkeypatch):
+    """On a ramp the difference of neighbouring columns is the reduction, but for whole pixels and 8 bits."""
+    ramp = Image.fromarray(np.tile(np.linspace(0, 255, 2500).astype(np.uint8), (2000, 1)))
+    monkeypatch.setattr(embedded, "_photographs", lambda channels: (ramp,))
+    images = data.photos(64, 1, count=400, seed=1)
+    reduced = ((images[:, 0, 0, -1] - images[:, 0, 0, 0]).abs() * 127.5 / 63 * 2500 / 255).numpy()
+    assert kstest(np.log(reduced / 3) / np.log(12 / 3), "uniform").statistic < 0.08

@@ -49,3 +49,19 @@ def test_frechet_takes_any_features():
 def test_frechet_needs_two_images():
     with pytest.raises(ValueError, match=r"images had shape \(1, 1, 16, 16\).*N of 2 or more"):
         metrics.frechet(torch.zeros(1, 1, 16, 16), torch.zeros(4, 1, 16, 16))
+
+
+def test_larger_images_are_averaged():
+    """What is finer than 16 pixels can show is hardly there for the network; who picks pixels would see it all."""
+    small = torch.randint(60, 196, (4, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    blocks = small.repeat_interleave(3, 2).repeat_interleave(3, 3)
+    fine = 60 * (1 - 2 * (torch.arange(48)[:, None] % 2)).expand(48, 48)
+    plain, striped = (features.digit_features()(x.byte()) for x in (blocks, blocks + fine))
+    assert (striped - plain).norm() < 0.1 * plain.norm()
+
+
+def test_colours_are_named_by_their_mean():
+    digits = metrics.quantise(data.load("digits", 16, count=20))
+    colour = torch.cat([digits, digits // 2, torch.zeros_like(digits)], 1)
+    grey = colour.float().mean(1, keepdim=True) / 127.5 - 1
+    torch.testing.assert_close(features.digit_logits()(colour), features.digit_features().logits(grey))

@@ -37,9 +37,10 @@ def test_the_log_snr_grid_takes_equal_steps_of_it():
     np.testing.assert_allclose(level.diff(), 1.0, rtol=0.02)  # from -10 to 10 in 20 steps
 
 
-def test_the_spectral_density_is_the_formula():
-    """The share of steps in a short stretch of time, by finite differences in numpy."""
-    grid = timegrids.spectral(PROCESS, LAW, 4000, order=2, floor=0.2).numpy()
+@pytest.mark.parametrize("floor", [0.2, 2.0])
+def test_the_spectral_density_is_the_formula(floor):
+    """The share of steps in a short stretch of time, by finite differences in numpy; a floor in units of its mean."""
+    grid = timegrids.spectral(PROCESS, LAW, 4000, order=2, floor=floor).numpy()
     times = np.linspace(0, 1, 801)
 
     def snr(t):
@@ -50,7 +51,7 @@ def test_the_spectral_density_is_the_formula():
     known = known / (1 + known)
     speed = np.abs(np.log(snr(inner + 1e-5)) - np.log(snr(inner - 1e-5))) / 4e-5
     density = (known * (1 - known) * speed**3).mean(1) ** (1 / 3)
-    density = density + 0.2 * density.mean()
+    density = density + floor * density.mean()
     counted, _ = np.histogram(grid, bins=times)
     expected = 4000 * (density[1:] + density[:-1]) / 2
     expected /= ((density[1:] + density[:-1]) / 2).sum()
@@ -79,3 +80,13 @@ def test_bad_requests_are_explained():
     ):
         with pytest.raises(ValueError, match=r"ddpm is tabulated at N = 1000 steps .* use process.times"):
             make(processes.ddpm(basis=DCT(8)))
+
+
+def test_the_floor_is_a_part_of_the_mean_density():
+    """The integral of density + floor mean is 1 + floor means: with floor 1 half of the steps are spread evenly."""
+    process = processes.cosine_diffusion(DCT(8))
+    for law in (LAW, oracle.Gaussian(DCT(8), 1e-3 * LAW.variance)):
+        bare, floored = (timegrids.spectral(process, law, 2000, floor=floor).flip(0).numpy() for floor in (0.0, 1.0))
+        at = np.linspace(0.02, 0.98, 50)
+        share, even = (np.interp(at, grid, np.linspace(0, 1, 2001)) for grid in (bare, floored))
+        np.testing.assert_allclose(even, (share + at) / 2, atol=5e-3)  # the mean counts the ends of the sum in full

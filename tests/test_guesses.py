@@ -199,3 +199,37 @@ def test_a_network_without_x0_cannot_be_extrapolated():
     model = Denoiser(lambda x, t: 0 * x, process, LESS_BLURRED)
     with pytest.raises(ValueError, match="knows the mean at t - 1/4 only"):
         samplers.last(samplers.sample(model, noise(1, 1, SIZE, SIZE), process.times(), samplers.ihdm(0.0), order=2))
+
+
+def test_a_walk_of_order_2_clips_what_it_extrapolates_at_the_time_it_goes_to():
+    """Without blur: x0_hat drawn on from two answers, clamped to [-1, 1], then DDIM; each step in numpy."""
+    process, x = processes.cosine_diffusion(), noise(2, 1, SIZE, SIZE)
+    times = [0.9, 0.6, 0.35, 0.1]
+    wild = Denoiser(lambda x, t: 3 * smooth_net(x, t), process, X0)
+    walk = samplers.sample(wild, x, torch.tensor(times, dtype=torch.float64), "ddim", order=2, clip=True)
+    level = [np.log((process.alpha(t) / process.sigma(t)).item()) for t in times]
+    before, clipped = None, 0
+    for i, found in enumerate(walk):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = (
+            (process.alpha(t).item(), process.sigma(t).item()) for t in times[i : i + 2]
+        )
+        answer = 3 * smooth_net(x, torch.tensor([times[i]], dtype=torch.float64))
+        guess = answer
+        if before is not None:
+            guess = answer + (level[i + 1] - level[i]) / (2 * (level[i] - level[i - 1])) * (answer - before)
+            clipped += ((guess.abs() > 1) & (answer.abs() < 1)).sum().item()
+        guess = guess.clamp(-1, 1)
+        x = alpha_s * guess + sigma_s / sigma_t * (x - alpha_t * guess)
+        before = answer
+        torch.testing.assert_close(found.x, x, rtol=0, atol=1e-12)
+    assert clipped > 0, "some guess is out of range though both answers were in it"
+
+
+def test_the_range_is_that_of_the_time_the_step_goes_to():
+    """Blur that fades too: at s images are wider than at t, and a guess in that range is left alone."""
+    process = processes.blurring_diffusion(SIZE)
+    x = torch.full((1, 1, SIZE, SIZE), 0.95, dtype=torch.float64)
+    exact = Denoiser(lambda x_t, t: x, process, X0)
+    times = torch.tensor([0.8, 0.2], dtype=torch.float64)
+    ends = [samplers.last(samplers.sample(exact, x, times, "ddim", clip=clip)).x for clip in (False, True)]
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-12)

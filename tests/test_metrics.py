@@ -127,3 +127,34 @@ def test_too_few_images_are_refused():
             measure(one, one)
     with pytest.raises(ValueError, match="N of 2 or more"):
         metrics.inception_score(one)
+
+
+def test_kernel_distance_of_unequal_sets_is_the_mean_over_a_hundred_subsets():
+    """So it is ten times nearer to that of the whole larger set than a single subset is."""
+    random, strayed = torch.Generator().manual_seed(0), []
+
+    def kernel(p, q):
+        return (p @ q.T / 5 + 1) ** 3
+
+    def unbiased(p):
+        return (kernel(p, p).sum() - np.trace(kernel(p, p))) / (len(p) * (len(p) - 1))
+
+    for _ in range(10):
+        a, b = (2 * torch.rand(n, 1, 4, 4, generator=random) - 1 for n in (6, 40))
+        x, y = (random_features()(metrics.quantise(z)).double().numpy() for z in (a, b))
+        few = [np.random.default_rng(k).choice(40, 6, replace=False) for k in range(200)]
+        deviation = np.std([unbiased(y[k]) - 2 * kernel(x, y[k]).mean() for k in few])
+        whole = unbiased(x) + unbiased(y) - 2 * kernel(x, y).mean()
+        strayed.append((metrics.kernel_distance(a, b, random_features()) - whole) / deviation)
+    assert 0.03 < np.sqrt(np.mean(np.square(strayed))) < 0.3  # 0.1; of one subset it would be 1
+
+
+def test_sliced_wasserstein_of_unequal_sets_compares_them_at_the_same_places():
+    """numpy's quantiles in the middle of as many ranks as the larger set has."""
+    images = torch.randn(40, 1, 3, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    others = torch.randn(25, 1, 3, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    directions = torch.randn(9, 20, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    directions = (directions / directions.norm(dim=0)).numpy()
+    a, b = (np.quantile(x.flatten(1).numpy() @ directions, (np.arange(40) + 0.5) / 40, axis=0) for x in (images, others))
+    expected = np.sqrt(((a - b) ** 2).mean())
+    assert metrics.sliced_wasserstein(images, others, 20, seed=7) == pytest.approx(expected, rel=1e-9)

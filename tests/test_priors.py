@@ -8,7 +8,7 @@ from scipy import stats
 from bdbook import priors
 from bdbook.cold import blur, inpainting, super_resolution
 from bdbook.oracle import Gaussian
-from bdbook.processes import blur_diffusion, blurring_diffusion, heat_dissipation
+from bdbook.processes import blur_diffusion, blurring_diffusion, heat_dissipation, soft_diffusion
 from bdbook.transforms import DCT
 
 SIZE = (4, 3)
@@ -265,3 +265,32 @@ def test_stored_bytes_make_the_same_start_as_floats():
         a, b = (prior(x)(5, torch.Generator().manual_seed(1)) for x in (pixels, floats))
         torch.testing.assert_close(a, b)
         assert a.dtype == torch.float32
+
+
+# --- as a process says --------------------------------------------------------------------------------------------
+
+
+def test_noise_starts_white():
+    draws = priors.of_process(blurring_diffusion(SIZE), (2, *SIZE), None, None)(COUNT, seeded())
+    assert draws.shape == (COUNT, 2, *SIZE)
+    assert_moments(draws, 0.0, 1.0)
+
+
+def test_a_marginal_starts_as_what_the_data_become_in_each_channel():
+    process = soft_diffusion(SIZE, sigma_max=1.0)
+    law = Gaussian(process.basis, torch.full((1, 1, *SIZE), 2.0), torch.ones(1, 1, *SIZE))
+    draws = priors.of_process(process, (3, *SIZE), law, None)(COUNT, seeded())
+    assert draws.shape == (COUNT, 3, *SIZE)
+    alpha, sigma = process.alpha(1.0)[0].numpy(), process.sigma(1.0)[0].numpy()
+    assert_moments(process.basis.forward(draws), alpha, 2 * alpha**2 + sigma**2)
+
+
+@pytest.mark.parametrize(
+    ("process", "noise"),
+    [(heat_dissipation((8, 8), sigma_max=9.0), 0.025), (TO_MEAN, 0.002)],
+    ids=["images at t = 1", "a mixture over their means"],
+)
+def test_what_is_flat_at_the_end_starts_with_the_noise_that_tells_pixels_apart(process, noise):
+    draws = priors.of_process(process, (3, 8, 8), None, lambda: PICTURES)(COUNT // 4, seeded())
+    u = DCT(8).forward(draws.double())[:, :, 3:, 3:]  # where blur of 9 px has left nothing
+    assert_moments(u, 0.0, noise**2)

@@ -208,3 +208,83 @@ def test_a_perfect_restorer_on_tiles_is_perfect_by_tacos():
 
     walk = samplers.sample(Denoiser(net, process, X0), process.mean(x, 1.0), process.times(), samplers.tacos)
     assert (samplers.last(walk).x - x).abs().max() < 1e-10
+
+
+# --- tiles, borders and severities --------------------------------------------------------------------------------
+
+
+def blended(height, width, spans, overlap):
+    """What tiles that answer 1, 2, 3, ... become, pixel by pixel: weights rise linearly from each tile's borders."""
+    rows, cols = spans
+    total, weight = np.zeros((2, height, width))
+    for answer, (row, col) in enumerate(((r, c) for r in rows for c in cols), 1):
+        for y in range(row.start, row.stop):
+            for x in range(col.start, col.stop):
+                down = min(y - row.start + 1, row.stop - y, overlap)
+                across = min(x - col.start + 1, col.stop - x, overlap)
+                total[y, x] += down * across * answer
+                weight[y, x] += down * across
+    return total / weight
+
+
+def test_answers_of_two_tiles_are_blended_linearly_where_they_overlap():
+    asked = []
+
+    def numbered(x, t):
+        asked.append(x.shape)
+        return torch.full_like(x, len(asked))
+
+    ask, _ = tiling.tiled(numbered, tile=(48, 48), overlap=16, factor=4)
+    row = ask(torch.zeros(1, 1, 48, 80), torch.ones(1))[0, 0, 20]
+    expected = np.concatenate([np.ones(32), 1 + np.arange(1, 17) / 17, np.full(32, 2.0)])
+    np.testing.assert_allclose(row, expected, rtol=1e-6)
+    asked.clear()
+    found = ask(torch.zeros(1, 1, 88, 100), torch.ones(1))[0, 0]
+    assert len(asked) == 9
+    spans = [tiling._spans(side, 48, 16, 4) for side in (88, 100)]
+    np.testing.assert_allclose(found, blended(88, 100, spans, 16), rtol=1e-6)
+
+
+def test_tiles_are_asked_at_the_time_of_the_whole():
+    ask, _ = tiling.tiled(lambda x, t: t.reshape(-1, 1, 1, 1).expand_as(x), (48, 48), 16, 4)
+    t = torch.tensor([0.25, 0.75])
+    torch.testing.assert_close(ask(torch.zeros(2, 1, 60, 90), t), t.reshape(2, 1, 1, 1).expand(2, 1, 60, 90))
+
+
+def test_margins_go_on_as_the_picture_does():
+    """Sides that do not halve are made longer: a network that averages neighbours must see no dark border."""
+
+    def average(x, t):
+        return torch.nn.functional.avg_pool2d(x, 5, stride=1, padding=2, count_include_pad=False)
+
+    ask, _ = tiling.tiled(average, (48, 48), 16, 8)
+    x = torch.linspace(-1, 1, 61).reshape(1, 1, 1, 61).expand(1, 1, 37, 61)
+    mirrored = np.pad(x[0, 0].numpy(), ((0, 3), (0, 3)), mode="reflect")
+    expected = average(torch.from_numpy(mirrored)[None, None], None)[0, 0, :37, :61]
+    torch.testing.assert_close(ask(x, torch.ones(1))[0, 0, -5:, -5:], expected[-5:, -5:])
+
+
+def test_blocks_at_the_border_are_as_bright_as_the_picture(tmp_path):
+    run = run_of("digits-superres", tmp_path / "weights.safetensors")
+    done = tiling.restore(run, torch.full((1, 37, 50), 0.6), degrade=True)
+    torch.testing.assert_close(done.ways["degraded"], torch.full((1, 37, 50), 0.6))
+
+
+def test_a_picture_is_degraded_to_the_severity_and_walks_back_from_there(sharpen):
+    """The untrained network answers x0_hat = x, so that each step of TACoS is x - D(x, t) + D(x, s)."""
+    picture = torch.rand(1, 40, 44, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    done = tiling.restore(sharpen, picture, severity=0.5, steps=2, degrade=True)
+    process = cold.blur((40, 44), 20, std=0.5, growth="constant")
+    half = process.mean(picture[None].double(), 0.5)
+    torch.testing.assert_close(done.ways["degraded"], half[0].float(), atol=1e-5, rtol=0)
+    quarter = half - process.mean(half, 0.5) + process.mean(half, 0.25)
+    end = quarter - process.mean(quarter, 0.25) + quarter
+    torch.testing.assert_close(done.ways["tacos"], end[0].float(), atol=1e-5, rtol=0)
+    assert (end - half).abs().max() > 0.1
+
+
+def test_the_comparison_runs_from_the_truth_to_the_restored():
+    ways = {name: torch.full((1, 2, 2), value) for value, name in enumerate(("tacos", "direct", "degraded", "truth"))}
+    assert tiling.side_by_side(tiling.Restored(ways, ""))[:, 0, 0, 0].tolist() == [3, 2, 1, 0]
+    del ways["truth"]
+    assert tiling.side_by_side(tiling.Restored(ways, ""))[:, 0, 0, 0].tolist() == [2, 1, 0]
