@@ -330,3 +330,23 @@ def test_batch_that_cannot_be_parted():
 def test_recipe_without_steps():
     with pytest.raises(ValueError, match="steps was None; expected at least 1"):
         budget(replace(PLAIN, steps={}))
+
+
+@pytest.mark.parametrize(("tick", "timed"), [(0.7, [1]), (0.4, [1, 2, 4, 8])])
+def test_a_step_is_doubled_while_it_takes_less_than_half_of_the_patience(monkeypatch, tick, timed):
+    """PATIENCE is a second; the last count is timed TIMED times in all."""
+    monkeypatch.setattr(module, "clock", Ticks(tick))
+    counts, step = [], module._step
+
+    def noted(*arguments):
+        counts.append(arguments[-1])
+        step(*arguments)
+
+    monkeypatch.setattr(module, "_step", noted)
+    assert budget(PLAIN).probe == timed[-1]
+    assert counts == [1, 2, *timed, timed[-1], timed[-1]]  # the first two tell the memory
+
+
+@pytest.mark.parametrize(("count", "words"), [(100 * 2**20, "100.00 MiB"), (154 * 2**20, "0.15 GiB")])
+def test_memory_of_a_tenth_of_a_gibibyte_is_told_in_them(count, words):
+    assert words in report(replace(FOUND, activation_bytes=count))

@@ -215,3 +215,24 @@ def test_two_processes_follow_one(tmp_path, capsys):
     capsys.readouterr()
     assert main(["evaluate", *asked]) == 0
     assert launched(2, "evaluate", *asked) == capsys.readouterr().out
+
+
+class Stored:
+    """Images of 1000 bytes that say where they were moved to."""
+
+    def numel(self):
+        return 250
+
+    def element_size(self):
+        return 4
+
+    def to(self, device):
+        return f"on {device}"
+
+
+@pytest.mark.parametrize(("free", "moved"), [(2000, True), (1999, False)])
+def test_images_take_at_most_half_of_what_is_free_on_a_gpu(monkeypatch, free, moved):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**6))
+    images = Stored()
+    assert engine.Engine(torch.device("cuda")).place(images) == ("on cuda" if moved else images)
+    assert engine.ALONE.place(images) is images

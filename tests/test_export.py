@@ -124,8 +124,8 @@ def test_a_system_that_the_page_does_not_know_goes_as_tables():
     for i in range(5):
         np.testing.assert_allclose(alpha[i], process.alpha(i / 4).expand(1, 1, 16, 16)[0, 0], rtol=1e-6)
         np.testing.assert_allclose(sigma[i], process.sigma(i / 4).expand(1, 1, 16, 16)[0, 0], rtol=1e-6)
-    rows = floats(walk["settings"]["rows"]).reshape(16, 16)
-    np.testing.assert_allclose(rows, DCT(16).matrices()[0], rtol=1e-5, atol=1e-7)
+    for side, matrix in zip(("rows", "cols"), DCT(16).matrices(), strict=True):
+        np.testing.assert_allclose(floats(walk["settings"][side]).reshape(16, 16), matrix, rtol=1e-5, atol=1e-7)
 
 
 def halves(t):
@@ -165,3 +165,18 @@ def test_settings_are_completed_and_checked():
         with pytest.raises(traitlets.TraitError, match=words):
             figure.left = wrong
     assert figure.left["steps"] == 20
+
+
+def test_a_walk_takes_the_steps_of_its_recipe():
+    for recipe in live.SYSTEMS:
+        assert json.loads(live.read(f"walk-{recipe}"))["steps"] == live.run_of(recipe).recipe.sample_steps
+
+
+def test_the_runtime_is_unpacked():
+    assert live.read("onnxruntime.wasm")[:4] == b"\0asm"
+
+
+def test_weights_are_those_of_the_run_one_after_another():
+    net = live.run_of("digits-blurring").denoiser.net
+    expected = np.concatenate([tensor.numpy().ravel() for tensor in net.state_dict().values()])
+    np.testing.assert_array_equal(np.frombuffer(live.read("weights-digits-blurring"), "<f4"), expected)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import chisquare, norm
 
 from bdbook import cold, likelihood, oracle, processes
 from bdbook.denoiser import EPS, X0, Denoiser
@@ -153,3 +153,35 @@ def test_what_has_no_bound_says_so():
         likelihood.bound(Denoiser(None, cold.dct_blur(8, 4), X0), x, seeded(), 4)
     with pytest.raises(ValueError, match="draws was 0"):
         likelihood.bound(Denoiser(None, PROCESSES["cosine"](), EPS), x, seeded(), draws=0)
+
+
+def test_steps_are_drawn_by_their_chances_for_every_image():
+    """Evenly over the images together; for each image alone as by a die."""
+    chances = torch.tensor([0.5, 0.2, 0.2, 0.1], dtype=torch.float64)
+    drawn = torch.stack([likelihood._spread(chances, 10, seeded(k)) for k in range(600)])
+    for each in drawn:
+        assert ((each.bincount(minlength=4) - 10 * chances).abs() < 1 + 1e-9).all()
+    for image in range(10):
+        counted = drawn[:, image].bincount(minlength=4).numpy()
+        assert chisquare(counted, 600 * chances.numpy()).pvalue > 1e-4
+
+
+def test_no_step_is_drawn_less_than_half_as_often_as_the_average():
+    process = PROCESSES["cosine"]()
+    u = process.basis.forward(smooth(process).sample(64, seeded(1)))
+    grid = process.times(50).flip(0)
+    chances = likelihood._chances(process, grid, u)
+    assert chances.sum().item() == pytest.approx(1)
+    assert chances.min() >= 0.5 / 50
+    snr, v = process.snr(grid).numpy().ravel(), u.var(0, correction=0).numpy().ravel()
+    left = [((a - b) * v / (b * v + 1)).sum() for a, b in pairwise(snr)]
+    np.testing.assert_allclose(chances, 0.01 + 0.5 * np.array(left) / np.sum(left), rtol=1e-9)
+
+
+def test_the_standard_error_is_of_the_mean_over_images():
+    parts = torch.rand(3, 9, generator=seeded(2), dtype=torch.float64)
+    bits = parts.numpy().sum(0) / (48 * np.log(2))
+    found = likelihood.Bound(*parts, dimensions=48)
+    np.testing.assert_allclose(found.total_bits, bits)
+    assert found.mean == pytest.approx(bits.mean())
+    assert found.standard_error == pytest.approx(bits.std(ddof=1) / 3)

@@ -162,3 +162,32 @@ def test_what_is_wrong_is_said(steps, words):
     assert figure.state == "failed"
     assert words in figure._words.value
     assert figure._stop.disabled
+
+
+def test_every_picture_of_the_walk_is_shown_with_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(resampler, "FRAME", -1.0)  # each step is late
+    steps, _ = counted(4)
+    figure, bars, words = Resampler(steps, level=slider()), [], []
+    figure._progress.observe(lambda change: bars.append(change.new), "value")
+    figure._picture.observe(lambda change: words.append(re.search(r"at t = ([\d.]+)", change.new)[1]), "value")
+    figure.children[0].value = 0.5
+    assert bars == [0, 0.25, 0.5, 0.75, 1]
+    assert words == ["0.750", "0.500", "0.250", "0.000"]
+
+
+def test_few_pictures_are_shown_of_a_fast_walk(monkeypatch):
+    monkeypatch.setattr(resampler, "FRAME", 1e9)
+    steps, _ = counted(4)
+    figure, seen = Resampler(steps, level=slider()), []
+    figure._picture.observe(lambda change: seen.append(change.new), "value")
+    figure.children[0].value = 0.5
+    assert len(seen) == 1, "the last"
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_each_pixel_is_four_on_the_screen(columns):
+    def steps(level):
+        yield samplers.Step(0.0, torch.full((5, 1, 4, 6), level), None)
+
+    figure = Resampler(steps, columns, level=slider())
+    assert f"width: {4 * shown(figure).shape[1]}px" in figure._picture.value

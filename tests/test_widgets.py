@@ -20,6 +20,7 @@ from bdbook.page.widgets import (
     BlurringSlider,
     CarrySlider,
     LaboratorySlider,
+    LiveSampler,
     RestorationSlider,
     SeveritySlider,
     SystemsFilm,
@@ -301,3 +302,127 @@ def test_without_cell_names_the_first_figure_carries_the_program(monkeypatch):
     for kernel.run in "123":
         carried.append(bool(programs(BlurringSlider().static_html())))
     assert carried == [True, False, False]
+
+
+# --- what is still taken, and what just is not --------------------------------------------------------------------
+
+# (figure, trait): the ends that belong to its range, then the nearest values that do not.
+ENDS = {
+    (BlurringSlider, "sigma_max"): ([0.0, 1e6], [-1e-9]),
+    (BlurringSlider, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
+    (BlurringSlider, "d_min"): ([1e-9, 1 - 1e-9], [0.0, 1.0]),
+    (BlurringSlider, "schedule"): (["sin2", "sin"], ["cos"]),
+    (BlurDiffusionSlider, "f_max"): ([0.0, 1e6], [-1e-9]),
+    (BlurDiffusionSlider, "kernel_sigma"): ([1e-9, 8.0], [0.0, 8 + 1e-9]),
+    (BlurDiffusionSlider, "steps"): ([100, 250, 500, 1000], [99, 200, 1001]),
+    (BlurDiffusionSlider, "boundary"): (["zero", "symmetric"], ["reflect"]),
+    (LaboratorySlider, "steps"): ([5, 1000], [4, 1001]),
+    (LaboratorySlider, "order"): ([1, 2], [0, 3]),
+    (CarrySlider, "rho"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
+    (CarrySlider, "t"): ([1e-9, 1.0], [0.0, 1 + 1e-9]),
+    (CarrySlider, "steps"): ([10, 1000], [9, 1001]),
+    (CarrySlider, "mode"): ([1, 63], [0, 64]),
+    (RestorationSlider, "epsilon"): ([1e-9, 1.0], [0.0, 1 + 1e-9]),
+    (RestorationSlider, "bias"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
+    (RestorationSlider, "steps"): ([1, 200], [0, 201]),
+    (SeveritySlider, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
+    (SeveritySlider, "sigma_max"): ([0.0, 1e6], [-1e-9]),
+    (SystemsFilm, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
+    (SystemsFilm, "way"): (["forward", "backward"], ["up"]),
+    (LiveSampler, "seed"): ([0, 99], [-1, 100]),
+    (LiveSampler, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
+}
+
+
+@pytest.mark.parametrize(("figure", "name"), ENDS, ids=lambda x: getattr(x, "__name__", x))
+def test_ranges_end_where_they_say(figure, name):
+    taken, refused = ENDS[figure, name]
+    slider = figure()
+    for value in taken:
+        setattr(slider, name, value)
+        assert slider.state()[name] == value
+        assert figure(**{name: value}).state()[name] == value
+    for value in refused:
+        with pytest.raises(traitlets.TraitError, match=f"{name} is"):
+            setattr(slider, name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused"),
+    [("steps", [5, 250], [4, 251]), ("order", [1, 2], [0, 3]), ("rho", [0.0, 1.0], [-1e-9, 1 + 1e-9])],
+)
+def test_ranges_of_a_walk_end_where_they_say(name, taken, refused):
+    slider = LiveSampler()
+    for side in ("left", "right"):
+        for value in taken:
+            setattr(slider, side, {name: value})
+            assert getattr(slider, side)[name] == value
+        for value in refused:
+            with pytest.raises(traitlets.TraitError, match=f"{name} is"):
+                setattr(slider, side, {name: value})
+
+
+def test_the_live_sampler_begins_with_two_networks():
+    slider = LiveSampler(left={"recipe": "digits-soft"})
+    assert (slider.left["recipe"], slider.right["recipe"]) == ("digits-soft", "digits-ddpm")
+    assert LiveSampler().left["recipe"] == "digits-blurring"
+    assert LiveSampler(right={}).right == LiveSampler().left
+
+
+@pytest.mark.parametrize(
+    ("figure", "taken", "refused"),
+    [
+        (BlurringSlider, [8, 256], [7, 257]),
+        (LaboratorySlider, [4, 64], [3, 65]),
+        (CarrySlider, [8, 64], [7, 65]),
+        (SeveritySlider, [8, 16, 32, 64], [4, 24, 128]),
+    ],
+)
+def test_sizes_end_where_they_say(figure, taken, refused):
+    for size in taken:
+        assert figure(size=size).state()["size"] == size
+    for size in refused:
+        with pytest.raises(traitlets.TraitError, match=f"size is {size}"):
+            figure(size=size)
+
+
+def test_a_small_picture_has_small_modes_only():
+    assert (CarrySlider(size=8).mode, CarrySlider(size=16).mode) == (7, 12)
+    assert CarrySlider(size=8, mode=3).mode == 3
+    with pytest.raises(traitlets.TraitError, match="mode is 8; expected k from 1 to 7"):
+        CarrySlider(size=8, mode=8)
+
+
+@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+def test_the_state_goes_through_html_whatever_the_group_is_called(figure):
+    slider = figure(link="a \"b\" <c> & d's")
+    assert slider.state()["link"] == "a \"b\" <c> & d's"
+    html = slider.static_html()
+    assert json.loads(unescape(re.search(r'data-state="([^"]*)"', html)[1])) == slider.state()
+    wide, narrow = figure._heights
+    assert f'style="--wide: {wide}px; --narrow: {narrow}px"' in html
+    assert wide < narrow, "on a narrow page the parts stand below each other"
+
+
+def test_a_figure_of_another_style_carries_its_own_program():
+    class Dark(BlurringSlider):
+        _css = BlurringSlider._css + ":root { color: white }"
+
+    light, dark = BlurringSlider().static_html(), Dark().static_html()
+    assert len({*programs(light), *programs(dark)}) == 2
+    assert "color: white" in dark
+
+
+@pytest.mark.parametrize("shape", [(21, 8), (8, 21), (20, 8)])
+def test_the_middle_of_a_picture_is_shown(shape):
+    """Pixel by pixel, where nothing is resized; of two middles the one nearer to the corner."""
+    whole = RNG.integers(0, 256, (3, *shape), dtype=np.uint8)
+    top, left = ((side - 8) // 2 for side in shape)
+    middle = whole[:, top : top + 8, left : left + 8].transpose(1, 2, 0)
+    np.testing.assert_array_equal(pixels(BlurringSlider(whole / 127.5 - 1, size=8)), middle)
+
+
+def test_pixels_are_rounded_to_the_nearest_level():
+    levels = RNG.uniform(0, 255, (3, 8, 8))
+    shown = pixels(BlurringSlider(levels / 127.5 - 1, size=8)).transpose(2, 0, 1)
+    assert np.abs(shown - levels).max() <= 0.5 + 1e-9
