@@ -235,4 +235,4 @@ def test_images_take_at_most_half_of_what_is_free_on_a_gpu(monkeypatch, free, mo
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**6))
     images = Stored()
     assert engine.Engine(torch.device("cuda")).place(images) == ("on cuda" if moved else images)
-    assert engine.ALONE.place(images) is images
+    assert engine.SINGLE_PROCESS.place(images) is images

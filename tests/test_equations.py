@@ -93,9 +93,10 @@ def test_lee_step_in_pixels_blurs_and_keeps_unit_variance(boundary, i):
     np.testing.assert_allclose(in_pixels(process, variance), c_i, rtol=0, atol=1e-10)
     high_pass = np.eye(PIXELS) - math.sqrt(1 - BETA[i - 1]) * w_i  # H(., i - 1)
     one_step = X - high_pass @ X + scipy.linalg.sqrtm(c_i).real @ NOISE
-    # x_{i-1} + f + G z, and the same with f-bar = N f, G-bar = sqrt(N) G and Delta t = 1 / N (Eq. 22, 23).
+    # x_{i-1} + f + G z; and f-bar = N f, G-bar G-bar' = N G G', of a step Delta t = 1 / N (Eq. 22, 23).
     drift, spread = -STEPS * high_pass @ X, math.sqrt(STEPS) * scipy.linalg.sqrtm(c_i).real
-    np.testing.assert_allclose(X + drift / STEPS + spread @ NOISE / math.sqrt(STEPS), one_step, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(in_pixels(process, STEPS * (a - 1)) @ X, drift, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(in_pixels(process, STEPS * variance), spread @ spread.T, rtol=0, atol=1e-6)
     ours = in_pixels(process, a) @ X + in_pixels(process, variance.sqrt()) @ NOISE
     np.testing.assert_allclose(ours, one_step, rtol=0, atol=1e-7)  # scipy's root of a nearly singular C_1
 

@@ -264,6 +264,6 @@ def test_bits_begin_where_the_process_ends(white):
     mean, deviation = torch.zeros(()), torch.ones(())
     if not white:
         mean, deviation = alpha * run.spectrum.mean, (alpha**2 * run.spectrum.variance + sigma**2).sqrt()
-    ends, begins = torch.distributions.Normal(alpha * u, sigma.expand_as(u)), torch.distributions.Normal(mean, deviation)
-    expected = torch.distributions.kl_divergence(ends, begins).flatten(1).sum(1)
-    torch.testing.assert_close(generation.bits(run, images, 10).prior, expected)
+    ends = torch.distributions.Normal(alpha * u, sigma.expand_as(u))
+    expected = torch.distributions.kl_divergence(ends, torch.distributions.Normal(mean, deviation))
+    torch.testing.assert_close(generation.bits(run, images, 10).prior, expected.flatten(1).sum(1))

@@ -155,6 +155,7 @@ def test_sliced_wasserstein_of_unequal_sets_compares_them_at_the_same_places():
     others = torch.randn(25, 1, 3, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     directions = torch.randn(9, 20, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     directions = (directions / directions.norm(dim=0)).numpy()
-    a, b = (np.quantile(x.flatten(1).numpy() @ directions, (np.arange(40) + 0.5) / 40, axis=0) for x in (images, others))
+    places = (np.arange(40) + 0.5) / 40
+    a, b = (np.quantile(x.flatten(1).numpy() @ directions, places, axis=0) for x in (images, others))
     expected = np.sqrt(((a - b) ** 2).mean())
     assert metrics.sliced_wasserstein(images, others, 20, seed=7) == pytest.approx(expected, rel=1e-9)

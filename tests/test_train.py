@@ -434,3 +434,17 @@ def test_one_other_pixel_of_the_last_image_is_another_set(folder):
 
 def test_how_it_samples_is_not_what_it_trained(folder):
     assert checkpoints.resume(folder, tiny(rule="ddim", sample_steps=7), some_images(), 0)[0].step == 3
+
+
+def test_as_many_more_images_are_another_set_though_the_same_stand_for_them(tmp_path, monkeypatch):
+    """Every fourth of 32 stands for all; these eight alone are a smaller set."""
+    monkeypatch.setattr(records, "HASHED", 8)
+    recipe, images = tiny(), some_images()
+    record = records.new(recipe, 0, images, "photos", "smoke")
+    checkpoints.save(tmp_path, training.start(recipe, images), record, [])
+    with pytest.raises(ValueError, match=r"configuration: count \(stored 32, asked 8\)"):
+        checkpoints.resume(tmp_path, recipe, images[::4], 0)
+
+
+def test_wall_time_goes_on_from_what_is_recorded():
+    assert 1000 <= records.Clock({"wall_s": 1000.0}).read() < 1100

@@ -395,8 +395,8 @@ def test_a_small_picture_has_small_modes_only():
 
 @pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
 def test_the_state_goes_through_html_whatever_the_group_is_called(figure):
-    slider = figure(link="a \"b\" <c> & d's")
-    assert slider.state()["link"] == "a \"b\" <c> & d's"
+    slider = figure(link='a "b" <c> & d\'s')
+    assert slider.state()["link"] == 'a "b" <c> & d\'s'
     html = slider.static_html()
     assert json.loads(unescape(re.search(r'data-state="([^"]*)"', html)[1])) == slider.state()
     wide, narrow = figure._heights
