@@ -65,3 +65,24 @@ def test_colours_are_named_by_their_mean():
     colour = torch.cat([digits, digits // 2, torch.zeros_like(digits)], 1)
     grey = colour.float().mean(1, keepdim=True) / 127.5 - 1
     torch.testing.assert_close(features.digit_logits()(colour), features.digit_features().logits(grey))
+<<<<<<< HEAD
+=======
+
+
+def test_training_shows_digits_at_each_of_25_places(monkeypatch):
+    digit, labels = data.load("digits", 16, count=1), features.labels("train")
+    monkeypatch.setattr(data, "digits", lambda size: digit.expand(len(labels), 1, 16, 16))
+    shown, logits = [], features.DigitFeatures.logits
+
+    def noted(self, grey):
+        shown.append(grey[0, 0].numpy())
+        return logits(self, grey)
+
+    monkeypatch.setattr(features.DigitFeatures, "logits", noted)
+    features.fit(steps=200)
+    framed = np.pad(digit[0, 0].numpy(), 2, constant_values=-1.0)
+    shifted = [framed[y : y + 16, x : x + 16] for y in range(5) for x in range(5)]
+    found = [[k for k, each in enumerate(shifted) if np.array_equal(each, image)] for image in shown]
+    assert all(len(places) == 1 for places in found), "each is the digit at one place"
+    assert len({places[0] for places in found}) == 25
+>>>>>>> mutants

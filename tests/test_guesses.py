@@ -226,6 +226,7 @@ def test_a_walk_of_order_2_clips_what_it_extrapolates_at_the_time_it_goes_to():
 
 
 def test_the_range_is_that_of_the_time_the_step_goes_to():
+<<<<<<< HEAD
     """Blur that fades too: at s images are wider than at t, and a guess in that range is left alone."""
     process = processes.blurring_diffusion(SIZE)
     x = torch.full((1, 1, SIZE, SIZE), 0.95, dtype=torch.float64)
@@ -233,3 +234,19 @@ def test_the_range_is_that_of_the_time_the_step_goes_to():
     times = torch.tensor([0.8, 0.2], dtype=torch.float64)
     ends = [samplers.last(samplers.sample(exact, x, times, "ddim", clip=clip)).x for clip in (False, True)]
     torch.testing.assert_close(*ends, rtol=0, atol=1e-12)
+=======
+    """One step of DDIM under blur, in numpy: D(x0_hat, s) is clamped, and mean_t is that, damped further."""
+    process, x_t = processes.blurring_diffusion(SIZE, 3.0), noise(1, 1, SIZE, SIZE)
+    wild = Denoiser(lambda x, t: 3 * smooth_net(x, t), process, X0)
+    t, s = 0.6, 0.3
+    step = samplers.last(samplers.sample(wild, x_t, torch.tensor([t, s], dtype=torch.float64), "ddim", clip=True))
+    alpha_t, alpha_s = (process.alpha(r)[0, 0].numpy() for r in (t, s))
+    guess = 3 * smooth_net(x_t, torch.tensor([t], dtype=torch.float64))[0, 0].numpy()
+    degraded = idctn(alpha_s * dctn(guess, norm="ortho"), norm="ortho")
+    limit = idctn(alpha_s * dctn(np.ones((SIZE, SIZE)), norm="ortho"), norm="ortho")
+    assert (np.abs(degraded) > limit).any()
+    mean_s = dctn(np.clip(degraded, -limit, limit), norm="ortho")
+    u_t = dctn(x_t[0, 0].numpy(), norm="ortho")
+    u_s = mean_s + (process.sigma(s) / process.sigma(t)).item() * (u_t - alpha_t / alpha_s * mean_s)
+    np.testing.assert_allclose(step.x[0, 0], idctn(u_s, norm="ortho"), rtol=0, atol=1e-10)
+>>>>>>> mutants

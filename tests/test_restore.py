@@ -268,6 +268,7 @@ def test_blocks_at_the_border_are_as_bright_as_the_picture(tmp_path):
     run = run_of("digits-superres", tmp_path / "weights.safetensors")
     done = tiling.restore(run, torch.full((1, 37, 50), 0.6), degrade=True)
     torch.testing.assert_close(done.ways["degraded"], torch.full((1, 37, 50), 0.6))
+    assert "tiles of up to 16 pixels that overlap by 4" in done.how, "attention has seen no larger ones"
 
 
 def test_a_picture_is_degraded_to_the_severity_and_walks_back_from_there(sharpen):
