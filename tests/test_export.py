@@ -126,7 +126,6 @@ def test_a_system_that_the_page_does_not_know_goes_as_tables():
         np.testing.assert_allclose(sigma[i], process.sigma(i / 4).expand(1, 1, 16, 16)[0, 0], rtol=1e-6)
     for side, matrix in zip(("rows", "cols"), DCT(16).matrices(), strict=True):
         np.testing.assert_allclose(floats(walk["settings"][side]).reshape(16, 16), matrix, rtol=1e-5, atol=1e-7)
-<<<<<<< HEAD
 
 
 def test_a_setting_that_the_page_does_not_know_is_not_lost():
@@ -149,8 +148,6 @@ def test_images_that_the_page_cannot_walk_are_named(shape):
     recipe = recipes.of_process(processes.ddpm(), shape, sample_steps=4)
     with pytest.raises(ValueError, match=" x ".join(map(str, shape)) + "; the page walks squares of one channel"):
         onnx.walk(runs.Run(recipe, known.record, known.denoiser, known.spectrum))
-=======
->>>>>>> mutants
 
 
 def halves(t):

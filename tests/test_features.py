@@ -65,8 +65,6 @@ def test_colours_are_named_by_their_mean():
     colour = torch.cat([digits, digits // 2, torch.zeros_like(digits)], 1)
     grey = colour.float().mean(1, keepdim=True) / 127.5 - 1
     torch.testing.assert_close(features.digit_logits()(colour), features.digit_features().logits(grey))
-<<<<<<< HEAD
-=======
 
 
 def test_training_shows_digits_at_each_of_25_places(monkeypatch):
@@ -85,4 +83,3 @@ def test_training_shows_digits_at_each_of_25_places(monkeypatch):
     found = [[k for k, each in enumerate(shifted) if np.array_equal(each, image)] for image in shown]
     assert all(len(places) == 1 for places in found), "each is the digit at one place"
     assert len({places[0] for places in found}) == 25
->>>>>>> mutants

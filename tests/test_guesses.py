@@ -226,15 +226,6 @@ def test_a_walk_of_order_2_clips_what_it_extrapolates_at_the_time_it_goes_to():
 
 
 def test_the_range_is_that_of_the_time_the_step_goes_to():
-<<<<<<< HEAD
-    """Blur that fades too: at s images are wider than at t, and a guess in that range is left alone."""
-    process = processes.blurring_diffusion(SIZE)
-    x = torch.full((1, 1, SIZE, SIZE), 0.95, dtype=torch.float64)
-    exact = Denoiser(lambda x_t, t: x, process, X0)
-    times = torch.tensor([0.8, 0.2], dtype=torch.float64)
-    ends = [samplers.last(samplers.sample(exact, x, times, "ddim", clip=clip)).x for clip in (False, True)]
-    torch.testing.assert_close(*ends, rtol=0, atol=1e-12)
-=======
     """One step of DDIM under blur, in numpy: D(x0_hat, s) is clamped, and mean_t is that, damped further."""
     process, x_t = processes.blurring_diffusion(SIZE, 3.0), noise(1, 1, SIZE, SIZE)
     wild = Denoiser(lambda x, t: 3 * smooth_net(x, t), process, X0)
@@ -249,4 +240,3 @@ def test_the_range_is_that_of_the_time_the_step_goes_to():
     u_t = dctn(x_t[0, 0].numpy(), norm="ortho")
     u_s = mean_s + (process.sigma(s) / process.sigma(t)).item() * (u_t - alpha_t / alpha_s * mean_s)
     np.testing.assert_allclose(step.x[0, 0], idctn(u_s, norm="ortho"), rtol=0, atol=1e-10)
->>>>>>> mutants
