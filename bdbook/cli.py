@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from bdbook import data, doctor, errors, pixels, recipes, sweep
 from bdbook.evaluation import generation, metrics, restoration, tiling
+from bdbook.page import recorded
 from bdbook.recipes import Recipe
 from bdbook.training import cost, engine, profiles, runs
 from bdbook.training.engine import Engine
@@ -252,7 +253,7 @@ class Restore:
 
     image: Path
     """A picture, or a folder of pictures."""
-    run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])] = Path("results/photos-sharpen-cpu")
+    run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])] = recorded.RESULTS / "photos-sharpen-cpu"
     """Run folder of a restorer, or its weights file."""
     degrade: bool = False
     """The picture is clean: degrade it first, and say how close the restorations come."""
