@@ -249,17 +249,16 @@ unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4
 
 # Chapters as tests, in copies: what they print makes the book that the browser tests look at, and nothing runs
-# twice. They read ../results. The timeout is for a cell that hangs; a slow machine is no failure. The copies lie
-# outside _build, in which nbmake looks for nothing.
+# twice. The timeout is for a cell that hangs; a slow machine is no failure. The copies lie outside _build, in which
+# nbmake looks for nothing.
 tested-chapters: $(INSTALLED) $(CHAPTERS:%=$(BUILD)/inputs/chapters/%) $(BUILD)/inputs/library \
                  $(BUILD)/inputs/profile $(BUILD)/inputs/results
 	@copies=$$(mktemp -d); trap 'rm -rf "$$copies"' EXIT; \
-	ln -s $(abspath results) "$$copies/results"; \
-	mkdir -p "$$copies/notebooks" $(BUILD)/executed; \
-	cp $(CHAPTERS:%=notebooks/%.ipynb) "$$copies/notebooks"; \
+	mkdir -p $(BUILD)/executed; \
+	cp $(CHAPTERS:%=notebooks/%.ipynb) "$$copies"; \
 	set -x; $(BIN)/python -m pytest --nbmake --overwrite --nbmake-timeout=900 --durations=0 -n 2 \
-	    "$$copies/notebooks"; set +x; \
-	mv "$$copies/notebooks/"*.ipynb $(BUILD)/executed
+	    "$$copies"; set +x; \
+	mv "$$copies/"*.ipynb $(BUILD)/executed
 
 # Looks at the book that is in $(HTML), whatever its profile.
 browser: $(INSTALLED) $(PROXY)

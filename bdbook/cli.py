@@ -12,6 +12,7 @@ import tyro
 from bdbook import __version__, data, doctor, errors, pixels, recipes, sweep, training
 from bdbook.evaluation import generation, metrics, restoration, tiling
 from bdbook.files import write_atomically
+from bdbook.page import recorded
 from bdbook.training import cost, engine, profiles, runs
 from bdbook.training.engine import Engine
 from bdbook.training.runs import Run
@@ -184,7 +185,7 @@ class Restore:
 
     image: Path
     """A picture, or a folder of pictures."""
-    run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])] = Path("results/photos-sharpen-cpu")
+    run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])] = recorded.RESULTS / "photos-sharpen-cpu"
     """Run folder of a restorer, or its weights file."""
     degrade: bool = False
     """The picture is clean: degrade it first, and say how close the restorations come."""

@@ -8,6 +8,8 @@ import shutil
 
 import torch
 
+from bdbook.files import IN_WHEEL
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 HOW_TO_GET_CHROMIUM = "apt-get install chromium on Debian, or .venv/bin/playwright install chromium"
 NEEDED = {
@@ -24,9 +26,12 @@ NEEDED = {
         "accelerate",
     ),
     "live sliders": ("ipywidgets", "anywidget", "jupyterlab"),
-    "building the book": ("jupyter-book", "papermill", "sphinx-proof", "sphinx-exercise", "sphinxcontrib-bibtex"),
-    "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright", "datasets", "ray"),
+    "executing chapters": ("papermill", "ipykernel", "sympy", "onnx", "onnxscript"),
+    "sweeps": ("ray", "pyyaml"),
+    "building the book": ("jupyter-book", "sphinx-proof", "sphinx-exercise", "sphinxcontrib-bibtex"),
+    "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright", "datasets"),
 }
+IN_CHECKOUT = ("building the book", "the tests")  # a wheel has neither, nor a use for Chromium
 
 
 def report() -> str:
@@ -34,6 +39,8 @@ def report() -> str:
     lines = [f"bdbook {_version('bdbook')}, Python {platform.python_version()}, {platform.system()}"]
     missing = []
     for purpose, packages in NEEDED.items():
+        if IN_WHEEL and purpose in IN_CHECKOUT:
+            continue
         lines.append(f"{purpose}:")
         for package in packages:
             version = _version(package)
@@ -41,12 +48,14 @@ def report() -> str:
             missing += [package] if version is None else []
     lines.append(_devices())
     browser = chromium()
-    lines.append(f"Chromium (browser tests, PDF): {browser or 'missing'}")
+    if not IN_WHEEL:
+        lines.append(f"Chromium (browser tests, PDF): {browser or 'missing'}")
     if missing:
-        lines.append(f"to get what is missing: pip install -r requirements.txt   ({', '.join(missing)})")
-    if not browser:
+        pinned = f"-r requirements.txt   ({', '.join(missing)})"
+        lines.append(f"to get what is missing: pip install {' '.join(missing) if IN_WHEEL else pinned}")
+    if not (browser or IN_WHEEL):
         lines.append(f"to get Chromium: {HOW_TO_GET_CHROMIUM}")
-    lines.append("everything needed is here" if not missing and browser else "")
+    lines.append("everything needed is here" if not missing and (browser or IN_WHEEL) else "")
     return "\n".join(lines).rstrip()
 
 

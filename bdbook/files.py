@@ -1,9 +1,17 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and those that come with the library."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+IN_WHEEL = (PACKAGE / "shipped").is_dir()  # where setup.py puts it; a checkout has no such folder
+
+
+def shipped(name: str) -> Path:
+    """The folder "results" (recorded runs) or "notebooks" (chapters): a wheel's own, or a checkout's."""
+    return (PACKAGE / "shipped" if IN_WHEEL else PACKAGE.parent) / name
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -40,7 +40,7 @@ def package_file(package: str, name: str) -> Path:
     distribution, *folders = package.split(".")
     spec = find_spec(distribution)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"{package}, which holds {name}, is missing: pip install -r requirements.txt")
+        raise ModuleNotFoundError(f"{package}, which holds {name}, is missing: pip install scikit-learn scikit-image")
     return Path(spec.origin).parent.joinpath(*folders, name)
 
 

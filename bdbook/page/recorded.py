@@ -1,4 +1,4 @@
-"""The runs that the chapters show: read from results/, where results/record.py put them."""
+"""The runs that the chapters show: read from results/, where results/record.py put them, or from the wheel's copy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
+from bdbook.files import shipped
+
+RESULTS = shipped("results")
 SEEDS = (0, 1, 2)
 
 
@@ -52,8 +54,8 @@ def read(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS
     if not (folder / "metrics.json").is_file():
         found = ", ".join(sorted(path.parent.name for path in results.glob("*/metrics.json")))
         raise ValueError(
-            f"{folder} is not recorded; recorded are {found or 'none'}. To record it: python results/record.py "
-            f"--profile {profile} --only {name}{f'@{seed}' if seed else ''}"
+            f"{folder} is not recorded; recorded are {found or 'none'}. To record it, in a checkout of the book: "
+            f"python results/record.py --profile {profile} --only {name}{f'@{seed}' if seed else ''}"
         )
     metrics, record = (json.loads((folder / f"{what}.json").read_text()) for what in ("metrics", "record"))
     return Recorded(folder, metrics, record)

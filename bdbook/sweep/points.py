@@ -27,10 +27,11 @@ from urllib.parse import quote
 from bdbook import data, denoiser, losses, recipes, samplers, training
 from bdbook.errors import unknown
 from bdbook.evaluation import generation, restoration
+from bdbook.files import shipped
 from bdbook.recipes import Recipe
 from bdbook.training import checkpoints, engine, profiles
 
-CHAPTERS = Path(__file__).resolve().parents[2] / "notebooks"
+CHAPTERS = shipped("notebooks")
 # Fields of a recipe that a grid can set; of the others, settings and steps have their own places.
 FIELDS = {
     k: v

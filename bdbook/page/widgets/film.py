@@ -60,7 +60,9 @@ def _film(run: str) -> bytes:
     """The first digits of a run's recorded film, a PNG; results/record.py says what is where in it."""
     path = recorded.folder_of(run) / "film.png"
     if not path.is_file():
-        raise ValueError(f"{path} is not there; to draw it: python results/record.py --films --profile cpu")
+        raise ValueError(
+            f"{path} is not there; to draw it, in a checkout: python results/record.py --films --profile cpu"
+        )
     film = Image.open(path)
     shown = io.BytesIO()
     few = film.crop((0, 0, film.width, DIGITS * DIGIT)).point(lambda grey: grey & GREYS)
