@@ -1,6 +1,6 @@
 """Sweeps: trainings, or chapters, at every point of a grid, on as many machines as a Ray cluster has.
 
-grid.py      grid files and their points; needs no Ray
+points.py    grid files and their points; needs no Ray
 cluster.py   working at them, on Ray
 table.py     what comes of it
 """

@@ -123,7 +123,7 @@ class Chapter:
         chapters = {path.stem: path for path in CHAPTERS.glob("*.ipynb")}
         if name not in chapters:
             raise unknown(f"chapter in {CHAPTERS}", name, chapters)
-        papermill = needed("papermill", "pip install -r requirements.txt")
+        papermill = needed("papermill", 'pip install "bdbook[chapters]"')
         known = papermill.inspect_notebook(str(chapters[name]))
         for key, value in chosen.items():
             if key not in known:
@@ -147,7 +147,7 @@ class Chapter:
 
     def work(self, folder: Path) -> dict:
         """Execute it beside where it will lie, then move it in."""
-        papermill = needed("papermill", "pip install -r requirements.txt")
+        papermill = needed("papermill", 'pip install "bdbook[chapters]"')
         partial = folder / f"{self.notebook.stem}.partial.ipynb"
         try:
             papermill.execute_notebook(

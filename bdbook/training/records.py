@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bdbook import __version__
+from bdbook.files import IN_WHEEL
 from bdbook.pixels import subsample_evenly
 from bdbook.recipes import Recipe
 from bdbook.training.engine import SINGLE_PROCESS, Engine
@@ -80,6 +81,8 @@ def require_same(path: Path, stored: dict[str, Any], asked: dict[str, Any]) -> N
 
 def commit() -> str | None:
     """The commit of the checkout that this library runs from, "-changed" if files differ; None outside of one."""
+    if IN_WHEEL:  # whatever repository the environment lies in, it is not this one
+        return None
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=-changed"],
