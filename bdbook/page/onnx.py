@@ -154,7 +154,7 @@ def _system(run: Run) -> dict:
     height, width = height_width(recipe.size)
     basis = process.basis
     rows, cols = basis.matrices() if isinstance(basis, Rotation2D) else (torch.eye(height), torch.eye(width))
-    steps = recipe.sample_steps or process.steps or 250
+    steps = process.steps or recipe.sample_steps or 250
     times = process.times(steps).flip(0)
     tables = {
         name: _base64(torch.cat([schedule(t.item()).expand(1, 1, height, width) for t in times]))
