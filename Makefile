@@ -238,6 +238,7 @@ WORKFLOWS := .github/workflows
 lint: $(INSTALLED) $(LINTERS)/node_modules/.package-lock.json
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)/*.yml
 	$(BIN)/zizmor --offline $(WORKFLOWS)
 	$(NODE) $(LINTERS)/node_modules/eslint/bin/eslint.js -c $(LINTERS)/eslint.config.mjs --max-warnings 0 $(JAVASCRIPT)

@@ -124,7 +124,7 @@ class ToDiffusers(nn.Module):
 
     def forward(self, sample: Tensor, timestep: float | Tensor, return_dict: bool = True) -> Epsilon:
         """eps_hat = (u_t - mean_t) / sigma_t, in pixels. return_dict makes no difference: see `Epsilon`."""
-        process, t = self.denoiser.process, self._time(timestep)
+        process, t = _require_process(self.denoiser.process), self._time(timestep)
         x_t = at_least_float32(sample)
         estimate = self.denoiser.estimate(torch.hypot(process.alpha(t), process.sigma(t)).to(x_t) * x_t, t)
         seen = estimate.seen
@@ -189,20 +189,20 @@ def _walk(times: Tensor) -> Tensor:
 
 def _table(process: Degradation, steps: int | None) -> int:
     """N, the process's own or the one asked for."""
-    if process.steps is None and steps is None:
+    table = steps if process.steps is None else process.steps
+    if table is None:
         raise ValueError(
             f"{process.name} is continuous in t, and diffusers counts timesteps; say of how many, e.g. steps=1000"
         )
-    if process.steps is not None and steps not in (None, process.steps):
-        raise ValueError(f"steps was {steps}, but {process.name} is tabulated at N = {process.steps}; leave it out")
+    if steps not in (None, table):
+        raise ValueError(f"steps was {steps}, but {process.name} is tabulated at N = {table}; leave it out")
     check_steps(steps)
-    return process.steps or steps
+    return table
 
 
 def _isotropic(process: Degradation, times: Tensor) -> tuple[Tensor, Tensor]:
     """alpha_t and sigma_t at each time, (n,) float64; raises where diffusers could not have them."""
-    if not isinstance(process, Process):
-        raise ValueError(f"{process.name} has no alpha and sigma, which diffusers needs; use a Process, e.g. ddpm()")
+    process = _require_process(process)
     alpha, sigma = _numbers(process.alpha, times), _numbers(process.sigma, times)
     for name, values in (("alpha", alpha), ("sigma", sigma)):
         if values.isnan().any():
@@ -216,6 +216,12 @@ def _isotropic(process: Degradation, times: Tensor) -> tuple[Tensor, Tensor]:
             f"{process.name} has no signal or no noise at t = {show(times[lost])}; diffusers divides by alpha and sigma"
         )
     return alpha, sigma
+
+
+def _require_process(process: Degradation) -> Process:
+    if not isinstance(process, Process):
+        raise ValueError(f"{process.name} has no alpha and sigma, which diffusers needs; use a Process, e.g. ddpm()")
+    return process
 
 
 def _numbers(schedule: Callable[[Tensor], Tensor], times: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -56,8 +57,8 @@ class Train:
     def run(self) -> None:
         profile, recipe = profiles.resolve(self.profile), recipes.get(self.recipe)
         where = engine.current_engine(profile, self.precision, self.compile)
-        changes = {"batch": self.batch, "accumulate": self.accumulate}
-        changes = {key: value for key, value in changes.items() if value is not None}
+        asked = {"batch": self.batch, "accumulate": self.accumulate}
+        changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
         if self.dry_run:
             recipe = replace(recipe, **changes)
             steps = recipe.steps[profile] if self.steps is None else self.steps
@@ -280,7 +281,7 @@ class Doctor:
         print(doctor.report())
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "sample": Sample,
     "evaluate": Evaluate,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from bdbook.degradations import Blend, RecursiveBlur, Snow, start_of_blur
 from bdbook.errors import unknown
 from bdbook.priors import FlatColour, Normal, Prior
 from bdbook.processes import Degradation, Process, Start, check_sigma_max, label, lookup, schedule
-from bdbook.times import check_steps
+from bdbook.times import Time, check_steps
 from bdbook.transforms import (
     BOUNDARIES,
     DCT,
@@ -121,10 +122,12 @@ class KernelBlur(Process):
 
 
 @lru_cache(maxsize=16)
-def _eigenvalue_products(basis: Hartley | DCT, kernels: tuple, boundary: str, to_mean: bool) -> Tensor:
+def _eigenvalue_products(
+    basis: Hartley | DCT, kernels: tuple[tuple[float, ...], ...], boundary: str, to_mean: bool
+) -> Tensor:
     """alpha of each step, along rows times along columns, (N + 1, 1, H, W) float64."""
     axes = []
-    for n in basis.size:
+    for n in height_width(basis.size):
         vectors = basis._axis(n)
         eigenvalues = {k: (vectors @ kernel_matrix(n, k, boundary) * vectors).sum(1) for k in kernels}
         axes.append(np.cumprod([np.ones(n), *(eigenvalues[k] for k in kernels)], axis=0))
@@ -301,12 +304,12 @@ class RandomMask(Degradation):
     def steps(self) -> int:
         return len(self.deviations)
 
-    def draw(self, count, generator):
+    def draw(self, count: int, generator: torch.Generator) -> DrawnMask:
         sides = torch.tensor(self.size, dtype=torch.float64, device=generator.device)
         centres = torch.rand(count, 2, generator=generator, device=generator.device, dtype=torch.float64) * sides
         return DrawnMask(self.size, self.deviations, centres.floor())
 
-    def degrade(self, u, t):
+    def degrade(self, u: Tensor, t: Time) -> Tensor:
         raise ValueError("the masks' places have not been drawn; use draw(count, generator)")
 
 
@@ -348,8 +351,8 @@ class Pixelation(Process):
     local = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", height_width(self.size))
-        height, width = self.size
+        height, width = height_width(self.size)
+        object.__setattr__(self, "size", (height, width))
         if self.steps < 1 or height % self.multiple or width % self.multiple:
             raise ValueError(
                 f"{height}x{width} pixels cannot be halved {self.steps} times; expected multiples of {self.multiple}"
@@ -357,7 +360,8 @@ class Pixelation(Process):
 
     @property
     def multiple(self) -> int:
-        return 2**self.steps
+        block: int = 2**self.steps
+        return block
 
     @property
     def basis(self) -> Haar:
@@ -469,6 +473,9 @@ def animorphosis(other: Prior, steps: int | None = 200) -> Blend:
 # --- by name --------------------------------------------------------------------------------------------------
 
 
+Setting = float | str | tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Preset:
     """A degradation with the settings of one of the paper's experiments, for images of its size."""
@@ -476,7 +483,7 @@ class Preset:
     factory: str
     size: int
     channels: int
-    settings: Mapping[str, float | int | str | bool]
+    settings: Mapping[str, Setting]
 
     def build(self) -> Degradation:
         return degradation(self.factory, self.size, self.channels, **self.settings)
@@ -494,14 +501,14 @@ FACTORIES: dict[str, Callable[..., Degradation]] = {
 }
 
 
-def degradation(name: str, size: Size, channels: int = 1, **settings) -> Degradation:
+def degradation(name: str, size: Size, channels: int = 1, **settings: Any) -> Degradation:
     """A degradation by the name of its factory; settings: its arguments besides the size and the channels."""
     if name not in FACTORIES:
         raise unknown("degradation", name, FACTORIES)
     return FACTORIES[name](size, channels, **settings)
 
 
-def _preset(factory: str, size: int, channels: int, **settings) -> Preset:
+def _preset(factory: str, size: int, channels: int, **settings: Setting) -> Preset:
     return Preset(factory, size, channels, MappingProxyType(settings))
 
 

@@ -55,7 +55,7 @@ class RecursiveBlur(Degradation):
     def resized(self, size: Size) -> RecursiveBlur:
         return replace(self, size=size)
 
-    def degrade(self, u, t):
+    def degrade(self, u: Tensor, t: Time) -> Tensor:
         height, width = height_width(self.size)
         if tuple(u.shape[-2:]) != (height, width):
             raise ValueError(f"this blur was made for images of size {(height, width)}, but got {tuple(u.shape)}")
@@ -74,7 +74,7 @@ def start_of_blur(to_mean: bool) -> Start:
 
 
 @lru_cache(maxsize=16)
-def _running_products(n: int, kernels: tuple, boundary: str, to_mean: bool) -> Tensor:
+def _running_products(n: int, kernels: tuple[tuple[float, ...], ...], boundary: str, to_mean: bool) -> Tensor:
     """I, W_1, W_2 W_1, ...: (N + 1, n, n) float64."""
     products, matrices = [np.eye(n)], {}
     for taps in kernels:
@@ -107,17 +107,17 @@ class Blend(Degradation):
     def steps(self) -> int | None:
         return self.process.steps
 
-    def draw(self, count, generator):
+    def draw(self, count: int, generator: torch.Generator) -> Blend:
         if self.draw_z is None and self.z is None:
             raise ValueError(f"{self.name} was given no draw_z to draw from; give one, or z itself")
         z = self.z if self.draw_z is None else self.draw_z(count, generator)
         return replace(self, process=self.process.draw(count, generator), z=z)
 
-    def rows(self, chosen):
+    def rows(self, chosen: slice) -> Blend:
         z = self.z if self.z is None or len(self.z) == 1 else self.z[chosen]
         return replace(self, process=self.process.rows(chosen), z=z)
 
-    def degrade(self, u, t):
+    def degrade(self, u: Tensor, t: Time) -> Tensor:
         if self.z is None:
             raise ValueError(f"{self.name} blends with an image that has not been drawn; use draw(count, generator)")
         _check_drawn(self.name, self.z, u)
@@ -156,7 +156,7 @@ class Snow(Degradation):
             raise ValueError(f"wind was {self.wind} and zoom {self.zoom}; expected winds above 0 px and zoom >= 1")
         check_steps(self.steps)
 
-    def draw(self, count, generator):
+    def draw(self, count: int, generator: torch.Generator) -> Snow:
         height, width = height_width(self.size)
         noise = torch.randn(count, height, width, generator=generator, device=generator.device, dtype=torch.float64)
         seeds = (self.mean_value + self.deviation * noise).cpu().numpy()
@@ -166,41 +166,44 @@ class Snow(Degradation):
         field = torch.from_numpy(np.ascontiguousarray(enlarged[:, None, :height, :width])).to(generator.device)
         return replace(self, field=field, vertical=vertical)
 
-    def rows(self, chosen):
-        if self.field is None:
+    def rows(self, chosen: slice) -> Snow:
+        if self.field is None or self.vertical is None:
             return self
         return replace(self, field=self.field[chosen], vertical=self.vertical[chosen])
 
     def flakes(self, t: Time) -> Tensor:
         """S_C, (B, 1, H, W): the field where it exceeds the threshold, clipped to [0, 1]."""
-        field = self._drawn()
+        field, _ = self.drawn()
         first, last = self.threshold
         threshold = first + (last - first) * self.check(t).to(field.device)
         return torch.where(field > threshold, field, 0.0).clamp(0, 1)
 
     def layer(self, t: Time) -> Tensor:
         """S + S', (B, 1, H, W), in units of the image's range."""
-        flakes = self.flakes(t)
+        flakes, (_, vertical) = self.flakes(t), self.drawn()
         first, last = self.wind
         deviation = (first + (last - first) * self.check(t)).flatten()
         along_columns, along_rows = (
             _wind_matrices(n, deviation).unsqueeze(1).to(flakes) for n in (flakes.shape[-2], flakes.shape[-1])
         )
-        vertical = self.vertical.reshape(-1, 1, 1, 1).to(flakes.device)
-        blown = torch.where(vertical, along_columns @ flakes, flakes @ along_rows.mT)
+        blown = torch.where(
+            vertical.reshape(-1, 1, 1, 1).to(flakes.device), along_columns @ flakes, flakes @ along_rows.mT
+        )
         # At t = 0 the threshold may still let a flake through: no severity, no snow.
         return torch.where(self.check(t).to(blown) > 0, blown + blown.flip(-1, -2), 0.0)
 
-    def degrade(self, u, t):
-        _check_drawn(self.name, self._drawn(), u)
+    def degrade(self, u: Tensor, t: Time) -> Tensor:
+        field, _ = self.drawn()
+        _check_drawn(self.name, field, u)
         # [-1, 1] is twice as wide as [0, 1]. Nothing is clipped where nothing has fallen, so that D(x, 0) = x.
         layer = 2 * self.layer(t).to(u)
         return torch.where(layer > 0, (u + layer).clamp(-1, 1), u)
 
-    def _drawn(self) -> Tensor:
-        if self.field is None:
+    def drawn(self) -> tuple[Tensor, Tensor]:
+        """(field, vertical); raises before they are drawn."""
+        if self.field is None or self.vertical is None:
             raise ValueError("no snow has been drawn; use draw(count, generator)")
-        return self.field
+        return self.field, self.vertical
 
 
 def _check_drawn(name: str, drawn: Tensor, u: Tensor) -> None:

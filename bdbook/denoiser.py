@@ -64,24 +64,28 @@ class Prediction(Protocol):
 class _FromX0:
     """Parametrisations whose x0_hat is well conditioned: it is degraded to r, by any degradation."""
 
-    def mean(self, seen, out, r):
+    def mean(self, seen: Observed, out: Tensor, r: Time) -> Tensor:
         return seen.process.degrade(self.x0(seen, out), r)
+
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class PredictEps:
     """The noise, in pixels: the papers' choice. Source: Ho et al. 2020; HS Eq. 6, 21; Lee Eq. 10."""
 
-    def mean(self, seen, out, r):
+    def mean(self, seen: Observed, out: Tensor, r: Time) -> Tensor:
         self._require_signal(seen)
-        step = ratio(seen.process.alpha(r), seen.process.alpha(seen.t))
+        process = seen.require_process()
+        step = ratio(process.alpha(r), process.alpha(seen.t))
         return step.to(out) * (seen.u_t - seen.sigma * out)
 
-    def x0(self, seen, out):
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
         self._require_signal(seen)
         return (seen.u_t - seen.sigma * out) / seen.alpha
 
-    def target(self, seen, x0, noise):
+    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
         return noise
 
     def _require_signal(self, seen: Observed) -> None:
@@ -97,10 +101,10 @@ class PredictEps:
 class PredictX0(_FromX0):
     """The clean image. Source: HS app. B; Bansal Eq. 1."""
 
-    def x0(self, seen, out):
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
         return out
 
-    def target(self, seen, x0, noise):
+    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
         return x0
 
 
@@ -111,11 +115,11 @@ class PredictV(_FromX0):
     Source: Salimans & Ho 2022, here without assuming alpha^2 + sigma^2 = 1, which blur breaks.
     """
 
-    def x0(self, seen, out):
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
         a, sigma = seen.alpha, seen.sigma
         return (a * seen.u_t - sigma * out) / (a**2 + sigma**2)
 
-    def target(self, seen, x0, noise):
+    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
         basis = seen.process.basis
         return basis.inverse(seen.alpha * basis.forward(noise) - seen.sigma * basis.forward(x0))
 
@@ -124,10 +128,10 @@ class PredictV(_FromX0):
 class PredictResidual(_FromX0):
     """The clean image less x_t: x0_hat = x_t + out. Source: Daras et al. 2022 (soft diffusion)."""
 
-    def x0(self, seen, out):
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
         return seen.u_t + out
 
-    def target(self, seen, x0, noise):
+    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
         return x0 - seen.x_t
 
 
@@ -138,7 +142,7 @@ class PredictLessBlurred:
     It knows no x0_hat (blur has underflowed), so it serves exactly the steps t -> t - 1/N of a tabulated process.
     """
 
-    def mean(self, seen, out, r):
+    def mean(self, seen: Observed, out: Tensor, r: Time) -> Tensor:
         asked, known = expand(r), self._earlier(seen)
         if not torch.allclose(asked, known.to(asked), rtol=0, atol=1e-9):
             raise ValueError(
@@ -147,10 +151,10 @@ class PredictLessBlurred:
             )
         return seen.u_t + out
 
-    def x0(self, seen, out):
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
         return seen.u_t + out
 
-    def target(self, seen, x0, noise):
+    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
         return seen.process.mean(x0, self._earlier(seen).flatten()) - seen.x_t
 
     def _earlier(self, seen: Observed) -> Tensor:
@@ -171,12 +175,12 @@ class PredictStepMean(_FromX0):
 
     steps: int = 100
 
-    def x0(self, seen, out):
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
         carry, share = self._coefficients(seen)
         # Where nothing of the image enters the step, the network cannot say what it is.
         return torch.where(share == 0, 0.0, (out - carry * seen.u_t) / torch.where(share == 0, 1.0, share))
 
-    def target(self, seen, x0, noise):
+    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
         carry, share = self._coefficients(seen)
         basis = seen.process.basis
         return basis.inverse(carry * seen.u_t + share * basis.forward(x0))
@@ -212,11 +216,11 @@ class Spectral(_FromX0):
         c_skip, c_out = wiener(process.alpha(seen.t).to(v), process.sigma(seen.t).to(v), v)
         return self.mean0.to(seen.u_t), c_skip.to(seen.u_t), c_out.to(seen.u_t)
 
-    def x0(self, seen, out):
+    def x0(self, seen: Observed, out: Tensor) -> Tensor:
         m, c_skip, c_out = self.coefficients(seen)
         return m + c_skip * (seen.u_t - seen.alpha * m) + c_out * out
 
-    def target(self, seen, x0, noise):
+    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
         m, c_skip, c_out = self.coefficients(seen)
         basis = seen.process.basis
         error = basis.forward(x0) - m - c_skip * (seen.u_t - seen.alpha * m)
@@ -240,7 +244,7 @@ def wiener(alpha: Tensor, sigma: Tensor, variance: Tensor) -> tuple[Tensor, Tens
 
 EPS, X0, V = PredictEps(), PredictX0(), PredictV()
 RESIDUAL, LESS_BLURRED, STEP_MEAN = PredictResidual(), PredictLessBlurred(), PredictStepMean()
-PREDICTIONS = {
+PREDICTIONS: dict[str, Prediction] = {
     "eps": EPS,
     "x0": X0,
     "v": V,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bdbook.denoiser import Estimate, Observed
-from bdbook.processes import Process, ratio
+from bdbook.processes import Degradation, ratio
 from bdbook.times import Time
 
 
@@ -75,11 +75,12 @@ class Clipped:
 
     def mean(self, r: Time) -> Tensor:
         """V' D(guess, r), for r no earlier than s."""
-        alpha_r, alpha_s = self.seen.process.alpha(r), self.seen.process.alpha(self.s)
+        process = self.seen.require_process()
+        alpha_r, alpha_s = process.alpha(r), process.alpha(self.s)
         return torch.where(alpha_r == alpha_s, 1.0, ratio(alpha_r, alpha_s)).to(self.mean_s) * self.mean_s
 
 
-def extrapolation(process: Process, r: Time, t: Time, s: Time) -> Tensor:
+def extrapolation(process: Degradation, r: Time, t: Time, s: Time) -> Tensor:
     """k = h / (2 h_before), h = l_s - l_t, h_before = l_t - l_r, l = log(alpha / sigma), for s < t < r.
 
     0 where nothing can be extrapolated: a frequency whose log-SNR stood still, or has no end (no noise at s, no

@@ -78,12 +78,12 @@ def bound(
     summed = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for _ in range(draws):
         number = _spread(chances, len(x), generator)
-        terms = _step(denoiser, x, u, grid[first + number + 1], grid[first + number], generator)
+        terms = _step(denoiser, process, x, u, grid[first + number + 1], grid[first + number], generator)
         summed += terms / chances[number].to(terms)
     return Bound(
         _prior(process, u, prior),
         summed / draws,
-        _data(denoiser, x, grid[first].item(), generator),
+        _data(denoiser, process, x, grid[first].item(), generator),
         x[0].numel(),
     )
 
@@ -109,8 +109,9 @@ def _spread(chances: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return drawn[torch.randperm(count, generator=generator, device=device).cpu()]
 
 
-def _step(denoiser: Denoiser, x: Tensor, u: Tensor, t: Tensor, s: Tensor, generator: torch.Generator) -> Tensor:
-    process = denoiser.process
+def _step(
+    denoiser: Denoiser, process: Process, x: Tensor, u: Tensor, t: Tensor, s: Tensor, generator: torch.Generator
+) -> Tensor:
     noise = torch.randn(x.shape, generator=generator, device=x.device)
     answer = denoiser.estimate(process.sample(x, t, noise).float(), t)
     # alpha (u_x_hat - u_x) is well conditioned where u_x_hat is not.
@@ -134,9 +135,8 @@ def _prior(process: Process, u: Tensor, prior: tuple[Tensor, Tensor] | None) -> 
     return 0.5 * terms.expand_as(u).flatten(1).sum(1)
 
 
-def _data(denoiser: Denoiser, x: Tensor, t: Time, generator: torch.Generator) -> Tensor:
+def _data(denoiser: Denoiser, process: Process, x: Tensor, t: Time, generator: torch.Generator) -> Tensor:
     """-log of the probability of the 8-bit values, under a Gaussian around x0_hat as wide as the noise at t."""
-    process = denoiser.process
     width = (process.sigma(t) / process.alpha(t)).square().mean().sqrt().item()
     noise = torch.randn(x.shape, generator=generator, device=x.device)
     guess = denoiser(process.sample(x, t, noise).float(), t).double()
@@ -146,5 +146,6 @@ def _data(denoiser: Denoiser, x: Tensor, t: Time, generator: torch.Generator) ->
     # Of the two tails the one that does not round to 1.
     swap = lower > 0
     a, b = torch.where(swap, -upper, lower), torch.where(swap, -lower, upper)
-    high, low = torch.special.log_ndtr(b), torch.special.log_ndtr(a)
+    high: Tensor = torch.special.log_ndtr(b)
+    low: Tensor = torch.special.log_ndtr(a)
     return -(high + torch.log1p(-torch.exp(low - high))).flatten(1).sum(1)

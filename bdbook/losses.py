@@ -34,8 +34,8 @@ def soft_loss(denoiser: Denoiser, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
     """Soft score matching: |C_t (x0_hat - x0)|^2, mean per image (B,). Source: Daras et al. 2022."""
     x_t = denoiser.process.sample(x0, t, noise)
     answer = denoiser.estimate(x_t, t)
-    basis = denoiser.process.basis
-    error = answer.mean(t) - denoiser.process.alpha(t).to(answer.seen.u_t) * basis.forward(at_least_float32(x0))
+    seen, process = answer.seen, answer.seen.require_process()
+    error = answer.mean(t) - seen.alpha * process.basis.forward(at_least_float32(x0))
     return (error**2).flatten(1).mean(1)
 
 

@@ -8,6 +8,7 @@ frequency. No training, no sampling, no error bars.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -29,9 +30,13 @@ class Gaussian:
 
     basis: Basis
     variance: Tensor
-    mean: Tensor | None = None
+    mean: Tensor = None  # type: ignore[assignment]  # zeros: as many as there are variances
 
-    def __post_init__(self):
+    if TYPE_CHECKING:
+
+        def __init__(self, basis: Basis, variance: Tensor, mean: Tensor | None = None): ...
+
+    def __post_init__(self) -> None:
         if not (self.variance >= 0).all():
             worst = self.variance.min().item()
             raise ValueError(f"variance had a negative or NaN entry, {worst:.3g}; expected v >= 0 per frequency")

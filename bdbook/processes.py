@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,9 +23,12 @@ from bdbook.errors import unknown
 from bdbook.times import Time, check_earlier, check_times, uniform
 from bdbook.transforms import DCT, Basis, Pixel, Separable, Size, gaussian_kernel, height_width
 
-Schedule = Callable[[Any], Tensor]
+# An alpha or a sigma as one writes it: of float64 times (B, 1, 1, 1).
+Schedule = Callable[[Tensor], Tensor]
 # Times of one process whose alpha and sigma are remembered: a step of a sampler asks for its two a dozen times over.
 REMEMBERED = 16
+# The mark of a function that `schedule` has wrapped.
+IS_SCHEDULE = "is_schedule"
 # Noise that IHDM starts from and refreshes, of data in [-1, 1]. The authors' 0.0125, 1.25 times their sigma, is for
 # data in [0, 1].
 IHDM_DELTA = 0.025
@@ -54,15 +57,7 @@ class Degradation:
     nothing of an image but its mean colour.
     """
 
-    start: Start = Start("images")
-    noisy: bool = False
-    local: bool = False
-    multiple: int = 1
-    to_mean: bool = False
-
-    if (
-        TYPE_CHECKING
-    ):  # a field or a property in subclasses: at run time it must not stand here to be taken for a default
+    if TYPE_CHECKING:  # fields, properties or plain values in subclasses
 
         @property
         def basis(self) -> Basis: ...
@@ -70,6 +65,22 @@ class Degradation:
         def steps(self) -> int | None: ...
         @property
         def name(self) -> str: ...
+        @property
+        def start(self) -> Start: ...
+        @property
+        def noisy(self) -> bool: ...
+        @property
+        def local(self) -> bool: ...
+        @property
+        def multiple(self) -> int: ...
+        @property
+        def to_mean(self) -> bool: ...
+    else:  # without the first three: they would be taken for the defaults of fields
+        start = Start("images")
+        noisy = False
+        local = False
+        multiple = 1
+        to_mean = False
 
     def degrade(self, u: Tensor, t: Time) -> Tensor:
         """V' D(V u, t): from and to coefficients, (B, C, H, W)."""
@@ -109,7 +120,13 @@ class Degradation:
         raise ValueError(f"{self.name} has no alpha and sigma per frequency; use the rules tacos or naive with it")
 
 
-P = TypeVar("P", bound=Degradation)
+class Timed(Protocol):
+    """What checks its times."""
+
+    def check(self, t: Time) -> Tensor: ...
+
+
+P = TypeVar("P", bound=Timed)
 
 
 def schedule(function: Callable[[P, Tensor], Tensor]) -> Callable[[P, Time], Tensor]:
@@ -122,7 +139,7 @@ def schedule(function: Callable[[P, Tensor], Tensor]) -> Callable[[P, Time], Ten
     def checked(self: P, t: Time) -> Tensor:
         if not isinstance(t, float):
             return function(self, self.check(t))
-        memory = self.__dict__.setdefault("_remembered", {})
+        memory: dict[tuple[str, float], Tensor] = self.__dict__.setdefault("_remembered", {})
         key = function.__name__, t
         if key not in memory:
             if len(memory) >= REMEMBERED:
@@ -131,7 +148,7 @@ def schedule(function: Callable[[P, Tensor], Tensor]) -> Callable[[P, Time], Ten
                 memory[key] = function(self, self.check(t))
         return memory[key]
 
-    checked.is_schedule = True  # type: ignore[attr-defined]
+    setattr(checked, IS_SCHEDULE, True)
     return checked
 
 
@@ -154,12 +171,14 @@ class Process(Degradation):
         def __init__(
             self, basis: Basis, alpha: Schedule, sigma: Schedule, steps: int | None = None, name: str = "process"
         ): ...
+        def draw(self, count: int, generator: torch.Generator) -> Process: ...
+        def rows(self, chosen: slice) -> Process: ...
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
         for each in ("alpha", "sigma"):
             method = cls.__dict__.get(each)
-            if callable(method) and not hasattr(method, "is_schedule"):
+            if callable(method) and not hasattr(method, IS_SCHEDULE):
                 setattr(cls, each, schedule(method))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -174,12 +193,12 @@ class Process(Degradation):
         raise NotImplementedError
 
     @property
-    def noisy(self) -> bool:  # type: ignore[override]
+    def noisy(self) -> bool:
         """Whether there is noise at t = 1."""
         return bool((self.sigma(1.0) > 0).any())
 
     @property
-    def start(self) -> Start:  # type: ignore[override]
+    def start(self) -> Start:
         """The exact end of Gaussian data where there is noise, else degraded images."""
         return Start("marginal" if self.noisy else "images")
 
@@ -225,10 +244,16 @@ class ByFunctions(Process):
     """What Process(basis, alpha, sigma) makes: equal where its functions are the same."""
 
     basis: Basis
-    alpha: Schedule = field()
-    sigma: Schedule = field()
+    alpha: OnCheckedTimes = field()
+    sigma: OnCheckedTimes = field()
     steps: int | None = None
     name: str = field(default="process", compare=False)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, basis: Basis, alpha: Schedule, sigma: Schedule, steps: int | None = None, name: str = "process"
+        ): ...
 
     def __post_init__(self) -> None:
         for each in ("alpha", "sigma"):
@@ -552,7 +577,8 @@ def process(name: str, *args: Any, **settings: Any) -> Process:
 
 def has_size(name: str) -> bool:
     """Whether the process of this name is made for one size of images; the others take a basis."""
-    return any(each.name == "size" for each in fields(PROCESSES[name]))  # type: ignore[arg-type]
+    made = PROCESSES[name]
+    return is_dataclass(made) and any(each.name == "size" for each in fields(made))
 
 
 def process_of(given: Degradation | str) -> Degradation:

@@ -19,13 +19,13 @@ from torch import Tensor
 from bdbook.denoiser import Denoiser, Estimate, wiener
 from bdbook.errors import unknown
 from bdbook.guesses import Clipped, Extrapolated, Guess, extrapolation
-from bdbook.processes import IHDM_DELTA, Degradation, Process, ratio
+from bdbook.processes import IHDM_DELTA, Degradation, ratio
 from bdbook.times import Time, check_earlier, expand
 
-Rule = Callable[[Process, Time, Time], tuple[Tensor, Tensor]]
+Rule = Callable[[Degradation, Time, Time], tuple[Tensor, Tensor]]
 
 
-def ancestral(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+def ancestral(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     """The exact posterior q(u_s | u_t, x0): c = a sigma_s^2 / sigma_t^2, a = alpha_t / alpha_s.
 
     Equal to the (mean, variance) form of HS Eq. 18 and Ho et al. 2020 Eq. 7, without its divisions by
@@ -38,7 +38,7 @@ def ancestral(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     return a * shrink, sigma_s * torch.sqrt((1 - a**2 * shrink).clamp_min(0))
 
 
-def ddim(process: Process, t: Time, s: Time, eta: float = 0.0) -> tuple[Tensor, Tensor]:
+def ddim(process: Degradation, t: Time, s: Time, eta: float = 0.0) -> tuple[Tensor, Tensor]:
     """DDIM: eta = 0 carries all of the estimated noise, eta = 1 is `ancestral`. Source: Song et al. 2020."""
     alpha_t, sigma_t, alpha_s, sigma_s = process.coefficients(t, s)
     _needs_noise(process, sigma_t, "ddim")
@@ -50,19 +50,19 @@ def ddim(process: Process, t: Time, s: Time, eta: float = 0.0) -> tuple[Tensor, 
     return carry, eta * sigma_s * torch.sqrt((1 - a**2 * shrink).clamp_min(0))
 
 
-def naive(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+def naive(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     """Restore, then degrade again: c = 0. Source: Bansal Algorithm 1."""
     zero = _zero(process, t, s)
     return zero, zero
 
 
-def tacos(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+def tacos(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     """x_s = x_t - D(x0_hat, t) + D(x0_hat, s): c = 1. Source: Bansal Algorithm 2."""
     zero = _zero(process, t, s)
     return zero + 1, zero
 
 
-def momentum(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+def momentum(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     """c = sigma_s^2 / sigma_t^2, tau^2 = sigma_t^2 - sigma_s^2. Source: Daras et al. 2022 (soft diffusion).
 
     It refreshes with the forward process's noise and not the posterior's, so it keeps the marginal only as
@@ -83,7 +83,7 @@ def partial_carry(rho: float) -> Rule:
     if not 0 <= rho <= 1:
         raise ValueError(f"rho was {rho}; expected a part of DDIM's carry, 0 (none) to 1 (all)")
 
-    def rule(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    def rule(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
         carry, _ = ddim(process, t, s)
         _, _, _, sigma_s = process.coefficients(t, s)
         return rho * carry, sigma_s * math.sqrt(1 - rho**2)
@@ -100,7 +100,7 @@ def analytic(variance: Tensor) -> Rule:
     """
     variance = variance.double()
 
-    def rule(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    def rule(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
         carry, refresh = ancestral(process, t, s)
         alpha_t, sigma_t, alpha_s, _ = process.coefficients(t, s)
         _, deviation = wiener(alpha_t, sigma_t, variance.to(alpha_t.device))
@@ -114,7 +114,7 @@ def ihdm(delta: float = IHDM_DELTA) -> Rule:
     if not delta >= 0:
         raise ValueError(f"delta was {delta}; expected a standard deviation of 0 or more")
 
-    def rule(process: Process, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    def rule(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
         zero = _zero(process, t, s)
         return zero, zero + delta
 
@@ -197,7 +197,8 @@ def sample(
     check_order(order)
     rule, before = rule_of(rule), None
     for t, s in pairs(times):
-        estimate = guess = denoiser.estimate(x_T, t)
+        estimate = denoiser.estimate(x_T, t)
+        guess: Guess = estimate
         if order == 2 and before is not None:
             guess = Extrapolated(estimate, before, extrapolation(denoiser.process, before.seen.t, t, s))
         if clip:
@@ -261,7 +262,7 @@ def lee_euler(estimate: Estimate, i: int, noise: Tensor | None = None) -> Tensor
     return process.basis.inverse(u)
 
 
-def _require_time(estimate: Estimate, t: Time) -> None:
+def _require_time(estimate: Guess, t: Time) -> None:
     asked, known = expand(t), expand(estimate.seen.t)
     if not torch.allclose(asked, known.to(asked), rtol=0, atol=1e-6):
         raise ValueError(
@@ -277,7 +278,7 @@ def _zero(process: Degradation, t: Time, s: Time) -> Tensor:
     return torch.zeros_like(process.check(t))
 
 
-def _needs_noise(process: Process, sigma_t: Tensor, rule: str) -> None:
+def _needs_noise(process: Degradation, sigma_t: Tensor, rule: str) -> None:
     if (sigma_t == 0).any():
         raise ValueError(
             f"{rule} divides by sigma_t, but {process.name} has no noise at t; use tacos or naive for cold diffusion"

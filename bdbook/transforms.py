@@ -11,10 +11,10 @@ error of 1e-6 into 3e-2, so half-precision images are lifted to float32 and auto
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ Size = int | tuple[int, int]
 
 def height_width(size: Size) -> tuple[int, int]:
     """(H, W) of a size given as one side or as both."""
-    sides = (size, size) if isinstance(size, Integral) else tuple(size)
+    sides = (size, size) if isinstance(size, int | np.integer) else tuple(size)
     if len(sides) != 2 or min(sides) < 1:
         raise ValueError(f"image size was {size}; expected positive sides, e.g. 32 or (32, 48)")
     return int(sides[0]), int(sides[1])
@@ -69,14 +69,15 @@ class Pixel(Basis):
 class Rotation2D(Basis):
     """u = R x C' with orthonormal R (H, H) and C (W, W), one basis vector a row."""
 
-    size: int | tuple[int, int]
+    size: Size
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "size", height_width(self.size))  # 8 and (8, 8) are the same basis
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """(R, C), float64."""
-        return tuple(_as_tensor(self._axis(n)) for n in self.size)
+        rows, cols = (_as_tensor(self._axis(n)) for n in height_width(self.size))
+        return rows, cols
 
     def _axis(self, n: int) -> np.ndarray:
         raise NotImplementedError
@@ -86,7 +87,7 @@ class Rotation2D(Basis):
 
     @property
     def freq2(self) -> Tensor:
-        rows, cols = (_as_tensor(self._axis_frequency(n) ** 2) for n in self.size)
+        rows, cols = (_as_tensor(self._axis_frequency(n) ** 2) for n in height_width(self.size))
         return (rows[:, None] + cols[None, :])[None, None]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class DCT(Rotation2D):
 
     def _axis(self, n: int) -> np.ndarray:
         k, j = np.arange(n)[:, None], np.arange(n)[None, :]
-        matrix = np.sqrt(2 / n) * np.cos(np.pi * k * (2 * j + 1) / (2 * n))
+        matrix: np.ndarray = np.sqrt(2 / n) * np.cos(np.pi * k * (2 * j + 1) / (2 * n))
         matrix[0] /= np.sqrt(2)
         return matrix
 
@@ -133,11 +134,12 @@ class Hartley(Rotation2D):
 
     def _axis(self, n: int) -> np.ndarray:
         angle = 2 * np.pi * np.outer(np.arange(n), np.arange(n)) / n
-        return (np.cos(angle) + np.sin(angle)) / np.sqrt(n)
+        return (np.cos(angle) + np.sin(angle)) / math.sqrt(n)
 
     def _axis_frequency(self, n: int) -> np.ndarray:
         k = np.arange(n)
-        return 2 * np.pi * np.minimum(k, n - k) / n
+        frequency: np.ndarray = 2 * np.pi * np.minimum(k, n - k) / n
+        return frequency
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class Separable(Rotation2D):
     kernel: tuple[float, ...] = field(default=(0.25, 0.5, 0.25))
     boundary: str = "zero"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         taps = np.asarray(self.kernel, dtype=float)
         if taps.ndim != 1 or len(taps) % 2 == 0 or not np.allclose(taps, taps[::-1], atol=1e-12):
@@ -186,7 +188,7 @@ class Separable(Rotation2D):
     @property
     def eigenvalues(self) -> Tensor:
         """D: eigenvalues of W on an image, (1, 1, H, W) float64."""
-        rows, cols = (_as_tensor(_eigen(n, self.kernel, self.boundary)[0]) for n in self.size)
+        rows, cols = (_as_tensor(_eigen(n, self.kernel, self.boundary)[0]) for n in height_width(self.size))
         return (rows[:, None] * cols[None, :])[None, None]
 
 
@@ -250,16 +252,18 @@ def kernel_matrix(n: int, kernel: tuple[float, ...], boundary: str) -> np.ndarra
 
 def _mirror_at_edge(j: np.ndarray, n: int) -> np.ndarray:
     j = j % (2 * n)  # ... 1 0 | 0 1 ... n-1 | n-1 ...
-    return np.minimum(j, 2 * n - 1 - j)
+    mirrored: np.ndarray = np.minimum(j, 2 * n - 1 - j)
+    return mirrored
 
 
 def _mirror_at_centre(j: np.ndarray, n: int) -> np.ndarray:
     j = j % max(2 * n - 2, 1)  # ... 2 1 | 0 1 ... n-1 | n-2 ...
-    return np.minimum(j, 2 * n - 2 - j)
+    mirrored: np.ndarray = np.minimum(j, 2 * n - 2 - j)
+    return mirrored
 
 
 # Where the pixels j lie that a row of n pixels does not have.
-BOUNDARIES = {
+BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "zero": lambda j, n: j,
     "symmetric": _mirror_at_edge,
     "reflect": _mirror_at_centre,
@@ -273,13 +277,15 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 @contextmanager
-def exact_arithmetic(device_type: str):
+def exact_arithmetic(device_type: str) -> Iterator[None]:
     """Full float32 matrix products: no autocast, no TF32."""
     with torch.autocast(device_type, enabled=False):
         if device_type != "cuda":
             yield
             return
         matmul = torch.backends.cuda.matmul
+        before: bool | str
+        exact: bool | str
         try:
             switch, before, exact = "allow_tf32", matmul.allow_tf32, False
         except RuntimeError:  # torch refuses the old switch to those who have used the new one
@@ -299,7 +305,7 @@ def _as_tensor(array: np.ndarray) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _operators(basis: Rotation2D, inverse: bool, dtype, device) -> tuple[Tensor, Tensor]:
+def _operators(basis: Rotation2D, inverse: bool, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     # Cached: building and moving the matrices costs more than multiplying by them. Not as inference tensors, which
     # training could not use later.
     with torch.inference_mode(False):

@@ -154,7 +154,8 @@ class Residual(nn.Module):
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         else:
             h = self.norm2(h + time)
-        return self.skip(self.resample(x)) + self.conv2(self.dropout(F.silu(h)))
+        out: Tensor = self.skip(self.resample(x)) + self.conv2(self.dropout(F.silu(h)))
+        return out
 
 
 class Attention(nn.Module):
@@ -173,7 +174,8 @@ class Attention(nn.Module):
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * breadth, width)
         q, k, v = self.qkv(tokens).view(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, -1, width)
-        return x + self.project(mixed).view(batch, height, breadth, width).permute(0, 3, 1, 2)
+        added: Tensor = self.project(mixed).view(batch, height, breadth, width).permute(0, 3, 1, 2)
+        return x + added
 
 
 class Down(nn.Module):
@@ -184,7 +186,8 @@ class Down(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        return self.conv(x)
+        half: Tensor = self.conv(x)
+        return half
 
 
 class Up(nn.Module):
@@ -273,7 +276,8 @@ class UNet(nn.Module):
         h = self.middle(h, emb)
         for layer in self.up:
             h = layer(torch.cat([h, skips.pop()], dim=1), emb)
-        return self.last(F.silu(self.norm(h)))
+        out: Tensor = self.last(F.silu(self.norm(h)))
+        return out
 
     def _check(self, x: Tensor, t: Tensor) -> None:
         channels = self.config.in_channels

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -78,7 +78,7 @@ def download_command(chosen: HubSet) -> str:
     return f"hf download --repo-type dataset {chosen.repository} --local-dir {folder}"
 
 
-def _library() -> ModuleType:
+def _library() -> Any:
     """The library `datasets`, imported late since that takes a second."""
     # Both are read during the import: no report of the installed packages and no count of loads goes out.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -101,13 +101,14 @@ def _files(folder: Path) -> list[Path]:
 def _fingerprint(chosen: HubSet, folder: Path | None) -> str:
     """Changes with the way a set is read, and with any file of a local copy."""
     lines = [repr(chosen), f"every {HELD_OUT}"]
-    for file in _files(folder) if folder else ():
-        status = (folder / file).stat()
-        lines.append(f"{file.as_posix()} {status.st_size} {status.st_mtime_ns}")
+    if folder:
+        for file in _files(folder):
+            status = (folder / file).stat()
+            lines.append(f"{file.as_posix()} {status.st_size} {status.st_mtime_ns}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _rows(name: str, folder: Path | None, split: str) -> Iterable[dict]:
+def _rows(name: str, folder: Path | None, split: str) -> Iterable[dict[str, Any]]:
     """The rows of the split that is read, with their images undecoded and no other column."""
     datasets, chosen = _library(), DATASETS[name]
     part = chosen.test if split == "test" and chosen.test else chosen.train
@@ -126,9 +127,11 @@ def _rows(name: str, folder: Path | None, split: str) -> Iterable[dict]:
     if chosen.column not in columns:
         raise ValueError(f"{place} has no column {chosen.column!r} of images; its columns: {', '.join(columns)}")
     rows = found[part].select_columns([chosen.column])
-    if isinstance(rows.features[chosen.column], datasets.Image):
-        rows = rows.cast_column(chosen.column, datasets.Image(decode=False))
-    return rows
+    stored = isinstance(rows.features[chosen.column], datasets.Image)
+    undecoded: Iterable[dict[str, Any]] = (
+        rows.cast_column(chosen.column, datasets.Image(decode=False)) if stored else rows
+    )
+    return undecoded
 
 
 def _place(chosen: HubSet, folder: Path | None) -> str:
@@ -165,10 +168,15 @@ def _check_shards(folder: Path, part: str, chosen: HubSet) -> None:
 
 
 def _images(
-    name: str, rows: Iterable[dict], folder: Path | None, split: str, shape: tuple[int, ...], skipped: list[str]
+    name: str,
+    rows: Iterable[dict[str, Any]],
+    folder: Path | None,
+    split: str,
+    shape: tuple[int, int, int],
+    skipped: list[str],
 ) -> Iterator[np.ndarray]:
     """Pixels (C, H, W) uint8 of each row of a split; of one that cannot be read a note is added to `skipped`."""
-    chosen, (channels, *size) = DATASETS[name], shape
+    chosen, (channels, height, width) = DATASETS[name], shape
     for i, row in enumerate(_guarded(rows, name, folder)):
         if chosen.test is None and (i % HELD_OUT == HELD_OUT - 1) != (split == "test"):
             continue
@@ -184,10 +192,10 @@ def _images(
         except reading.UNREADABLE as error:
             skipped.append(f"row {i}: {error}")
             continue
-        yield np.atleast_3d(reading.resize(image, tuple(size))).transpose(2, 0, 1)
+        yield np.atleast_3d(np.asarray(reading.resize(image, (height, width)))).transpose(2, 0, 1)
 
 
-def _guarded(rows: Iterable[dict], name: str, folder: Path | None) -> Iterator[dict]:
+def _guarded(rows: Iterable[dict[str, Any]], name: str, folder: Path | None) -> Iterator[dict[str, Any]]:
     """The same rows; says of which set a file was damaged."""
     try:
         yield from rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,17 @@ Size = int | tuple[int, int]
 SPLITS = {"train": 0, "test": 1}
 # What Pillow raises on damaged files depends on the format.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-Item = TypeVar("Item")
+
+
+class Cuttable(Protocol):
+    """A list, a tuple, an array: what has a length and a beginning."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice, /) -> Any: ...
+
+
+Items = TypeVar("Items", bound=Cuttable)
 
 
 def check_request(channels: int, count: int | None, split: str) -> None:
@@ -33,11 +43,12 @@ def check_request(channels: int, count: int | None, split: str) -> None:
         raise ValueError(f"count must be at least 1, got {count}")
 
 
-def take(items: Sequence[Item], count: int | None, where: str) -> Sequence[Item]:
+def take(items: Items, count: int | None, where: str) -> Items:
     """The first `count` of the items, all for None; raises where there are fewer."""
     if count is not None and count > len(items):
         raise ValueError(f"{where} has {len(items)} images, {count} were asked for: lower count or leave it out")
-    return items[:count]
+    some: Items = items[:count]
+    return some
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -50,7 +61,7 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def stack(images: Sequence[Image.Image]) -> Tensor:
     """8-bit images, L or RGB, of one size -> (N, C, H, W) in [-1, 1]."""
-    pixels = torch.from_numpy(np.stack([np.atleast_3d(image) for image in images]))
+    pixels = torch.from_numpy(np.stack([np.atleast_3d(np.asarray(image)) for image in images]))
     return as_float(pixels.permute(0, 3, 1, 2).contiguous())
 
 

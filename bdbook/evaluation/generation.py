@@ -106,8 +106,9 @@ def bits(run: Run, images: Tensor, steps: int | None = None, seed: int = 0) -> B
     Where a process does not end in white noise, what it starts from is the Gaussian that the data become.
     """
     process = run.denoiser.process
-    white = process.start.kind == "noise" or not isinstance(process, Process)
-    prior = None if white else run.spectrum.marginal(process, 1.0)
+    prior = None
+    if isinstance(process, Process) and process.start.kind != "noise":
+        prior = run.spectrum.marginal(process, 1.0)
     random = generator_for(seed, "bits", device=run.device)
     return likelihood.bound(run.denoiser, images.to(run.device), random, steps, prior=prior)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdbook.pixels import quantise
 from bdbook.transforms import DCT
@@ -14,7 +15,7 @@ from bdbook.transforms import DCT
 # Images a second for features and SSIM alike; more would only take more memory.
 CHUNK = 256
 # Every process of several has all of the images: what they found is not to be added up.
-NOT_SUMMED = {"sync_on_compute": False}
+NOT_SUMMED: dict[str, Any] = {"sync_on_compute": False}
 
 
 def band_index(freq2: Tensor, bands: int) -> Tensor:
@@ -30,7 +31,8 @@ def band_variance(images: Tensor, bands: int = 5) -> Tensor:
     """
     if len(images) < 2:
         raise ValueError(f"a variance needs at least two images, but got {len(images)}")
-    basis = DCT(tuple(images.shape[-2:]))
+    height, width = images.shape[-2:]
+    basis = DCT((height, width))
     variance = basis.forward(images.double()).var(0).sum(0)
     index = band_index(basis.freq2, bands).to(images.device)
     totals = torch.zeros(bands, dtype=torch.float64, device=images.device)
@@ -48,17 +50,12 @@ def fidelity(images: Tensor, truth: Tensor) -> dict[str, float]:
     In units of a range of 1. SSIM as torchmetrics has it: a Gaussian window of 11 pixels, deviation 1.5, over the whole
     picture, mirrored beyond its borders.
     """
-    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+    from torchmetrics.functional.image import peak_signal_noise_ratio
 
     if images.shape != truth.shape:
         raise ValueError(f"images had shape {tuple(images.shape)} and truth {tuple(truth.shape)}; expected the same")
     a, b = (quantise(x).double() / 255 for x in (images, truth))
-    ssim = torch.cat(
-        [
-            structural_similarity_index_measure(x, y, data_range=1.0, reduction="none").reshape(-1)
-            for x, y in zip(a.split(CHUNK), b.split(CHUNK), strict=True)
-        ]
-    )
+    ssim = torch.cat([_ssim(x, y) for x, y in zip(a.split(CHUNK), b.split(CHUNK), strict=True)])
     return {
         "rmse": (a - b).square().mean().sqrt().item(),
         "psnr": peak_signal_noise_ratio(a, b, data_range=1.0).item(),
@@ -66,7 +63,15 @@ def fidelity(images: Tensor, truth: Tensor) -> dict[str, float]:
     }
 
 
-def frechet(images: Tensor, reference: Tensor, features: Callable[[Tensor], Tensor] | None = None) -> float:
+def _ssim(images: Tensor, truth: Tensor) -> Tensor:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    each = structural_similarity_index_measure(images, truth, data_range=1.0, reduction="none")
+    assert isinstance(each, Tensor)  # a pair where its parts are asked for
+    return each.reshape(-1)
+
+
+def frechet(images: Tensor, reference: Tensor, features: nn.Module | None = None) -> float:
     """Frechet distance between Gaussians fitted to the features of two sets of images (N, C, H, W), quantised first.
 
     features: a module, uint8 (N, C, H, W) -> (N, d); None: the embedded `features.digit_features`, whose distances
@@ -76,8 +81,9 @@ def frechet(images: Tensor, reference: Tensor, features: Callable[[Tensor], Tens
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     _require_several(images=images, reference=reference)
+    _, channels, height, width = reference.shape
     distance = FrechetInceptionDistance(
-        feature=_or_digits(features), input_img_size=tuple(reference.shape[1:]), **NOT_SUMMED
+        feature=_or_digits(features), input_img_size=(channels, height, width), **NOT_SUMMED
     )
     for x, real in ((images, False), (reference, True)):
         for chunk in quantise(x).split(CHUNK):
@@ -85,9 +91,7 @@ def frechet(images: Tensor, reference: Tensor, features: Callable[[Tensor], Tens
     return distance.compute().item()
 
 
-def kernel_distance(
-    images: Tensor, reference: Tensor, features: Callable[[Tensor], Tensor] | None = None, subset: int = 1000
-) -> float:
+def kernel_distance(images: Tensor, reference: Tensor, features: nn.Module | None = None, subset: int = 1000) -> float:
     """KID: squared maximum mean discrepancy of features (cubic kernel), unbiased, so that it may be below 0.
 
     Both (N, C, H, W), quantised first; features as for `frechet`. With more than `subset` images the mean over 100
@@ -127,7 +131,7 @@ def inception_score(images: Tensor, logits: Callable[[Tensor], Tensor] | None = 
     return torch.stack(scores).mean().item()
 
 
-def _or_digits(features: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
+def _or_digits(features: nn.Module | None) -> nn.Module:
     if features is not None:
         return features
     from bdbook.evaluation.features import digit_features

@@ -70,7 +70,7 @@ def restore(
     x, trained = _batch(picture, recipe.channels).to(run.device), height_width(recipe.size)
     if process.local:
         x = F.pad(x, (0, -width % process.multiple, 0, -height % process.multiple), mode="replicate")
-        process = process.resized(height_width(x.shape[-2:]))
+        process = process.resized((x.shape[-2], x.shape[-1]))
         # Attention has only seen patches of one size, and of a network of one's own nothing is known.
         free = recipe.unet is not None and not recipe.unet.attention
         tile, overlap = ((TILE, TILE), OVERLAP) if free else (trained, min(trained) // 4)

@@ -56,7 +56,7 @@ def read(name: str) -> bytes:
     from bdbook.page import onnx
 
     run = run_of(recipe)
-    return onnx.weights(run.denoiser.net) if kind == "weights" else json.dumps(onnx.walk(run)).encode()
+    return onnx.weights(onnx.net_of(run)) if kind == "weights" else json.dumps(onnx.walk(run)).encode()
 
 
 @cache
@@ -72,4 +72,4 @@ def _graph() -> bytes:
     from bdbook.page import onnx
 
     run = run_of(next(iter(SYSTEMS)))
-    return onnx.graph(run.denoiser.net, run.recipe.channels, run.recipe.size)
+    return onnx.graph(onnx.net_of(run), run.recipe.channels, run.recipe.size)

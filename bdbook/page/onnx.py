@@ -11,16 +11,18 @@ import io
 import logging
 import warnings
 from contextlib import redirect_stdout
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bdbook import cold, priors
+from bdbook.denoiser import Spectral
 from bdbook.processes import PROCESSES, Process, has_size
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
-from bdbook.transforms import DCT, Pixel, Rotation2D, height_width
+from bdbook.transforms import DCT, Pixel, Rotation2D, Size, height_width
 
 OPSET = 18
 WEIGHTS = "weights"
@@ -28,15 +30,15 @@ WEIGHTS = "weights"
 CENTRES = 64
 
 
-def graph(net: nn.Module, channels: int, size: int) -> bytes:
-    """An ONNX model (x (B, C, size, size), t (B,)) -> out, its weights in the external file `WEIGHTS`.
+def graph(net: nn.Module, channels: int, size: Size) -> bytes:
+    """An ONNX model (x (B, C, H, W), t (B,)) -> out, its weights in the external file `WEIGHTS`.
 
     Needs the packages onnx and onnxscript.
     """
     import onnx
 
     batch = torch.export.Dim.DYNAMIC
-    example = torch.zeros(2, channels, size, size), torch.zeros(2)
+    example = torch.zeros(2, channels, *height_width(size)), torch.zeros(2)
     # It reports every stage on stdout, and every operator of packages that are not there.
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -57,6 +59,7 @@ def graph(net: nn.Module, channels: int, size: int) -> bytes:
             )
     finally:
         quiet.setLevel(level)
+    assert program is not None  # under dynamo there is one
     model = program.model_proto
     places = _places(net)
     for tensor in model.graph.initializer:
@@ -76,6 +79,13 @@ def graph(net: nn.Module, channels: int, size: int) -> bytes:
     for value in model.graph.value_info:
         value.ClearField("metadata_props")
     return model.SerializeToString()
+
+
+def net_of(run: Run) -> nn.Module:
+    """The network of a run."""
+    net = run.denoiser.net
+    assert isinstance(net, nn.Module)  # a recipe builds one
+    return net
 
 
 def weights(net: nn.Module) -> bytes:
@@ -106,7 +116,8 @@ def walk(run: Run) -> dict:
         )
     centres, spread = _start(run)
     # Of the data, which samples should have; under that of spectral preconditioning there is a floor (Recipe).
-    variance = run.denoiser.predicts.variance0 if recipe.predicts == "spectral" else run.spectrum.variance
+    predicts = run.denoiser.predicts
+    variance = predicts.variance0 if isinstance(predicts, Spectral) else run.spectrum.variance
     return {
         "recipe": recipe.name,
         **_system(run),
@@ -143,7 +154,7 @@ def _system(run: Run) -> dict:
                 return {"process": name, "settings": settings}
     if recipe.process == "blur":  # mirrored, one kernel again and again, to the mean
         settings = {key: recipe.settings[key] for key in ("steps", "std", "width")}
-        fixed = {"growth": "constant", "boundary": "symmetric", "to_mean": True}
+        fixed: dict[str, Any] = {"growth": "constant", "boundary": "symmetric", "to_mean": True}
         if cold.blur(recipe.size, **settings, **fixed) == process:
             return {"process": "blur", "settings": settings}
     if not isinstance(process, Process) or not isinstance(process.basis, Rotation2D | Pixel):

@@ -35,7 +35,7 @@ STYLE = {
 
 def use_style() -> None:
     """Set the book's matplotlib style for this session."""
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
 
 
 def show(ax: Axes, picture: Tensor | np.ndarray, title: str | None = None) -> None:

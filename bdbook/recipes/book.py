@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from bdbook.cold import Setting
 from bdbook.recipes.recipe import BOOK_UNET, Recipe
 from bdbook.unet import UNetConfig
 
@@ -18,7 +20,7 @@ class Method:
     """A system at book scale: its process and what its paper predicts."""
 
     process: str
-    settings: Mapping[str, float | int | str]
+    settings: Mapping[str, Setting]
     plain: str
     rule: str = "ancestral"
     plain_rule: str = "ancestral"
@@ -40,7 +42,7 @@ BOOK_DATA = ("digits", "photos", "leaves", "gaussian")
 
 
 def _book_recipe(data: str, name: str, method: Method, plain: bool) -> Recipe:
-    common = {
+    common: dict[str, Any] = {
         "data": data,
         "process": method.process,
         "settings": method.settings,
@@ -66,7 +68,7 @@ class Restoration:
     """A degradation of cold diffusion at book scale, for 16 pixels: fewer steps than the paper's, as strong an end."""
 
     process: str
-    settings: Mapping[str, float | int | str | bool]
+    settings: Mapping[str, Setting]
     channels: int = 1
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any, TypedDict
 
 import torch
 
@@ -29,7 +30,16 @@ from bdbook.unet import UNet, UNetConfig
 
 # Where no clipping of gradients is reported: a norm that none reaches.
 UNCLIPPED = 1e9
-RGB = {"in_channels": 3, "out_channels": 3}
+
+
+class Channels(TypedDict):
+    """Settings of a network for images of so many channels."""
+
+    in_channels: int
+    out_channels: int
+
+
+RGB: Channels = {"in_channels": 3, "out_channels": 3}
 
 
 def _steps(paper: int) -> Mapping[str, int]:
@@ -113,7 +123,7 @@ IHDM = (
 # --- Hoogeboom and Salimans (HS) ------------------------------------------------------------------------------
 
 
-def _hs(name: str, data: str, learning_rate: float, batch: int, **unet) -> Recipe:
+def _hs(name: str, data: str, learning_rate: float, batch: int, **unet: Any) -> Recipe:
     return Recipe(
         name,
         data=data,

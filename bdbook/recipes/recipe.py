@@ -181,7 +181,7 @@ def of_process(
     """
     channels, height, width = shape
     steps = None if process.steps is not None and process.steps <= 250 else 250
-    usual = {
+    usual: dict[str, Any] = {
         "predicts": "spectral" if process.noisy and isinstance(process, Process) else "residual",
         "rule": "ancestral" if process.noisy else "tacos",
         "sample_steps": steps if process.noisy else None,
@@ -190,7 +190,7 @@ def of_process(
         if net is None
         else None,
     }
-    common = {"name": process.name, "data": data, "process": process, "settings": {}, "net": net}
+    common: dict[str, Any] = {"name": process.name, "data": data, "process": process, "settings": {}, "net": net}
     return Recipe(**common | {"shape": None if net is None else shape} | usual | changes)
 
 

@@ -46,8 +46,9 @@ def run(
     """
     positive("cpus", cpus)
     out = Path(out).absolute()
-    found = {name_of(point): finished(point, out / name_of(point)) for point in points}
-    left = [point for point in points if found[name_of(point)] is None]
+    there = {name_of(point): finished(point, out / name_of(point)) for point in points}
+    found = {name: measured for name, measured in there.items() if measured is not None}
+    left = [point for point in points if name_of(point) not in found]
     with tqdm(total=len(points), initial=len(points) - len(left), unit="point") as bar:
         for point, outcome in _on_ray(left, out, address, cpus, gpus, retries) if left else ():
             found[name_of(point)] = outcome

@@ -17,7 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
@@ -97,7 +97,8 @@ class Training:
         )
         if run.record["step"] != self.steps:
             raise ValueError(f"{folder} has {run.record['step']} steps, more than {self.steps}; choose another --out")
-        if self.recipe.is_cold:
+        found: dict[str, Any]
+        if isinstance(self.protocol, restoration.Protocol):
             ways = restoration.evaluate(run, self.protocol, where)
             found = {f"{way} {name}": value for way in reversed(ways) for name, value in ways[way].items()}
         else:
@@ -232,8 +233,8 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         return {k: tuple[float, ...] if isinstance(v, tuple) else type(v) for k, v in recipe.settings.items()}
     system = type(recipe.build_process())
     hints = get_type_hints(system)
-    own = [each.name for each in fields(system) if each.name not in ("size", "basis", "name")]
-    return {key: hints[key] for key in own}
+    own: tuple[Field[Any], ...] = fields(system) if is_dataclass(system) else ()
+    return {each.name: hints[each.name] for each in own if each.name not in ("size", "basis", "name")}
 
 
 def changed(base: Recipe, changes: Mapping) -> Recipe:

@@ -75,7 +75,7 @@ def resume(
     state.net.load_state_dict(part_of(tensors, "net."))
     state.ema.load_state_dict(part_of(tensors, "ema."))
     names = [name for name, _ in state.net.named_parameters()]
-    moments = {k: {} for k in range(len(names))}
+    moments: dict[int, dict[str, Tensor]] = {k: {} for k in range(len(names))}
     for index, name in enumerate(names):
         for key in ("step", "exp_avg", "exp_avg_sq"):
             moments[index][key] = tensors[f"adam.{name}.{key}"]
@@ -143,7 +143,7 @@ def _digest(tensors: dict[str, Tensor], header: dict) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -74,13 +74,16 @@ class Engine:
         net.compile(backend=self.compiler, **graphs)
         return Graphed(net)
 
-    def accumulating(self, wrapped: nn.Module, more_follow: bool):
+    def accumulating(self, wrapped: nn.Module, more_follow: bool) -> AbstractContextManager[None]:
         """A context for one part of a batch: gradients are exchanged after the last."""
-        return wrapped.no_sync() if self.processes > 1 and more_follow else nullcontext()
+        if self.processes == 1 or not more_follow:
+            return nullcontext()
+        assert isinstance(wrapped, nn.parallel.DistributedDataParallel)  # by `wrap`
+        return wrapped.no_sync()
 
     def gather(self, mine: Tensor) -> Tensor:
         """(n, ...) of each process -> (processes n, ...), in order of rank, on each of them."""
-        return mine if self.processes == 1 else self.accelerator.gather(mine)
+        return mine if self.accelerator is None or self.processes == 1 else self.accelerator.gather(mine)
 
     def place(self, images: Tensor) -> Tensor:
         """The images on the device if they take at most half of what is free there, else where they are."""
@@ -109,7 +112,7 @@ class Engine:
         from torch import distributed
 
         # A process without a chunk learns the shape from the first one, which always has one.
-        shape = [tuple(mine[0][1].shape[1:]) if mine else None]
+        shape: list[tuple[int, ...]] = [tuple(mine[0][1].shape[1:]) if mine else ()]
         distributed.broadcast_object_list(shape, src=0)
         whole = torch.zeros(count, *shape[0], device=self.device)
         for rows, part in mine:

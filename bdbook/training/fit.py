@@ -21,7 +21,7 @@ from bdbook.training import checkpoints, profiles, records
 from bdbook.training.engine import Engine, current_engine
 from bdbook.training.loop import State, train
 from bdbook.training.runs import GIVEN, Run
-from bdbook.transforms import Rotation2D
+from bdbook.transforms import Rotation2D, height_width
 
 # Images of the grid that is drawn at each checkpoint.
 DRAWN = 16
@@ -166,7 +166,7 @@ def _shape(images: Tensor | str | Path | None, process: Degradation | None) -> t
             f"images were {images!r}, and nothing says their size; give them as a tensor (N, C, H, W), "
             "e.g. data.load(name, 32)"
         )
-    return (1, *process.basis.size)
+    return (1, *height_width(process.basis.size))
 
 
 def _advancing(trained: Iterator[State], folder: Path) -> Iterator[State]:

@@ -58,7 +58,7 @@ def start(recipe: Recipe, images: Tensor, seed: int = 0, engine: Engine = SINGLE
         torch.manual_seed(generator_for(seed, "weights").initial_seed())
         net = recipe.build_net().to(engine.device)
     if engine.device.type == "cuda":  # the layout in which its convolutions are fast
-        net = net.to(memory_format=torch.channels_last)
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types know it not
     process = recipe.build_process()
     spectrum = Gaussian.fit(process.basis, as_float(subsample_evenly(images, FITTED)))
     denoiser = Denoiser(net, process, recipe.build_prediction(spectrum), engine.autocast)
@@ -165,5 +165,6 @@ def draw_times(process: Degradation, count: int, random: torch.Generator) -> Ten
 @torch.no_grad()
 def update_ema(ema: nn.Module, net: nn.Module, decay: float) -> None:
     """ema <- decay ema + (1 - decay) net. The decay warms up, so that early averages forget the initialisation."""
-    averages, weights = list(ema.parameters()), list(net.parameters())
+    averages: list[Tensor] = list(ema.parameters())
+    weights: list[Tensor] = list(net.parameters())
     torch._foreach_lerp_(averages, weights, 1 - decay)

@@ -138,7 +138,7 @@ class Slider(anywidget.AnyWidget):
 
 def _settings(figure: type[Slider]) -> dict[str, traitlets.TraitType]:
     """The traits that a figure may be given at construction, its own before those of its bases."""
-    traits = {}
+    traits: dict[str, object] = {}
     for base in figure.__mro__:
         if not issubclass(anywidget.AnyWidget, base):  # that has traits of its own, which are no business of figures
             for name, trait in vars(base).items():

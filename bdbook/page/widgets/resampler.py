@@ -40,7 +40,9 @@ class Resampler(ipywidgets.VBox):
     state = traitlets.Unicode("")  # waiting, sampling, done, stopped or failed
 
     def __init__(self, walk: Callable[..., Iterator[Step]], columns: int = 8, **controls):
-        self._walk, self._columns, self._task = walk, columns, None
+        self._walk, self._columns = walk, columns
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:  # a script: every change is followed at once
@@ -81,6 +83,7 @@ class Resampler(ipywidgets.VBox):
     def _begin(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        assert self._loop is not None  # by `_moved`
         self._task = self._loop.create_task(self._run())
 
     def _give_up(self) -> None:

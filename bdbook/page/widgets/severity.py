@@ -53,5 +53,5 @@ class SeveritySlider(PhotoSlider):
 @functools.cache
 def _flurry(size: int) -> tuple[str, bool]:
     """The field of a flurry of snow, and whether it is vertical."""
-    snow = Snow(size).draw(1, torch.Generator().manual_seed(SNOW_SEED))
-    return base64.b64encode(snow.field.numpy().astype("<f4").tobytes()).decode(), bool(snow.vertical)
+    field, vertical = Snow(size).draw(1, torch.Generator().manual_seed(SNOW_SEED)).drawn()
+    return base64.b64encode(field.numpy().astype("<f4").tobytes()).decode(), bool(vertical)
