@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +76,23 @@ def over_seeds(runs: list[Recorded], number: Callable[[dict], float]) -> tuple[f
     """(mean, half of the range, each) of a number of the metrics over runs that differ by their seed."""
     each = [number(run.metrics) for run in runs]
     return statistics.fmean(each), (max(each) - min(each)) / 2, each
+
+
+def from_to(numbers: Iterable[float], digits: int = 1) -> str:
+    """The range of some numbers as prose says it: "13.1 to 14.1", or one number where both ends round alike."""
+    numbers = list(numbers)
+    ends = (f"{end:.{digits}f}" for end in (min(numbers), max(numbers)))
+    return " to ".join(dict.fromkeys(ends))
+
+
+def tell(**words: object) -> None:
+    """Give words or numbers to the prose of the same chapter, which shows one by the role {glue:text}`name`.
+
+    Only the built page reads them (MyST-NB); where that is not installed, a chapter runs all the same.
+    """
+    try:
+        from myst_nb import glue
+    except ImportError:
+        return
+    for name, word in words.items():
+        glue(name, str(word), display=False)

@@ -1,0 +1,307 @@
+"""How chapters read the recorded runs, and that no number of a run is typed in their prose: code tells it to them.
+
+The ledger of claims still types some: each is compared with its record.
+"""
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+import myst_nb
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from bdbook import data, recipes, samplers
+from bdbook.evaluation import generation, metrics
+from bdbook.page import recorded
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# --- how chapters read them ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """Two seeds of one run."""
+    for seed, distance in ((0, 4.0), (2, 7.0)):
+        folder = tmp_path / f"a-cpu{'-seed2' if seed else ''}"
+        folder.mkdir()
+        record = {"identity": {"seed": seed}, "wall_s": 9.6, "device": "CPU, threads: 1", "date": "2026-01-01"}
+        (folder / "metrics.json").write_text(json.dumps({"step": 30, "distance": distance}))
+        (folder / "record.json").write_text(json.dumps(record | ({"commit": "abc"} if seed else {})))
+        (folder / "log.jsonl").write_text('{"step": 10, "loss": 0.5}\n{"step": 30, "loss": 0.25}\n')
+    return tmp_path
+
+
+def test_a_recorded_run_is_read_whole(shelf):
+    run = recorded.read("a", seed=2, results=shelf)
+    assert run.metrics["distance"] == 7.0
+    assert run.losses() == ([10, 30], [0.5, 0.25])
+    assert str(run) == "a-cpu-seed2: seed 2, 30 steps in 10 s, CPU, threads: 1, 2026-01-01, commit abc"
+    assert str(recorded.read("a", results=shelf)).endswith("commit unknown")
+
+
+def test_seeds_that_there_are(shelf):
+    found = recorded.seeds("a", results=shelf)
+    assert [run.metrics["distance"] for run in found] == [4.0, 7.0]
+    mean, half, each_of = recorded.over_seeds(found, lambda m: m["distance"])
+    assert (mean, half, each_of) == (5.5, 1.5, [4.0, 7.0])
+
+
+def test_a_run_that_is_not_recorded_says_how_to_record_it(shelf):
+    with pytest.raises(ValueError, match=r"recorded are a-cpu, a-cpu-seed2\. .*--profile gpu --only b@1"):
+        recorded.read("b", "gpu", 1, shelf)
+    with pytest.raises(ValueError, match="is not recorded"):
+        recorded.seeds("b", results=shelf)
+
+
+def test_a_range_is_told_to_its_digits():
+    assert recorded.from_to([14.06, 13.14, 13.5]) == "13.1 to 14.1"
+    assert recorded.from_to(iter([23.2, 28.8]), digits=0) == "23 to 29"
+    assert recorded.from_to([2.19, 2.2]) == "2.2"
+
+
+def test_what_is_told_is_glued_and_nothing_shown(monkeypatch):
+    glued = []
+    monkeypatch.setattr(myst_nb, "glue", lambda name, word, display: glued.append((name, word, display)))
+    recorded.tell(lead="1.1 to 2.5", runs=6)
+    assert glued == [("lead", "1.1 to 2.5", False), ("runs", "6", False)]
+
+
+def test_without_the_pages_builder_nothing_is_told(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "myst_nb", None)
+    recorded.tell(lead="1.1 to 2.5")
+    assert capsys.readouterr().out == ""
+
+
+# --- the prose -----------------------------------------------------------------------------------------------
+
+CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+# Numbers that the prose of the chapters on recorded runs may type: how things were set and counted, and the papers'.
+SETTINGS = {
+    "08_cold_diffusion": "0 1 1500",
+    "09_tacos": "1 3 6 16",
+    "10_cold_generation": "0.002 8",
+    "13_training": "0 1 2 3 4 20 150 250 1500",
+    "14_head_to_head": "16 32 40 64 100 359 1024 1438 1500 2048 10,000 50,000 0.0067 0.01 0.02 0.025",
+    "15_ablations": "0 0.5 1 5 10 16 20 32 100 250 359 1024 1500 3.17 23.9",
+    "16_live_sampler": "0 1 2 5",
+}
+PLACE = r"[A-Z]?\.?\d[\d.]*"
+MARKUP = re.compile(
+    r"\$\$.*?\$\$|\$[^$]*\$|\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)|^\(.*\)=$"  # formulas, roles, code, links, anchors
+    r"|(?:[Ss]ection|sec\.|app\.|appendix|Tables?|Fig\.|Eqs?\.|[Cc]hapter|Algorithms?) "  # places in sources
+    rf"{PLACE}(?:(?: and| to) {PLACE}|, \d(?![\d.]|,\d))*|\bin A\.\d|CIFAR-10|float32|L1",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def cells(chapter: str, kind: str) -> list[str]:
+    every = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in every if cell["cell_type"] == kind]
+
+
+def told(chapter: str) -> list[str]:
+    """The names that a chapter's code tells to its prose."""
+    calls = (
+        node for source in cells(chapter, "code") for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)
+    )
+    return [word.arg for call in calls if ast.unparse(call.func) == "recorded.tell" for word in call.keywords]
+
+
+def unfenced(source: str) -> str:
+    """The lines of a cell but those of displayed formulas and code, and the options of directives."""
+    fences, lines = [], []
+    for line in source.splitlines():
+        if fence := re.match("`{3,}", line):
+            if fences and line == fences[-1][0]:
+                fences.pop()
+            else:
+                fences.append((fence[0], line.removeprefix(fence[0])))
+        elif all(kind.startswith(("{prf:", "{exercise}", "{solution}")) for _, kind in fences):
+            lines.append("" if fences and line.startswith(":") else line)
+    assert not fences
+    return "\n".join(lines)
+
+
+def typed(source: str) -> set[str]:
+    """The numbers in digits that prose types, less those of formulas, code, links and places in sources."""
+    return set(re.findall(r"\d(?:[\d,.]*\d)?", MARKUP.sub(" ", unfenced(source))))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_what_code_tells_is_what_prose_asks_for(chapter):
+    asked = [name for prose in cells(chapter, "markdown") for name in re.findall(r"\{glue:text\}`(\w+)`", prose)]
+    assert not [prose for prose in cells(chapter, "markdown") if "{glue:" in re.sub(r"\{glue:text\}`\w+`", "", prose)]
+    assert len(told(chapter)) == len(set(told(chapter)))
+    assert set(told(chapter)) == set(asked)
+
+
+def test_chapters_do_tell():
+    assert {chapter[:2] for chapter in CHAPTERS if told(chapter)} == {"08", "10", "14", "15", "16"}
+
+
+def test_chapters_on_recorded_runs_are_those_whose_prose_is_watched():
+    reads = re.compile(r"\brecorded\.(?:read|seeds|tell)\(|metrics\.json")
+    assert {chapter for chapter in CHAPTERS if any(map(reads.search, cells(chapter, "code")))} == SETTINGS.keys()
+
+
+def settings(chapter: str) -> set[str]:
+    return set(SETTINGS[chapter].split())
+
+
+@pytest.mark.parametrize("chapter", SETTINGS)
+def test_prose_on_recorded_runs_types_no_number_but_settings(chapter):
+    """Numbers in words are not seen here: what they say is compared with the records above."""
+    assert set().union(*map(typed, cells(chapter, "markdown"))) <= settings(chapter)
+
+
+def test_settings_in_the_prose_are_those_of_the_runs():
+    """How long was trained, on and by how many images the six systems were judged, and with what noise they end."""
+    runs = [run for name in ("digits-ddpm", "digits-blurring", "digits-heat") for run in recorded.seeds(name)]
+    (step,) = {str(run.metrics["step"]) for run in runs}
+    (samples,) = {re.search(r"(\d+) samples \(", run.metrics["sample_protocol"])[1] for run in runs}
+    (images,) = {str(run.metrics["count"]) for run in runs}
+    (learnt,) = {str(run.record["identity"]["count"]) for run in runs}
+    assert {step, samples, images, learnt} <= settings("14_head_to_head")
+    assert {step, samples, images} <= settings("15_ablations")
+    assert step in settings("08_cold_diffusion") & settings("13_training")
+    kept = [recipes.get(f"digits-{name}").build_process().sigma(0.0) for name in ("blurring", "soft", "heat")]
+    assert {f"{float(deviation):.2g}" for deviation in (*kept, samplers.IHDM_DELTA)} <= settings("14_head_to_head")
+
+
+def test_a_typed_number_is_seen():
+    prose = "From 13.1 to 14.1, by {glue:text}`lead`; $x=3$, `seed 4`, sec. 2.1, 4, 7.5 and Tables 3 and 4; [b](15_b)."
+    block = "```{prf:proof}\n:label: p-1\nIn 1,500 steps.\n```\n```\n--steps 20\n```\n```{math}\nx=30\n```\n40"
+    assert typed(prose) == {"13.1", "14.1", "7.5"}
+    assert typed(block) == {"1,500", "40"}
+
+
+def test_every_run_that_the_chapters_name_is_recorded():
+    seen = set()
+    for chapter in SETTINGS:
+        for name in re.findall(r'recorded\.(?:read|seeds)\("([\w.-]+)"\)', "\n".join(cells(chapter, "code"))):
+            assert recorded.read(name).record["recipe"]["name"] == name
+            seen.add(name)
+    assert "digits-blurring" in seen
+
+
+# --- how many samples make a number --------------------------------------------------------------------------
+
+
+def test_a_few_hundred_images_are_too_few_to_tell():
+    """What `generation.Protocol` and chapter 14 say of 359 and of 1024 training digits, by the chapter's own draws."""
+    digits = {split: data.load("digits", 16, split=split) for split in ("train", "test")}
+    random = torch.Generator().manual_seed(0)
+    found = {}
+    for count in (100, 359, 1024):
+        orders = [torch.randperm(len(digits["train"]), generator=random)[:count] for _ in range(6)]
+        found[count] = [metrics.frechet(digits["train"][order], digits["test"]) for order in orders]
+    said = " ".join(generation.Protocol.__doc__.split())
+    assert f"distances from {min(found[359]):.0f} to {max(found[359]):.0f} of" in said
+    assert max(found[359]) - min(found[359]) > 10
+    assert max(found[1024]) - min(found[1024]) < 2
+
+
+# --- the ledger ----------------------------------------------------------------------------------------------
+
+NOTES = {c["id"]: c["note"] for c in yaml.safe_load((ROOT / "book" / "claims.yml").read_text(encoding="utf-8"))}
+
+
+BASES = ("cosine", "blurring")  # without blur and with 5 px
+
+
+def each(name: str, what: str = "frechet") -> np.ndarray:
+    """A measure of the samples of digits, of every training that there is."""
+    return np.array([run.metrics["quality"]["samples"][what] for run in recorded.seeds(f"digits-{name}")])
+
+
+def bits(name: str) -> float:
+    return recorded.read(f"digits-{name}").metrics["bits"]["mean"]
+
+
+def frechet(name: str, way: str, part: str = "generation") -> float:
+    return recorded.read(name).metrics[part][way]["frechet"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "values"),
+    [
+        (
+            "bansal-any-degradation",
+            {
+                "14": frechet("digits-fixed-noise", "estimated noise"),
+                "37": frechet("digits-from-colour", "tacos"),
+                "115": frechet("digits-from-leaves", "tacos"),
+                "233": frechet("digits-from-mean", "tacos"),
+            },
+        ),
+        (
+            "bansal-estimated-better",
+            {
+                "14": frechet("digits-fixed-noise", "estimated noise"),
+                "78": frechet("digits-fixed-noise", "tacos"),
+            },
+        ),
+        (
+            "bansal-symmetry",
+            {
+                "531": frechet("digits-from-mean", "perfect symmetry"),
+                "233": frechet("digits-from-mean", "tacos"),
+            },
+        ),
+        (
+            "bansal-inpainting",
+            {
+                "0.63": frechet("photos-inpaint", "tacos", "restoration"),
+                "1.04": frechet("photos-inpaint", "direct", "restoration"),
+            },
+        ),
+        (
+            "bansal-super",
+            {
+                "18.7": frechet("photos-superres", "tacos", "restoration"),
+                "19.0": frechet("photos-superres", "direct", "restoration"),
+            },
+        ),
+        (
+            "bansal-diversity",
+            {"7": 100 * recorded.read("digits-from-mean").metrics["generation"]["perfect symmetry"]["variance"]},
+        ),
+        (
+            "hs-more-blur",
+            {
+                "1.9": each("cosine").mean() - each("blurring").mean(),
+                "1.1": each("cosine-plain").mean() - each("blurring-plain").mean(),
+                "10.3": min(each("cosine-plain")),
+                "17.9": max(each("cosine-plain")),
+            },
+        ),
+        ("hs-x-prediction", {"2.2": bits("cosine-plain"), "30": np.mean([bits(f"{base}-x0") for base in BASES])}),
+    ],
+)
+def test_numbers_in_the_ledger_are_the_recorded_ones(claim, values):
+    for written, value in values.items():
+        decimals = len(written.partition(".")[2])
+        assert f"{value:.{decimals}f}" == written
+        assert re.search(rf"(?<![\d.]){re.escape(written)}(?![\d.]*\d)", NOTES[claim]), f"{written} is not in the note"
+
+
+def test_words_in_the_ledger_are_the_recorded_numbers():
+    for run in recorded.seeds("photos-deblur"):
+        assert round(100 * run.metrics["restoration"]["direct"]["detail"]) in (2, 3)
+    assert "two or three per cent of the fine detail" in NOTES["bansal-blurry"]
+    runs = [run for name in ("digits-from-mean", "digits-from-mean-plain") for run in recorded.seeds(name)]
+    naive, tacos = (np.array([run.metrics["generation"][way]["frechet"] for run in runs]) for way in ("naive", "tacos"))
+    assert (sum(naive < tacos), len(runs)) == (5, 6)
+    assert "in five of six trainings" in NOTES["bansal-algorithm-2-needed"]
+    usual, mean = (
+        np.array([each(f"{base}{end}", "bands")[0, 4] for base in BASES]) for end in ("-plain", "-step-mean")
+    )
+    assert int(min(mean / usual)) == 9
+    assert "nine times and more" in NOTES["hs-mean-worse"]
