@@ -134,3 +134,16 @@ def test_the_tree_of_the_readme_is_the_tree_on_disk():
     assert shown.keys() == there.keys()
     inside = {name for name in there["bdbook/"] if name.endswith((".py", "/")) and not name.startswith("__")}
     assert shown["bdbook/"] == inside
+
+
+def test_the_readme_says_how_much_there_is_to_read():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(
+        r"is the line above in code: (.*?), some (\d+) lines. The whole core has some (\d+)", text, re.DOTALL
+    )
+    assert found is not None
+    lines = {path.stem: len(path.read_text(encoding="utf-8").splitlines()) for path in LIBRARY.glob("*.py")}
+    evening = sum(lines[name] for name in re.findall(r"`(\w+)`", found[1]))
+    core = sum(count for name, count in lines.items() if name not in COMMAND | {"__init__"})
+    assert abs(evening - int(found[2])) <= 100
+    assert abs(core - int(found[3])) <= 100
