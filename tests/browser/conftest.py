@@ -5,23 +5,26 @@ where there is none, unless `CI` is set: then that is an error.
 """
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import chromium as installed_chromium
 import pytest
 from figures import HEAD
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from bdbook.page import widgets
 
 PATIENCE = 180_000  # ms; a slow machine is no failure
-LOCAL_SCHEMES = {"file", "data", "blob", "about"}
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+# Every address but those of this machine. The browser's driver compares; Python hears only of what is outside.
+OUTSIDE = re.compile(
+    r"^(?!(?:file|data|blob|about):|https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]+)?(?:[/?#]|$))"
+)
 # sphinx-thebe, where a theme loads it, declares this constant twice on each page; nothing depends on it.
 HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
 
@@ -38,45 +41,83 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """`open_page(url, width=1280, height=900, dark=False)` -> a loaded Page.
+def _new_page(chromium: Browser) -> Page:
+    """A page in a context of its own, which keeps what it may not ask for in `external` and its errors in `errors`."""
+    context = chromium.new_context()
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.errors, page.external = [], []
 
-    Requests beyond this machine are refused and listed in `page.external`; errors on the console and uncaught
-    exceptions are listed in `page.errors`.
-    """
-    contexts = []
+    def refuse(route: Route) -> None:
+        page.external.append(route.request.url)
+        route.abort()
 
-    def open_(url: str, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
-        context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-        )
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
+    def hear(text: str) -> None:
+        if HARMLESS not in text:
+            page.errors.append(text)
+
+    context.route(OUTSIDE, refuse)
+    page.on("console", lambda message: hear(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: hear(str(error)))
+    return page
+
+
+def _wash(page: Page) -> None:
+    """Leaves the page as a new one is."""
+    page.evaluate("() => { if (location.origin !== 'null' || location.protocol === 'file:') localStorage.clear(); }")
+    page.context.clear_cookies()
+    page.goto("about:blank")
+    page.mouse.move(-1, -1)  # or the next page would find the pointer in it
+
+
+@pytest.fixture(scope="session")
+def spare_pages(chromium: Browser) -> Iterator[list[Page]]:
+    """Washed pages: to open a new one costs more than most tests do with it."""
+    spare = []
+    yield spare
+    for page in spare:
+        page.context.close()
+
+
+@contextmanager
+def _opening(request: pytest.FixtureRequest, chromium: Browser, spare: list[Page]) -> Iterator[Callable[..., Page]]:
+    lent, failures = [], request.session.testsfailed
+
+    def open_(url: str, width: int = 1280, height: int = 900, dark: bool = False, own: bool = False) -> Page:
+        page = _new_page(chromium) if own or not spare else spare.pop()
+        lent.append((page, own))
         page.errors, page.external = [], []
-
-        def police(route):
-            parts = urlsplit(route.request.url)
-            if parts.scheme in LOCAL_SCHEMES or parts.hostname in LOOPBACK:
-                route.continue_()
-            else:
-                page.external.append(route.request.url)
-                route.abort()
-
-        def hear(text: str) -> None:
-            if HARMLESS not in text:
-                page.errors.append(text)
-
-        context.route("**/*", police)
-        page.on("console", lambda message: hear(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: hear(str(error)))
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(media="null", color_scheme="dark" if dark else "light", reduced_motion="null")
         page.goto(url, wait_until="load")
         return page
 
     yield open_
-    for context in contexts:
-        context.close()
+    for page, own in lent:
+        if own or page.is_closed() or request.session.testsfailed > failures:
+            page.context.close()
+        else:
+            _wash(page)
+            spare.append(page)
+
+
+@pytest.fixture
+def open_page(request, chromium: Browser, spare_pages: list[Page]) -> Iterator[Callable[..., Page]]:
+    """`open_page(url, width=1280, height=900, dark=False, own=False)` -> a loaded Page.
+
+    Requests beyond this machine are refused and listed in `page.external`; errors on the console and uncaught
+    exceptions are listed in `page.errors`. A test that gives the context what cannot be taken back (a script for every
+    page, a database) asks for its `own`; the others get one that was washed.
+    """
+    with _opening(request, chromium, spare_pages) as open_:
+        yield open_
+
+
+@pytest.fixture(scope="module")
+def open_shared_page(request, chromium: Browser, spare_pages: list[Page]) -> Iterator[Callable[..., Page]]:
+    """As `open_page`; the page stays open for the tests of the module."""
+    with _opening(request, chromium, spare_pages) as open_:
+        yield open_
 
 
 class _Quiet(SimpleHTTPRequestHandler):

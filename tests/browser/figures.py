@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 
 import numpy as np
@@ -36,12 +37,41 @@ def blur(planes, scaling):
     return idctn(scaling * dctn(planes, axes=(1, 2), norm="ortho"), axes=(1, 2), norm="ortho")
 
 
+def ask(page, function: str, argument):
+    """What a function of the page answers. Both ways as text: playwright takes long lists apart, number by number."""
+    text = page.evaluate(
+        """async (text) => {
+        const answer = await (FUNCTION)(JSON.parse(text));
+        const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? `!${v}` : v); // JSON has no infinity
+        return JSON.stringify(answer, named).replaceAll(/"!(-?Infinity|NaN)"/g, "$1"); }""".replace(
+            "FUNCTION", function
+        ),
+        json.dumps(argument),
+    )
+    return json.loads(text)
+
+
+def page_noise(page, slider, seeds=(1, 2, 3)) -> np.ndarray:
+    """(seeds, size, size) of the white noise that the module of a figure makes."""
+    make = f"""async ([source, n, seeds]) => {{ const {{ normals }} = await ({IMPORT})(source);
+        return seeds.map((seed) => Array.from(normals(seed, n))); }}"""
+    return np.reshape(ask(page, make, [str(slider._esm), SIZE**2, seeds]), (len(seeds), SIZE, SIZE))
+
+
+def pixels(canvas) -> np.ndarray:
+    """(height, width, 4) bytes of a canvas."""
+    width, height, text = canvas.evaluate(
+        """c => { const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+        return [c.width, c.height, btoa(Array.from(data, (v) => String.fromCharCode(v)).join(""))]; }"""
+    )
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)
+
+
 def shown_picture(page, name, nth=0) -> np.ndarray:
     """(3, size, size) bytes of a canvas."""
-    data = page.locator(f'canvas[data-name="{name}"]').nth(nth).evaluate(
-        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
-    )  # fmt: skip
-    return np.array(data).reshape(SIZE, SIZE, 4)[..., :3].transpose(2, 0, 1)
+    shown = pixels(page.locator(f'canvas[data-name="{name}"]').nth(nth))
+    assert shown.shape == (SIZE, SIZE, 4)
+    return shown[..., :3].transpose(2, 0, 1).astype(int)
 
 
 def shown_line(page, selector: str, x: tuple[float, float], y: tuple[float, float], nth=0):
@@ -77,6 +107,25 @@ def drag_to(page, name, fraction):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * fraction, y, steps=4)
     page.mouse.up()
+
+
+def frames(page, ms=200) -> None:
+    """Waits until the page has drawn for `ms` by its own clock, and three frames: a figure that plays has moved."""
+    page.evaluate(
+        """(ms) => new Promise((done) => {
+        let start, count = 0;
+        const frame = (now) => {
+          start ??= now;
+          if (++count > 3 && now - start >= ms) done(); else requestAnimationFrame(frame);
+        };
+        requestAnimationFrame(frame); })""",
+        ms,
+    )
+
+
+def timers(page, ms) -> None:
+    """Waits until each timer of `ms` or less that the page has set by now has run: the earlier runs first."""
+    page.evaluate("(ms) => new Promise((done) => setTimeout(done, ms))", ms)
 
 
 OWN = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)  # a reader's picture

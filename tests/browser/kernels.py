@@ -11,7 +11,7 @@ from jupyter_client import BlockingKernelClient
 
 
 @contextmanager
-def asking(folder: Path) -> Iterator[Callable]:
+def asking(folder: Path, timeout: float = 180) -> Iterator[Callable]:
     """`ask(expression, code="")` -> the value of a literal, after running the code, in the one kernel that keeps its
     connection file in the folder.
     """
@@ -23,7 +23,7 @@ def asking(folder: Path) -> Iterator[Callable]:
             client.load_connection_file(str(file))
             client.start_channels()
         options = {"store_history": False, "user_expressions": {"value": expression}}
-        answer = client.execute_interactive(code, timeout=180, **options)["content"]
+        answer = client.execute_interactive(code, timeout=timeout, **options)["content"]
         if answer["status"] != "ok":
             pytest.fail("\n".join(answer["traceback"]))
         return ast.literal_eval(answer["user_expressions"]["value"]["data"]["text/plain"])

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from figures import ask, pixels
+from pages import TYPESET
 
 from bdbook import data, processes
 from bdbook.page import widgets
@@ -32,7 +34,7 @@ def test_javascript_agrees_with_python(open_page, settings):
     process = processes.blurring_diffusion(size, **settings)
     for t in (0.0, 0.07, 0.5, 0.93, 1.0):
         values = list(settings.values())
-        told = page.evaluate(ASK, [str(widgets.BlurringSlider._esm), size, t, *values, photo.flatten().tolist()])
+        told = ask(page, ASK, [str(widgets.BlurringSlider._esm), size, t, *values, photo.flatten().tolist()])
         freq2, alpha, sigma, snr, blurred = (np.array(part) for part in told)
         plane = (size, size)
         np.testing.assert_allclose(freq2.reshape(plane), process.basis.freq2[0, 0], rtol=1e-12)
@@ -49,10 +51,10 @@ def test_the_slider_of_chapter_5_moves_curves_and_picture(book, open_page, serve
     figure = page.locator(".bdbook-figure").first
     curve, picture = figure.locator("path.bd-f5"), figure.locator('canvas[data-name="noisy"]')
     curve.wait_for()
+    page.evaluate(TYPESET)  # or formulas would move the slider away from the mouse
 
     def state():
-        pixels = picture.evaluate("c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)")
-        return curve.get_attribute("d"), pixels
+        return curve.get_attribute("d"), pixels(picture).tolist()
 
     first = state()
     slider = figure.locator('[name="sigma_max"]')

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from figures import IMPORT
+from figures import IMPORT, ask
 
 from bdbook import data, oracle, processes, samplers, schedules, transforms
 from bdbook.page.widgets import BlurDiffusionSlider, CarrySlider, LaboratorySlider
@@ -49,7 +49,8 @@ def test_blur_diffusion_agrees_with_python(open_page, settings, size):
     times = [0.0, 0.02, 0.3, 0.5, 1.0]
     kernel = transforms.gaussian_kernel(settings["kernel_sigma"])
     steps, f_max, f_type = settings["steps"], settings["f_max"], settings["f_type"]
-    told = open_page("about:blank").evaluate(
+    told = ask(
+        open_page("about:blank"),
         BLUR,
         [str(BlurDiffusionSlider._esm), size, settings["kernel_sigma"], settings["boundary"],
          {"fMax": f_max, "fType": f_type, "steps": steps}, times, photo.flatten().tolist()],
@@ -78,7 +79,8 @@ def test_blur_diffusion_agrees_with_python(open_page, settings, size):
 @pytest.mark.parametrize(("sigma", "boundary"), [(3.0, "zero"), (0.4, "zero"), (0.8, "symmetric")])
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
 def test_the_eigenvectors_are_orthonormal_and_rebuild_the_matrix(open_page, sigma, boundary, n):
-    values, forward = open_page("about:blank").evaluate(
+    values, forward = ask(
+        open_page("about:blank"),
         f"""async ([source, n, sigma, boundary]) => {{ const core = await ({IMPORT})(source);
         const {{ values, forward }} = core.eigen(n, core.gaussianKernel(sigma), boundary);
         return [Array.from(values), Array.from(forward)]; }}""",
@@ -125,7 +127,7 @@ def test_the_laboratory_agrees_with_python(open_page, rule):
         error = oracle.Gaussian(library.basis, variance).sampler_error(
             library, library.times(steps), samplers.rule(rule), order=order
         )
-        told = page.evaluate(WALK, [str(LaboratorySlider._esm), size, setting, variance.flatten().tolist(), None])
+        told = ask(page, WALK, [str(LaboratorySlider._esm), size, setting, variance.flatten().tolist(), None])
         np.testing.assert_allclose(told["ratio"], error.ratio.flatten(), rtol=1e-7, atol=1e-190)
         np.testing.assert_allclose(told["target"], error.target_variance.flatten(), rtol=1e-10)
         for name, expected in (("kl", error.kl), ("w2", error.w2)):
@@ -147,7 +149,5 @@ def test_a_part_of_ddims_carry_agrees_with_python(open_page, rho):
         return carry, torch.sqrt((sigma_s**2 - carry**2 * sigma_t**2).clamp_min(0))
 
     error = oracle.Gaussian(library.basis, variance).sampler_error(library, library.times(25), rule)
-    told = open_page("about:blank").evaluate(
-        WALK, [str(CarrySlider._esm), size, setting, variance.flatten().tolist(), rho]
-    )
+    told = ask(open_page("about:blank"), WALK, [str(CarrySlider._esm), size, setting, variance.flatten().tolist(), rho])
     np.testing.assert_allclose(told["ratio"], error.ratio.flatten(), rtol=1e-7)

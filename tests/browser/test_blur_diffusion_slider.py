@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 from figures import (
-    IMPORT,
     SIZE,
     blur,
     check_own_picture,
     control,
     freq2,
+    page_noise,
     photo_planes,
     process,
     shown_curve,
@@ -94,12 +94,7 @@ def check_page(page, slider, **changed):
     coefficients = vectors @ photo @ vectors.T
     blurred = vectors.T @ (d ** total[i] * coefficients) @ vectors
     assert np.abs(shown_picture(page, "blurred") - np.clip((blurred + 1) * 127.5, 0, 255)).max() <= 0.51
-    noise = page.evaluate(
-        f"""async ([source, n]) => {{ const {{ normals }} = await ({IMPORT})(source);
-        return [1, 2, 3].map((seed) => Array.from(normals(seed, n))); }}""",
-        [str(slider._esm), SIZE**2],
-    )
-    noise = np.reshape(noise, photo.shape)
+    noise = page_noise(page, slider)
     alpha = np.exp(log_a[i]) * d ** total[i]
     noisy = vectors.T @ (alpha * coefficients + np.sqrt(1 - alpha**2) * (vectors @ noise @ vectors.T)) @ vectors
     assert np.abs(shown_picture(page, "noisy") - np.clip((noisy + 1) * 127.5, 0, 255)).max() <= 0.51

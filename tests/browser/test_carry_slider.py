@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 from figures import (
-    IMPORT,
     SIZE,
     check_own_picture,
     control,
     freq2,
+    page_noise,
     photo_planes,
     process,
     shown_line,
@@ -95,12 +95,7 @@ def check_page(page, slider, **changed):
         np.testing.assert_allclose(y, drawn, atol=1e-4 * np.ptp(ends))
 
     photo = dctn(photo_planes(slider), axes=(1, 2), norm="ortho")
-    noise = page.evaluate(
-        f"""async ([source, n]) => {{ const {{ normals }} = await ({IMPORT})(source);
-        return [1, 2, 3, 11, 12, 13].map((seed) => Array.from(normals(seed, n))); }}""",
-        [str(slider._esm), SIZE**2],
-    )
-    noise = np.reshape(noise, (2, *photo.shape))
+    noise = page_noise(page, slider, (1, 2, 3, 11, 12, 13)).reshape(2, *photo.shape)
     u_t = alpha_t * photo + sigma_t * noise[0]
     guess = alpha_t * variance / (alpha_t**2 * variance + sigma_t**2) * u_t
     u_s = alpha_s * guess + carry * (u_t - alpha_t * guess) + refresh * noise[1]

@@ -5,7 +5,19 @@ import statistics
 import numpy as np
 import pytest
 import torch
-from figures import HEAD, IMPORT, LIVE, SIZE, control, photo_planes, shown_picture, update_times
+from figures import (
+    HEAD,
+    IMPORT,
+    LIVE,
+    SIZE,
+    control,
+    frames,
+    page_noise,
+    photo_planes,
+    pixels,
+    shown_picture,
+    update_times,
+)
 from PIL import Image
 
 from bdbook import cold, processes
@@ -19,8 +31,14 @@ pytestmark = pytest.mark.browser
 NAMES = {"ddpm": "DDPM", "heat": "IHDM", "blurring": "blurring", "blur": "blur", "soft": "soft", "cold": "cold"}
 DIGIT, ACROSS = 16, 2
 CALM = "matchMedia = (query) => ({ matches: query.includes('reduced-motion: reduce') })"
-NOISE = """async ([source, n]) => { const { normals } = await (IMPORT)(source);
-  return [1, 2, 3].map((seed) => Array.from(normals(seed, n))); }""".replace("IMPORT", IMPORT)
+
+# The page's observer, which came first and watches the same, has been told before this one is.
+SEEN = """(node) => new Promise((done) => new IntersectionObserver(
+  ([{ isIntersecting }]) => { if (isIntersecting === WHETHER) done(); }, { threshold: 0.5 }).observe(node))"""
+IN_VIEW, OUT_OF_VIEW = SEEN.replace("WHETHER", "true"), SEEN.replace("WHETHER", "false")
+# Keeps (way, t) as each choice of a way leaves it, before the film goes on.
+BEGUN = """(ways) => { window.begun = []; ways.addEventListener("input", ({ target }) =>
+  begun.push([target.value, +document.querySelector("[name=t]").value])); }"""
 
 # How far anything of the article was shifted, px; the theme's sidebar has its own shifts.
 SHIFTS = """window.shifts = [0];
@@ -52,11 +70,9 @@ def film_page(figure_page, film, head=HEAD, **options):
 
 def shown_digits(page, name) -> np.ndarray:
     """(digits, 16, 16) bytes of a picture, and nothing between them."""
-    pixels = page.locator(f'canvas[data-name="{name}"]').evaluate(
-        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
-    )
     side = ACROSS * (DIGIT + 1) - 1
-    picture = np.array(pixels).reshape(side, side, 4)
+    picture = pixels(page.locator(f'canvas[data-name="{name}"]'))
+    assert picture.shape == (side, side, 4)
     rows, columns = np.meshgrid(np.arange(ACROSS), np.arange(ACROSS), indexing="ij")
     tops, lefts = (17 * places.ravel() for places in (rows, columns))
     assert not picture[DIGIT].any()
@@ -76,7 +92,7 @@ def way(page, name):
 def test_forward_is_the_librarys_with_the_same_noise(figure_page):
     film = SystemsFilm(playing=False)
     page = film_page(figure_page, film)
-    noise = torch.tensor(page.evaluate(NOISE, [str(film._esm), SIZE**2])).reshape(1, 3, SIZE, SIZE).double()
+    noise = torch.from_numpy(page_noise(page, film))[None]
     photo = torch.from_numpy(photo_planes(film).copy())[None]
     for t in (0.0, 0.1, 0.5, 0.85, 1.0):
         control(page, "t").fill(str(t))
@@ -116,12 +132,12 @@ def test_it_plays_forward_and_then_backward_until_the_reader_pauses(figure_page)
     page.get_by_role("button", name="Pause").click()
     stopped = now(page)
     assert stopped[0] == "backward"
-    page.wait_for_timeout(400)
+    frames(page)
     assert now(page) == stopped
     page.get_by_role("button", name="Play").click()
     page.wait_for_function(f"() => document.querySelector('[name=t]').value < {stopped[1]}")
     control(page, "t").fill("0.4")  # the reader's hand stops it
-    page.wait_for_timeout(400)
+    frames(page)
     assert now(page) == ("backward", 0.4)
     assert page.errors == []
 
@@ -142,35 +158,39 @@ def test_a_choice_of_way_starts_it_from_there_and_keeps_the_time_of_a_standing_f
     page = film_page(figure_page, SystemsFilm(t=0.3, playing=False))
     way(page, "backward").check()
     assert now(page) == ("backward", 0.3)
+    page.locator(".bd-pictures").evaluate(IN_VIEW)  # or it would not play yet
     page.get_by_role("button", name="Play").click()
+    page.locator("fieldset").evaluate(BEGUN)
     way(page, "forward").check()
-    page.wait_for_function("() => document.querySelector('[name=t]').value > 0.01")
-    assert now(page)[0] == "forward"
-    assert now(page)[1] < 0.25
+    page.wait_for_function(
+        "() => document.querySelector('[value=forward]').checked && document.querySelector('[name=t]').value > 0.01"
+    )
     way(page, "backward").focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowRight")
     assert now(page)[0] == "backward"
-    assert now(page)[1] > 0.9
+    assert page.evaluate("begun") == [["forward", 0], ["backward", 1]]
 
 
 def test_it_plays_only_in_view(figure_page):
     head = HEAD + "<div style='height: 3000px'></div>"
-    page = figure_page([SystemsFilm()], head=head)
-    page.wait_for_timeout(1800)
-    assert now(page) == ("forward", 0.0)
+    page = figure_page([SystemsFilm(t=0.3)], head=head)
+    page.locator(".bd-pictures").evaluate(OUT_OF_VIEW)
+    frames(page)
+    assert now(page) == ("forward", 0.3)
     page.locator(".bd-pictures").scroll_into_view_if_needed()
-    page.wait_for_function("() => document.querySelector('[name=t]').value > 0")
+    page.wait_for_function("() => document.querySelector('[name=t]').value > 0.3")
     page.evaluate("scrollTo(0, 0)")
-    page.wait_for_timeout(300)
+    page.locator(".bd-pictures").evaluate(OUT_OF_VIEW)
     left = now(page)
-    page.wait_for_timeout(400)
+    frames(page)
     assert now(page) == left
 
 
 def test_readers_who_asked_for_less_motion_step(figure_page):
     page = film_page(figure_page, SystemsFilm(t=0.85), head=f"{HEAD}<script>{CALM}</script>")
-    page.wait_for_timeout(500)
+    page.locator(".bd-pictures").evaluate(IN_VIEW)
+    frames(page)
     assert now(page) == ("forward", 0.85)
     step = page.get_by_role("button", name="Step")
     seen = []

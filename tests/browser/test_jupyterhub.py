@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = "notebooks/05_blurring_diffusion.ipynb"
 PASSWORDS = {"teacher": "chalk-and-duster", "ann": "anns-own-password", "ben": "bens-own-password"}
+PASSWORDS |= {"cat": "cats-own-password", "dan": "dans-own-password"}
 STARTS = 600  # s; a slow machine is no failure
 
 
@@ -75,19 +77,19 @@ def stop(hub: subprocess.Popen) -> list[str]:
     return commands
 
 
-@pytest.fixture
-def start_hub(tmp_path) -> Iterator[Callable[..., Hub]]:
-    """`start_hub(SETTING="value")` -> a Hub with the simple spawner, and BDBOOK_HUB_SETTING as given."""
+@contextmanager
+def starting(folder: Path) -> Iterator[Callable[..., Hub]]:
+    """`start(SETTING="value")` -> a Hub with the simple spawner, and BDBOOK_HUB_SETTING as given."""
     running = []
 
     def start(**settings: str) -> Hub:
-        state, log, port = tmp_path / "hub", tmp_path / "hub.log", first_of_three()
+        state, log, port = folder / "hub", folder / "hub.log", first_of_three()
         settings = {"SPAWNER": "simple", "PORT": str(port), "STATE": str(state), "ADMINS": "teacher"} | settings
         environment = {key: value for key, value in os.environ.items() if not key.startswith("BDBOOK_HUB_")}
         environment |= {f"BDBOOK_HUB_{key}": value for key, value in settings.items()} | {"BDBOOK_PROFILE": "smoke"}
         command = [sys.executable, "-m", "jupyterhub", "-f", str(ROOT / "hub/jupyterhub_config.py")]
         with log.open("w") as out:
-            running.append(subprocess.Popen(command, stdout=out, stderr=out, cwd=tmp_path, env=environment))
+            running.append(subprocess.Popen(command, stdout=out, stderr=out, cwd=folder, env=environment))
         hub = Hub(f"http://127.0.0.1:{port}", state, log)
         comes_true(lambda: running[-1].poll() is not None or hub.says("JupyterHub is now running"), "the hub runs")
         if running[-1].poll() is not None:
@@ -96,6 +98,20 @@ def start_hub(tmp_path) -> Iterator[Callable[..., Hub]]:
 
     yield start
     assert [command for hub in running for command in stop(hub)] == [], "left running by the hub"
+
+
+@pytest.fixture
+def start_hub(tmp_path) -> Iterator[Callable[..., Hub]]:
+    """`start_hub(SETTING="value")` -> a Hub of the test's own."""
+    with starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def open_hub(tmp_path_factory) -> Iterator[Hub]:
+    """A Hub where everybody may sign up; each test has users of its own there."""
+    with starting(tmp_path_factory.mktemp("open")) as start:
+        yield start(OPEN_SIGNUP="1")
 
 
 def sign_up(page, hub: Hub, user: str) -> str:
@@ -124,6 +140,7 @@ def enter(page, hub: Hub, user: str) -> None:
 def new_token(page, hub: Hub) -> str:
     """An API token, asked for on the hub's page."""
     page.goto(f"{hub.url}/hub/token")
+    page.wait_for_function("window._jupyterhub_page_loaded")  # which the hub's script sets once it listens
     page.click("#request-token-form [type=submit]")
     result = page.locator("#token-result")
     result.wait_for()
@@ -137,7 +154,7 @@ def pictures(figure) -> list[str]:
 
 def drag(page, control, to: float) -> None:
     """Take a slider's thumb with the mouse and move it to a fraction of its track."""
-    control.scroll_into_view_if_needed()
+    control.hover()  # which scrolls to it, and waits until it stands still
     box = control.bounding_box()
     low, high, value = (float(control.evaluate(f"c => c.{name}")) for name in ("min", "max", "value"))
     thumb = 16  # px, about: its middle never reaches the ends of the track
@@ -154,14 +171,14 @@ def drag(page, control, to: float) -> None:
 
 def saved(page, file: Path) -> list[dict]:
     """Save the notebook in the page; its code cells, as the file has them."""
-    page.keyboard.press("Control+s")
-    page.wait_for_timeout(1000)
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url):
+        page.keyboard.press("Control+s")
     return [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
 def test_from_signing_up_to_the_first_slider(start_hub, open_page):
     hub = start_hub()
-    student, teacher = open_page("about:blank", width=1400), open_page("about:blank")
+    student, teacher = open_page("about:blank", width=1400, own=True), open_page("about:blank", own=True)
 
     assert "sent to the admin" in sign_up(student, hub, "ann")
     log_in(student, hub, "ann")
@@ -187,13 +204,13 @@ def test_from_signing_up_to_the_first_slider(start_hub, open_page):
         assert errors == []
         return all(cell["execution_count"] for cell in cells)
 
-    comes_true(done, "every cell ran")
-    student.get_by_text("Python 3 (ipykernel) | Idle").or_(student.get_by_text("Python 3 | Idle")).wait_for()
-    assert done()
-
     slider = "next(out for out in Out.values() if type(out).__name__ == 'BlurringSlider')"
     (runtime,) = {file.parent for file in hub.home("ann").rglob("kernel-*.json")}
-    with asking(runtime) as python:
+    with asking(runtime, STARTS) as python:
+        python("0")  # answered after the cells, which came first
+        comes_true(done, "every cell ran")
+        student.get_by_text("Python 3 (ipykernel) | Idle").or_(student.get_by_text("Python 3 | Idle")).wait_for()
+        assert done()
         assert python("__import__('os').environ['BDBOOK_PROFILE']") == "smoke"
         assert python(f"{slider}.sigma_max") == 20
         before = pictures(figure)
@@ -205,9 +222,9 @@ def test_from_signing_up_to_the_first_slider(start_hub, open_page):
     comes_true(lambda: pictures(figure) != before, "the picture changes")
 
 
-def test_a_student_reaches_nothing_of_another(start_hub, open_page):
-    hub = start_hub(OPEN_SIGNUP="1")
-    pages = {user: open_page("about:blank") for user in ("ann", "ben")}
+def test_a_student_reaches_nothing_of_another(open_hub, open_page):
+    hub = open_hub
+    pages = {user: open_page("about:blank", own=True) for user in ("ann", "ben")}
     for user, page in pages.items():
         assert "signup was successful" in sign_up(page, hub, user)
         enter(page, hub, user)
@@ -233,7 +250,7 @@ def test_a_student_reaches_nothing_of_another(start_hub, open_page):
         assert status(url, "0" * 32) == 403, url
 
 
-def test_a_launch_button_brings_the_repository(start_hub, open_page, tmp_path):
+def test_a_launch_button_brings_the_repository(open_hub, open_page, tmp_path):
     repository = tmp_path / "bdbook"
     (repository / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / CHAPTER, repository / CHAPTER)
@@ -241,36 +258,35 @@ def test_a_launch_button_brings_the_repository(start_hub, open_page, tmp_path):
     for arguments in (("init", "-q", "-b", "main"), ("add", "."), (*name, "commit", "-q", "-m", "A chapter")):
         subprocess.run(["git", *arguments], cwd=repository, check=True)
 
-    hub = start_hub(OPEN_SIGNUP="1")
-    page = open_page("about:blank")
-    sign_up(page, hub, "ann")
-    log_in(page, hub, "ann")
+    hub, page = open_hub, open_page("about:blank", own=True)
+    sign_up(page, hub, "cat")
+    log_in(page, hub, "cat")
     link = {"repo": repository.as_uri(), "branch": "main", "urlpath": f"lab/tree/bdbook/{CHAPTER}"}
     page.goto(f"{hub.url}/hub/user-redirect/git-pull?{urlencode(link)}")
-    page.wait_for_url(f"**/user/ann/lab/tree/bdbook/{CHAPTER}", timeout=STARTS * 1000)
+    page.wait_for_url(f"**/user/cat/lab/tree/bdbook/{CHAPTER}", timeout=STARTS * 1000)
     page.get_by_role("heading", name="Blurring diffusion").first.wait_for()
-    assert (hub.home("ann") / "bdbook" / CHAPTER).read_bytes() == (ROOT / CHAPTER).read_bytes()
+    assert (hub.home("cat") / "bdbook" / CHAPTER).read_bytes() == (ROOT / CHAPTER).read_bytes()
 
 
-def test_a_wrong_password_is_refused(start_hub, open_page):
-    hub = start_hub(OPEN_SIGNUP="1")
-    page = open_page("about:blank")
-    sign_up(page, hub, "ann")
-    for password in ("", "bens-own-password", PASSWORDS["ann"].upper()):
-        log_in(page, hub, "ann", password)
+def test_a_wrong_password_is_refused(open_hub, open_page):
+    hub, page = open_hub, open_page("about:blank", own=True)
+    sign_up(page, hub, "dan")
+    for password in ("", PASSWORDS["ben"], PASSWORDS["dan"].upper()):
+        log_in(page, hub, "dan", password)
         assert "Invalid username or password" in page.locator(".login_error").inner_text()
         page.goto(f"{hub.url}/hub/home")
         assert "/hub/login" in page.url
-    assert not hub.home("ann").exists()
-    log_in(page, hub, "ann")
+    assert not hub.home("dan").exists()
+    log_in(page, hub, "dan")
     page.wait_for_url(re.compile("/(spawn|spawn-pending|user)/"))
 
 
 def test_a_server_that_nobody_uses_stops(start_hub, open_page):
-    hub = start_hub(OPEN_SIGNUP="1", IDLE_SECONDS="15")
-    page = open_page("about:blank")
+    hub = start_hub(OPEN_SIGNUP="1", IDLE_SECONDS="6")
+    page = open_page("about:blank", own=True)
     sign_up(page, hub, "ann")
-    enter(page, hub, "ann")
+    log_in(page, hub, "ann")
+    comes_true(lambda: hub.says(r"User ann took [\d.]+ seconds to start"), "the server starts")
     page.goto("about:blank")
     comes_true(lambda: hub.says(r"Culling server ann"), "the culler finds the server idle")
     comes_true(lambda: hub.says(r"Server ann (is )?stopped|User ann server took .* to stop"), "the server stops")

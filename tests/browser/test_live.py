@@ -1,13 +1,17 @@
 """The figures under a real kernel, in JupyterLab: Python sees what the reader moves, and moves what the reader sees."""
 
+import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -89,12 +93,25 @@ display(in_page)
 """
 
 
-@pytest.fixture(params=[CELL])
-def lab(tmp_path, request):
-    """The address of a JupyterLab with one notebook, live.ipynb, of the cell that a test asks for."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(request.param)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, tmp_path / "live.ipynb")
+@dataclass
+class Jupyter:
+    """A server that runs: where it answers, where it keeps the notebooks and its kernels' connection files."""
+
+    url: str
+    notebooks: Path
+    runtime: Path
+
+    def api(self, path: str, method: str = "GET") -> bytes:
+        request = urllib.request.Request(f"{self.url}/api{path}", method=method)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.read()
+
+
+@pytest.fixture(scope="module")
+def jupyter(tmp_path_factory) -> Iterator[Jupyter]:
+    """One JupyterLab for all tests; each has a notebook and a kernel of its own."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    (folder / "notebooks").mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -104,39 +121,54 @@ def lab(tmp_path, request):
         "--no-browser",
         "--allow-root",
         "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",  # for a test that shuts a kernel down
     )
-    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={tmp_path}"]
-    with (tmp_path / "server.log").open("w") as log:
-        environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, env=environment)
-    base = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder / 'notebooks'}"]
+    with (folder / "server.log").open("w") as log:
+        environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
+    started = Jupyter(f"http://127.0.0.1:{port}", folder / "notebooks", folder / "runtime")
     deadline = time.monotonic() + 300
     while True:
         try:
-            urllib.request.urlopen(f"{base}/api", timeout=20).close()
+            started.api("")
             break
         except OSError:
             if time.monotonic() > deadline or server.poll() is not None:
-                pytest.fail("JupyterLab did not start:\n" + (tmp_path / "server.log").read_text()[-2000:])
+                pytest.fail("JupyterLab did not start:\n" + (folder / "server.log").read_text()[-2000:])
             time.sleep(0.2)
-    yield f"{base}/lab/tree/live.ipynb?reset"
+    yield started
     server.terminate()
     server.wait(timeout=120)
 
 
+@pytest.fixture(params=[CELL])
+def lab(jupyter, request) -> Iterator[str]:
+    """The address, in a JupyterLab, of live.ipynb: one cell, which a test asks for."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(request.param)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, jupyter.notebooks / "live.ipynb")
+    yield f"{jupyter.url}/lab/tree/live.ipynb?reset"
+    for session in json.loads(jupyter.api("/sessions")):  # its kernel, with the connection file
+        jupyter.api(f"/sessions/{session['id']}", "DELETE")
+    for file in jupyter.notebooks.iterdir():
+        file.unlink() if file.is_file() else shutil.rmtree(file)
+
+
 def run(lab, open_page, **options):
     """The notebook's page, its cell started."""
-    page = open_page(lab, width=1400, **options)
-    page.locator(".jp-CodeCell .cm-content").first.click()
+    page = open_page(lab, width=1400, own=True, **options)
     page.get_by_text("Python 3 (ipykernel) | Idle").or_(page.get_by_text("Python 3 | Idle")).wait_for()
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.locator(".jp-CodeCell.jp-mod-active .cm-focused").wait_for()
     page.keyboard.press("Shift+Enter")
     return page
 
 
 @pytest.fixture
-def python(tmp_path):
+def python(jupyter):
     """`python(expression, code="")` -> the value of a literal, in the notebook's kernel, after running the code."""
-    with asking(tmp_path / "runtime") as ask:
+    with asking(jupyter.runtime) as ask:
         yield ask
 
 
@@ -201,6 +233,7 @@ def linked_sliders_follow(page, figure, trait, key, hand, widget, python) -> Non
     readout = widget.locator(".widget-readout")
     comes_true(page, lambda: float(readout.inner_text()), python(f"round({trait}.{key}, 3)"), f"{hand} follows {trait}")
     python("None", f"{hand}.value = 0.8")
+    comes_true(page, lambda: float(readout.inner_text()), 0.8, f"{hand} in the page")
     comes_true(page, lambda: value_of(figure, key), 0.8, f"{trait} follows {hand}")
     widget.locator(".noUi-handle").press("ArrowRight")
     step = 0.1 if key == "sigma_max" else 0.001 if "BlurDiffusion" in trait else 0.005
@@ -252,32 +285,32 @@ def test_python_gets_the_readers_picture(lab, open_page, python):
     page.keyboard.press("c")
     figure.locator("canvas").last.click()
     page.keyboard.press("Control+v")  # for the figure, not for the notebook, which would paste a cell
-    page.wait_for_timeout(1000)
-    assert page.locator(".jp-Cell").count() == cells
+    page.locator(".jp-Cell .jp-InputPrompt").first.click()
+    page.keyboard.press("b")  # the notebook's turn has come, and gone by: it adds this cell and no other
+    page.locator(".jp-Cell").nth(cells).wait_for()
+    assert page.locator(".jp-Cell").count() == cells + 1
 
 
-def test_python_and_the_reader_move_the_same_slider(lab, tmp_path, open_page):
+def test_python_and_the_reader_move_the_same_slider(lab, jupyter, open_page):
     page = run(lab, open_page)
     figure = page.locator(".bdbook-figure, .bd-curves").first
     figure.wait_for()
     control = page.locator('[name="sigma_max"]').first
     assert page.locator('[name="t"]').first.input_value() == "0.5"
     box = control.bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+    control.click(position={"x": box["width"] * 0.2, "y": box["height"] / 2})  # once it stands still
     page.keyboard.press("ArrowLeft")  # JupyterLab leaves the keys to a control that has the focus
     shown = float(control.input_value())
     assert shown < 7
-    deadline = time.monotonic() + 180
-    seen = tmp_path / "seen.txt"
-    while time.monotonic() < deadline and not (seen.exists() and seen.read_text() == str(shown)):
-        page.wait_for_timeout(100)
-    assert seen.read_text() == str(shown)
+    seen = jupyter.notebooks / "seen.txt"
+    comes_true(page, lambda: seen.exists() and seen.read_text(), str(shown), "what Python saw")
     page.wait_for_function("() => document.querySelector('[name=\"t\"]').value === '0.25'")
 
 
 RESAMPLER = """
 import ipywidgets, torch
-from bdbook import live, samplers, widgets
+from bdbook import samplers
+from bdbook.page import live, widgets
 
 denoiser, length, begun = live.run_of("digits-cosine").denoiser, 5, []
 
@@ -298,7 +331,9 @@ def test_a_slider_samples_in_python_while_it_is_dragged(lab, open_page, python):
     picture = page.locator("img[alt='4 images at t = 0.000']")
     picture.wait_for()
     first = picture.get_attribute("src")
-    rail = page.locator(".widget-slider .noUi-target").first.bounding_box()
+    target = page.locator(".widget-slider .noUi-target").first
+    target.hover()  # which waits until it stands still
+    rail = target.bounding_box()
     y, moves = rail["y"] + rail["height"] / 2, 20
     page.mouse.move(rail["x"] + rail["width"], y)
     page.mouse.down()

@@ -5,7 +5,8 @@ import base64
 import numpy as np
 import pytest
 import torch
-from figures import IMPORT, control, drag_to
+from figures import IMPORT, ask, control, drag_to, pixels, timers
+from pages import TYPESET
 
 from bdbook import guesses, samplers
 from bdbook.page import live
@@ -81,7 +82,9 @@ def own_setting(recipe: str) -> dict:
 def chapter(request, book, serve, open_page):
     """The chapter of the built book, over http or from a file."""
     base = serve(book) if getattr(request, "param", "file") == "http" else book.as_uri()
-    return open_page(f"{base}/{CHAPTER}")
+    page = open_page(f"{base}/{CHAPTER}")
+    page.evaluate(TYPESET)  # or the formulas above would move what the mouse is to take
+    return page
 
 
 def finished(page) -> None:
@@ -93,10 +96,8 @@ def finished(page) -> None:
 
 def shown(page, name: str) -> np.ndarray:
     """(COUNT, 16, 16) grey bytes of a canvas of four images with a line between them."""
-    data = page.locator(f'canvas[data-name="{name}"]').evaluate(
-        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
-    )
-    grey = np.array(data).reshape(33, 33, 4)[..., 0].astype(float)
+    grey = pixels(page.locator(f'canvas[data-name="{name}"]'))[..., 0].astype(float)
+    assert grey.shape == (33, 33)
     return np.stack([grey[:16, :16], grey[:16, 17:], grey[17:, :16], grey[17:, 17:]])
 
 
@@ -107,7 +108,7 @@ def as_shown(images: torch.Tensor) -> np.ndarray:
 def check_side(page, side: str, setting: dict, seed: int) -> None:
     """The picture of a finished side is PyTorch's to a thousandth of the range, and rounding."""
     recipe = setting["recipe"]
-    x = as_images(page.evaluate(START, [str(LiveSampler._esm), recipe, seed]))
+    x = as_images(ask(page, START, [str(LiveSampler._esm), recipe, seed]))
     steps = min(setting["steps"], live.run_of(recipe).denoiser.process.steps or setting["steps"])
     expected = walk(recipe, x, steps, setting["rule"], setting["order"], setting["rho"], seed)
     assert np.abs(shown(page, f"{side}-x") - as_shown(expected)).max() <= 0.51 + 1e-3 * 127.5
@@ -118,7 +119,7 @@ def test_the_networks_in_the_page_are_pytorchs(chapter):
     for recipe in live.SYSTEMS:
         x = torch.randn(3, 1, 16, 16, generator=random)
         for t in (0.03, 0.6, 1.0):
-            told = chapter.evaluate(ANSWER, [str(LiveSampler._esm), recipe, x.flatten(1).tolist(), t])
+            told = ask(chapter, ANSWER, [str(LiveSampler._esm), recipe, x.flatten(1).tolist(), t])
             with torch.no_grad():
                 expected = live.run_of(recipe).denoiser.net(x, torch.full((3,), t))
             assert (as_images(told) - expected).abs().max() < 1e-4
@@ -133,7 +134,7 @@ def test_whole_walks_are_pytorchs(chapter):
     settings += [("digits-blurring", few | {"rule": rule}) for rule in ("carry", "ddim", "momentum", "ihdm", "naive")]
     settings += [("digits-soft", few | {"rule": "ddim", "order": 2}), ("digits-from-mean", few | {"rule": "naive"})]
     for recipe, setting in settings:
-        told = chapter.evaluate(WALK, [str(LiveSampler._esm), recipe, {**setting, "seed": seed}])
+        told = ask(chapter, WALK, [str(LiveSampler._esm), recipe, {**setting, "seed": seed}])
         times = live.run_of(recipe).denoiser.process.times(setting["steps"])
         np.testing.assert_allclose(told["t"], times, atol=1e-15)
         expected = walk(recipe, as_images(told["x"][0]), seed=seed, **setting)
@@ -144,8 +145,7 @@ def test_whole_walks_are_pytorchs(chapter):
 
 def test_white_noise_of_a_seed_is_the_same_for_every_system(chapter):
     starts = [
-        chapter.evaluate(START, [str(LiveSampler._esm), recipe, 8])
-        for recipe in ("digits-ddpm", "digits-blurring-10px")
+        ask(chapter, START, [str(LiveSampler._esm), recipe, 8]) for recipe in ("digits-ddpm", "digits-blurring-10px")
     ]
     np.testing.assert_allclose(starts[0], starts[1], atol=1e-12)
     np.testing.assert_allclose(as_images(starts[0]), noise(8, 0), atol=1e-6)
@@ -202,7 +202,7 @@ def test_a_walk_can_be_stopped(chapter):
     page.get_by_role("button", name="Stop").click()
     assert page.locator(f"{STATE} [role=status]").inner_text() == "stopped"
     control(page, "t").press("Home")
-    page.wait_for_timeout(600)
+    timers(page, 200)  # after which a change is followed
     assert page.locator(STATE).get_attribute("data-state") == "waiting", "it does not go on by itself"
     page.get_by_role("button", name="Sample").click()
     finished(page)
@@ -222,9 +222,10 @@ def test_a_file_that_does_not_come_is_named_and_asked_for_again(chapter):
 
 def test_under_a_kernel_python_gives_the_files(open_page, tmp_path):
     (tmp_path / "index.html").write_text("<!doctype html><meta charset=utf-8><title>x</title>", encoding="utf-8")
-    page = open_page(f"{tmp_path.as_uri()}/index.html")
+    page = open_page(f"{tmp_path.as_uri()}/index.html", own=True)
     page.expose_function("kernel", lambda name: base64.b64encode(live.read(name)).decode())
-    told = page.evaluate(
+    told = ask(
+        page,
         f"""async ([source, images]) => {{
         const m = await ({IMPORT})(source), hearers = new Set();
         const model = {{ on: (_, f) => hearers.add(f), off: (_, f) => hearers.delete(f),

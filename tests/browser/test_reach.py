@@ -1,49 +1,9 @@
-"""Who can use the pages: axe-core on each, light and dark, desktop and phone, with the menus shut and open."""
+"""Who can use the pages: axe-core with the menus open, and what scrolls, from the keyboard."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from test_pages import PAGES, THEME, TYPESET
+from pages import PAGES, TYPESET, grave
 
 pytestmark = pytest.mark.browser
-
-# Pages that Sphinx makes of the others.
-MADE = ["search", "genindex", "prf-prf"]
-# A set formula is many shapes, hidden from a screen reader, which has the MathML beside them: in them is nothing to
-# find, and passing them by takes a third of the time.
-EMPTY = "() => { for (const formula of document.querySelectorAll('mjx-container > svg')) formula.replaceChildren(); }"
-AROUND = {"exclude": [["article"]]}  # the bars and menus
-COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}
-GRAVE = {"serious", "critical"}
-
-
-def grave(page, context: dict | None = None, options: dict | None = None) -> list[str]:
-    """What axe-core finds of impact serious or critical: the rule, the element and what is wrong, a line each."""
-    page.evaluate(EMPTY)
-    for _ in range(3):
-        # Colours fade from one theme to the other, and the theme waits before it makes what scrolls focusable.
-        page.wait_for_timeout(500)
-        found = Axe().run(page, context, {"resultTypes": ["violations"]} | (options or {})).response["violations"]
-        told = [
-            f"{violation['id']}: {node['target']}: {node['failureSummary']}"
-            for violation in found
-            if violation["impact"] in GRAVE
-            for node in violation["nodes"]
-        ]
-        if not told:
-            break
-    return told
-
-
-@pytest.mark.parametrize("name", PAGES + MADE)
-def test_page_has_no_grave_violation(name, book, open_page):
-    page = open_page(f"{book.as_uri()}/{name}.html")
-    page.evaluate(TYPESET)
-    assert grave(page) == []
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"() => ({THEME})() === 'dark'")
-    assert grave(page, AROUND, COLOURS) == []
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert grave(page) == []
 
 
 @pytest.mark.parametrize("dark", [False, True])

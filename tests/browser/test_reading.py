@@ -12,6 +12,7 @@ import pdf
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
+from figures import timers
 from pypdf import PdfReader
 
 pytestmark = pytest.mark.browser
@@ -23,6 +24,7 @@ TYPESET = "() => MathJax.startup.promise.then(() => 0)"
 # What a formula says, from the MathML that MathJax keeps for those who listen.
 FORMULAS = "node => [...node.querySelectorAll('mjx-assistive-mml')].map(mml => mml.textContent)"
 UNRENDERED = "node => [...node.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).length"
+PAUSE = 150  # ms after which reading.js answers a pointer that rests
 COLOURS = "node => [getComputedStyle(node).color, getComputedStyle(node).backgroundColor]"
 
 
@@ -116,7 +118,7 @@ def test_a_hover_shows_the_paper_once(base, open_typeset):
 def test_a_link_to_a_section_has_no_hover(open_typeset, book):
     page = open_typeset(f"{book.as_uri()}/notebooks/09_tacos.html")
     link_to(page, "#unrolled").hover()
-    page.wait_for_timeout(600)
+    timers(page, PAUSE)
     assert page.locator(".bd-hover").count() == 0
     hover(page, "#fig-restoration")
 
@@ -134,14 +136,15 @@ def test_the_keyboard_opens_a_hover_escape_closes_it_and_the_link_still_leads(ba
     assert link.evaluate("node => node === document.activeElement")
     page.keyboard.press("Enter")
     page.wait_for_url("**#prop-blurring-posterior")
-    assert page.locator("#prop-blurring-posterior").evaluate("n => Math.abs(n.getBoundingClientRect().top) < 200")
+    target = page.locator("#prop-blurring-posterior").element_handle()
+    page.wait_for_function("n => Math.abs(n.getBoundingClientRect().top) < 200", arg=target)
 
 
 def test_a_finger_opens_no_hover(book, open_typeset):
     page = open_typeset(f"{book.as_uri()}/{BLURRING}.html")
     link = link_to(page, "#fig-kl-steps")
     link.dispatch_event("pointerover", {"pointerType": "touch", "bubbles": True})
-    page.wait_for_timeout(600)
+    timers(page, PAUSE)
     assert page.locator(".bd-hover").count() == 0
     link.dispatch_event("pointerover", {"pointerType": "mouse", "bubbles": True})
     page.get_by_role("tooltip").wait_for()

@@ -9,8 +9,10 @@ from figures import (
     IMPORT,
     LIVE,
     SIZE,
+    ask,
     check_own_picture,
     control,
+    page_noise,
     photo_planes,
     shown_line,
     shown_picture,
@@ -49,12 +51,7 @@ def walks(process, values, x, e) -> dict:
 
 def pattern(page, slider, basis):
     """The bias e of unit variance, in pixels."""
-    e = page.evaluate(
-        f"""async ([source, n]) => {{ const {{ normals }} = await ({IMPORT})(source);
-        return [1, 2, 3].map((seed) => Array.from(normals(seed, n))); }}""",
-        [str(slider._esm), SIZE**2],
-    )
-    return basis.inverse(torch.tensor(e, dtype=torch.float64).reshape(1, 3, SIZE, SIZE))
+    return basis.inverse(torch.from_numpy(page_noise(page, slider))[None])
 
 
 def check_page(page, slider, **changed):
@@ -138,7 +135,8 @@ def test_the_gains_are_the_librarys(open_page, epsilon, steps):
     """To rounding, at every frequency, for both algorithms."""
     values, process = {"epsilon": epsilon, "steps": steps}, cold.dct_blur(SIZE, 4.0)
     basis = process.basis
-    told = open_page("about:blank").evaluate(
+    told = ask(
+        open_page("about:blank"),
         GAINS,
         [
             str(RestorationSlider._esm),

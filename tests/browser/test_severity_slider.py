@@ -8,7 +8,6 @@ import pytest
 import torch
 from figures import (
     HEAD,
-    IMPORT,
     LIVE,
     OWN,
     OWN_PHOTO,
@@ -16,6 +15,7 @@ from figures import (
     control,
     encoded,
     hand_over,
+    page_noise,
     photo_planes,
     said,
     shown_line,
@@ -57,11 +57,7 @@ def degradation(page, slider, name, sigma_max=8.0, vertical=True):
         snow = Snow(SIZE, threshold=(1.15, 0.7), wind=(0.05, 16.0), steps=None)
         return replace(snow.draw(1, torch.Generator().manual_seed(SNOW_SEED)), vertical=torch.tensor([vertical]))
     if name == "noise":
-        z = page.evaluate(
-            f"""async ([source, n]) => {{ const {{ normals }} = await ({IMPORT})(source);
-            return [1, 2, 3].map((seed) => Array.from(normals(seed, n))); }}""",
-            [str(slider._esm), SIZE**2],
-        )
+        z = page_noise(page, slider)
     else:
         z = np.frombuffer(base64.b64decode(slider.state()["_other"]), np.uint8).reshape(SIZE, SIZE, 3)
         z = z.transpose(2, 0, 1) / 127.5 - 1

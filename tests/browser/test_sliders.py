@@ -10,11 +10,14 @@ from figures import (
     IMPORT,
     LIVE,
     SIZE,
+    ask,
     blur,
     check_own_picture,
     control,
     drag_to,
+    frames,
     freq2,
+    page_noise,
     photo_planes,
     process,
     shown_curve,
@@ -43,12 +46,8 @@ def check_page(page, slider, nth=0, **changed):
     blurred = blur(photo, alpha / a)
     expected = np.clip((blurred + 1) * 127.5, 0, 255)
     assert np.abs(shown_picture(page, "blurred", nth) - expected).max() <= 0.51
-    noise = page.evaluate(
-        f"""async ([source, n]) => {{ const {{ normals }} = await ({IMPORT})(source);
-        return [1, 2, 3].map((seed) => Array.from(normals(seed, n))); }}""",
-        [str(slider._esm), SIZE**2],
-    )
-    noisy = blur(photo, alpha) + sigma * np.reshape(noise, photo.shape)
+    noise = page_noise(page, slider)
+    noisy = blur(photo, alpha) + sigma * noise
     assert np.abs(shown_picture(page, "noisy", nth) - np.clip((noisy + 1) * 127.5, 0, 255)).max() <= 0.51
 
 
@@ -152,7 +151,8 @@ def test_exported_functions_agree_with_numpy_and_scipy(chromium):
         for t in (0.0, 0.07, 0.5, 0.93, 1.0)
         for s, d, k in [(0.0, 1e-3, "sin2"), (20.0, 1e-3, "sin2"), (3.5, 1e-5, "sin"), (30.0, 0.1, "sin")]
     ]
-    got = page.evaluate(
+    got = ask(
+        page,
         f"""async ([source, h, w, image, settings]) => {{
         const core = await ({IMPORT})(source), lambda = core.freq2(h, w), list = (a) => Array.from(a);
         const u = core.dct2(Float64Array.from(image), h, w);
@@ -207,7 +207,7 @@ def test_play_starts_stops_on_demand_and_stops_itself(figure_page):
     page.wait_for_function("document.querySelector('[name=t]').value > 0.25")
     button.click()
     stopped = t_of(page)
-    page.wait_for_timeout(250)
+    frames(page)
     assert t_of(page) == stopped < 1
     assert button.inner_text() == "Play t"
 
@@ -230,7 +230,6 @@ def test_less_motion_means_steps(figure_page):
     seen = []
     for _ in range(3):
         button.click()
-        page.wait_for_timeout(80)
         seen.append(t_of(page))
     assert seen == [0.3, 0.4, 0.5]
 

@@ -1,0 +1,43 @@
+"""What the tests of the book's pages share: their names, when one has settled, and what axe-core finds in it."""
+
+from pathlib import Path
+
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+
+TOC = yaml.safe_load((Path(__file__).resolve().parents[2] / "_toc.yml").read_text())
+PAGES = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+
+TYPESET = "async () => { if (window.MathJax) await MathJax.startup.promise; }"
+THEME = "() => document.documentElement.dataset.theme"
+# A set formula is many shapes, hidden from a screen reader, which has the MathML beside them: in them is nothing to
+# find, and passing them by takes a third of the time.
+EMPTY = """() => {
+  const formulas = [...document.querySelectorAll("mjx-container > svg")];
+  window.shapes = formulas.map((formula) => [formula, [...formula.childNodes]]);
+  for (const [formula] of shapes) formula.replaceChildren();
+}"""
+FILL = "() => { for (const [formula, children] of shapes) formula.replaceChildren(...children); }"
+# After a change of size, scripts are told within two frames. The theme waits, at most 300 ms, before it makes what
+# scrolls focusable; a timer set after its own runs after it. Colours fade from one theme to the other: to the end.
+SETTLED = """async () => {
+  for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+  await new Promise((done) => setTimeout(done, 300));
+  for (const fading of document.getAnimations())
+    if (fading.effect.getComputedTiming().endTime < Infinity) fading.finish();
+}"""
+GRAVE = {"serious", "critical"}
+
+
+def grave(page, context: dict | None = None, options: dict | None = None) -> list[str]:
+    """What axe-core finds of impact serious or critical: the rule, the element and what is wrong, a line each."""
+    page.evaluate(EMPTY)
+    page.evaluate(SETTLED)
+    found = Axe().run(page, context, {"resultTypes": ["violations"]} | (options or {})).response["violations"]
+    page.evaluate(FILL)
+    return [
+        f"{violation['id']}: {node['target']}: {node['failureSummary']}"
+        for violation in found
+        if violation["impact"] in GRAVE
+        for node in violation["nodes"]
+    ]
