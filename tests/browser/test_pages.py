@@ -1,4 +1,4 @@
-"""The built book in a reader's hands: the first page, the dark, search, what moves, what it weighs, where links lead."""
+"""The built book in a reader's hands: first page, darkness, search, what moves, what it weighs, where links lead."""
 
 import re
 from html.parser import HTMLParser
