@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from bdbook.denoiser import Denoiser
 from bdbook.processes import Degradation, Process
 from bdbook.samplers import pairs
+from bdbook.shapes import Images
 from bdbook.times import check_steps, check_times, show
 from bdbook.transforms import at_least_float32
 
@@ -52,7 +53,7 @@ class FromDiffusers(nn.Module):
             raise ValueError(f"steps was {steps}; expected the network's number of timesteps, e.g. 1000")
         self.net, self.steps = net, steps
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x_t: Images, t: Tensor) -> Images:
         i = torch.round(check_times(t, self.steps, "a network of diffusers").flatten() * self.steps).long()
         if (i < 1).any():
             raise ValueError(
@@ -76,7 +77,7 @@ class FromDiffusers(nn.Module):
 class Epsilon(NamedTuple):
     """An answer in either form that diffusers asks for: an object with .sample, or (return_dict=False) a tuple."""
 
-    sample: Tensor
+    sample: Images
 
 
 def to_diffusers(denoiser: Denoiser, shape: tuple[int, int, int] | None = None, steps: int | None = None) -> nn.Module:
@@ -122,7 +123,7 @@ class ToDiffusers(nn.Module):
     def _parameter(self) -> Tensor:
         return next(self.parameters(), torch.empty(0))
 
-    def forward(self, sample: Tensor, timestep: float | Tensor, return_dict: bool = True) -> Epsilon:
+    def forward(self, sample: Images, timestep: float | Tensor, return_dict: bool = True) -> Epsilon:
         """eps_hat = (u_t - mean_t) / sigma_t, in pixels. return_dict makes no difference: see `Epsilon`."""
         process, t = _require_process(self.denoiser.process), self._time(timestep)
         x_t = at_least_float32(sample)

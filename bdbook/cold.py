@@ -22,6 +22,7 @@ from bdbook.degradations import Blend, RecursiveBlur, Snow, start_of_blur
 from bdbook.errors import unknown
 from bdbook.priors import FlatColour, Normal, Prior
 from bdbook.processes import Degradation, Process, Start, check_sigma_max, label, lookup, schedule
+from bdbook.shapes import Coefficients, Expanded, PerFrequency
 from bdbook.times import Time, check_steps
 from bdbook.transforms import (
     BOUNDARIES,
@@ -113,11 +114,11 @@ class KernelBlur(Process):
         return replace(self, size=size)
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         return lookup(_eigenvalue_products(self.basis, self.kernels, self.boundary, self.to_mean), t.flatten())
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.zeros_like(t)
 
 
@@ -162,12 +163,12 @@ class DCTBlur(Process):
         return replace(self, size=size)
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         tau = schedules.dissipation_time(self.sigma_max * t)
         return schedules.frequency_scaling(self.basis.freq2.to(t.device), tau)
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.zeros_like(t)
 
 
@@ -247,11 +248,11 @@ class CentredMask(Process):
         return len(self.deviations)
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         return lookup(_centred_table(self.size, self.deviations), t.flatten())
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.zeros_like(t)
 
 
@@ -271,7 +272,7 @@ class DrawnMask(Process):
         return len(self.deviations)
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Tensor) -> PerFrequency:
         table = self._table
         index, images = torch.round(t.flatten() * self.steps).long().to(table.device), table.shape[1]
         if len(index) > 1 < images != len(index):
@@ -280,7 +281,7 @@ class DrawnMask(Process):
         return table[index.expand(len(each)) if len(index) == 1 else index, each].unsqueeze(1)
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.zeros_like(t)
 
     @cached_property
@@ -309,7 +310,7 @@ class RandomMask(Degradation):
         centres = torch.rand(count, 2, generator=generator, device=generator.device, dtype=torch.float64) * sides
         return DrawnMask(self.size, self.deviations, centres.floor())
 
-    def degrade(self, u: Tensor, t: Time) -> Tensor:
+    def degrade(self, u: Coefficients, t: Time) -> Coefficients:
         raise ValueError("the masks' places have not been drawn; use draw(count, generator)")
 
 
@@ -326,11 +327,11 @@ class Fade(Process):
         return self.mask.steps
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         return self.mask.alpha(t.flatten())
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return 1 - self.mask.alpha(t.flatten())
 
 
@@ -377,14 +378,14 @@ class Pixelation(Process):
         return replace(self, size=size)
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         block = 2 ** torch.round(t * self.steps).long()
         height, width = height_width(self.size)
         rows, cols = (torch.arange(side, device=t.device) for side in (height, width))
         return ((rows[:, None] < height // block) & (cols < width // block)).double()
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.zeros_like(t)
 
 
@@ -414,12 +415,12 @@ class Colourisation(Process):
         return self
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         grey = torch.arange(self.channels, device=t.device).reshape(1, -1, 1, 1) == 0
         return torch.where(grey, 1.0, 1 - t)
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.zeros_like(t)
 
 
@@ -442,11 +443,11 @@ class CosineBlend(Process):
         check_steps(self.steps)
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         return torch.where(t == 1, 0.0, torch.cos(t * math.pi / 2))
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.sin(t * math.pi / 2)
 
 

@@ -16,6 +16,7 @@ from scipy.ndimage import zoom as spline_zoom
 from torch import Tensor
 
 from bdbook.processes import Degradation, Process, Start, label
+from bdbook.shapes import Coefficients, Images
 from bdbook.times import Time, check_steps
 from bdbook.transforms import Basis, Pixel, Size, exact_arithmetic, height_width, kernel_matrix
 
@@ -55,7 +56,7 @@ class RecursiveBlur(Degradation):
     def resized(self, size: Size) -> RecursiveBlur:
         return replace(self, size=size)
 
-    def degrade(self, u: Tensor, t: Time) -> Tensor:
+    def degrade(self, u: Coefficients, t: Time) -> Coefficients:
         height, width = height_width(self.size)
         if tuple(u.shape[-2:]) != (height, width):
             raise ValueError(f"this blur was made for images of size {(height, width)}, but got {tuple(u.shape)}")
@@ -117,7 +118,7 @@ class Blend(Degradation):
         z = self.z if self.z is None or len(self.z) == 1 else self.z[chosen]
         return replace(self, process=self.process.rows(chosen), z=z)
 
-    def degrade(self, u: Tensor, t: Time) -> Tensor:
+    def degrade(self, u: Coefficients, t: Time) -> Coefficients:
         if self.z is None:
             raise ValueError(f"{self.name} blends with an image that has not been drawn; use draw(count, generator)")
         _check_drawn(self.name, self.z, u)
@@ -171,14 +172,14 @@ class Snow(Degradation):
             return self
         return replace(self, field=self.field[chosen], vertical=self.vertical[chosen])
 
-    def flakes(self, t: Time) -> Tensor:
+    def flakes(self, t: Time) -> Images:
         """S_C, (B, 1, H, W): the field where it exceeds the threshold, clipped to [0, 1]."""
         field, _ = self.drawn()
         first, last = self.threshold
         threshold = first + (last - first) * self.check(t).to(field.device)
         return torch.where(field > threshold, field, 0.0).clamp(0, 1)
 
-    def layer(self, t: Time) -> Tensor:
+    def layer(self, t: Time) -> Images:
         """S + S', (B, 1, H, W), in units of the image's range."""
         flakes, (_, vertical) = self.flakes(t), self.drawn()
         first, last = self.wind
@@ -192,7 +193,7 @@ class Snow(Degradation):
         # At t = 0 the threshold may still let a flake through: no severity, no snow.
         return torch.where(self.check(t).to(blown) > 0, blown + blown.flip(-1, -2), 0.0)
 
-    def degrade(self, u: Tensor, t: Time) -> Tensor:
+    def degrade(self, u: Coefficients, t: Time) -> Coefficients:
         field, _ = self.drawn()
         _check_drawn(self.name, field, u)
         # [-1, 1] is twice as wide as [0, 1]. Nothing is clipped where nothing has fallen, so that D(x, 0) = x.

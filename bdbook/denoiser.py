@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bdbook.errors import unknown
 from bdbook.processes import Degradation, Process, process_of, ratio
+from bdbook.shapes import AnyImages, Coefficients, Images, Scale
 from bdbook.times import Time, expand, show
 from bdbook.transforms import at_least_float32
 
@@ -26,16 +27,16 @@ class Observed:
     """What is known when the network is asked: the process, x_t, its coefficients u_t, and t."""
 
     process: Degradation
-    x_t: Tensor
-    u_t: Tensor
+    x_t: Images
+    u_t: Coefficients
     t: Time
 
     @property
-    def alpha(self) -> Tensor:
+    def alpha(self) -> Scale:
         return self.require_process().alpha(self.t).to(self.u_t)
 
     @property
-    def sigma(self) -> Tensor:
+    def sigma(self) -> Scale:
         return self.require_process().sigma(self.t).to(self.u_t)
 
     def require_process(self) -> Process:
@@ -51,23 +52,23 @@ class Observed:
 class Prediction(Protocol):
     """A parametrisation. `out` is the network's output as coefficients, V' net(x_t, t); all are (B, C, H, W)."""
 
-    def mean(self, seen: Observed, out: Tensor, r: Time) -> Tensor:
+    def mean(self, seen: Observed, out: Coefficients, r: Time) -> Coefficients:
         """V' D(x0_hat, r), in the basis."""
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         """V' x0_hat, in the basis."""
 
-    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, seen: Observed, x0: Images, noise: Images) -> Images:
         """What the network should have said, in pixels."""
 
 
 class _FromX0:
     """Parametrisations whose x0_hat is well conditioned: it is degraded to r, by any degradation."""
 
-    def mean(self, seen: Observed, out: Tensor, r: Time) -> Tensor:
+    def mean(self, seen: Observed, out: Coefficients, r: Time) -> Coefficients:
         return seen.process.degrade(self.x0(seen, out), r)
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         raise NotImplementedError
 
 
@@ -75,17 +76,17 @@ class _FromX0:
 class PredictEps:
     """The noise, in pixels: the papers' choice. Source: Ho et al. 2020; HS Eq. 6, 21; Lee Eq. 10."""
 
-    def mean(self, seen: Observed, out: Tensor, r: Time) -> Tensor:
+    def mean(self, seen: Observed, out: Coefficients, r: Time) -> Coefficients:
         self._require_signal(seen)
         process = seen.require_process()
         step = ratio(process.alpha(r), process.alpha(seen.t))
         return step.to(out) * (seen.u_t - seen.sigma * out)
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         self._require_signal(seen)
         return (seen.u_t - seen.sigma * out) / seen.alpha
 
-    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, seen: Observed, x0: Images, noise: Images) -> Images:
         return noise
 
     def _require_signal(self, seen: Observed) -> None:
@@ -101,10 +102,10 @@ class PredictEps:
 class PredictX0(_FromX0):
     """The clean image. Source: HS app. B; Bansal Eq. 1."""
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         return out
 
-    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, seen: Observed, x0: Images, noise: Images) -> Images:
         return x0
 
 
@@ -115,11 +116,11 @@ class PredictV(_FromX0):
     Source: Salimans & Ho 2022, here without assuming alpha^2 + sigma^2 = 1, which blur breaks.
     """
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         a, sigma = seen.alpha, seen.sigma
         return (a * seen.u_t - sigma * out) / (a**2 + sigma**2)
 
-    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, seen: Observed, x0: Images, noise: Images) -> Images:
         basis = seen.process.basis
         return basis.inverse(seen.alpha * basis.forward(noise) - seen.sigma * basis.forward(x0))
 
@@ -128,10 +129,10 @@ class PredictV(_FromX0):
 class PredictResidual(_FromX0):
     """The clean image less x_t: x0_hat = x_t + out. Source: Daras et al. 2022 (soft diffusion)."""
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         return seen.u_t + out
 
-    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, seen: Observed, x0: Images, noise: Images) -> Images:
         return x0 - seen.x_t
 
 
@@ -142,7 +143,7 @@ class PredictLessBlurred:
     It knows no x0_hat (blur has underflowed), so it serves exactly the steps t -> t - 1/N of a tabulated process.
     """
 
-    def mean(self, seen: Observed, out: Tensor, r: Time) -> Tensor:
+    def mean(self, seen: Observed, out: Coefficients, r: Time) -> Coefficients:
         asked, known = expand(r), self._earlier(seen)
         if not torch.allclose(asked, known.to(asked), rtol=0, atol=1e-9):
             raise ValueError(
@@ -151,10 +152,10 @@ class PredictLessBlurred:
             )
         return seen.u_t + out
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         return seen.u_t + out
 
-    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, seen: Observed, x0: Images, noise: Images) -> Images:
         return seen.process.mean(x0, self._earlier(seen).flatten()) - seen.x_t
 
     def _earlier(self, seen: Observed) -> Tensor:
@@ -175,17 +176,17 @@ class PredictStepMean(_FromX0):
 
     steps: int = 100
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         carry, share = self._coefficients(seen)
         # Where nothing of the image enters the step, the network cannot say what it is.
         return torch.where(share == 0, 0.0, (out - carry * seen.u_t) / torch.where(share == 0, 1.0, share))
 
-    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, seen: Observed, x0: Images, noise: Images) -> Images:
         carry, share = self._coefficients(seen)
         basis = seen.process.basis
         return basis.inverse(carry * seen.u_t + share * basis.forward(x0))
 
-    def _coefficients(self, seen: Observed) -> tuple[Tensor, Tensor]:
+    def _coefficients(self, seen: Observed) -> tuple[Scale, Scale]:
         t = expand(seen.t)
         s = (t - 1 / self.steps).clamp_min(0).flatten()
         process = seen.require_process()
@@ -207,20 +208,20 @@ class Spectral(_FromX0):
     predict: it is only what is not Gaussian. Source: Karras et al. 2022 Table 1, per frequency: this book.
     """
 
-    mean0: Tensor
-    variance0: Tensor
+    mean0: Scale
+    variance0: Scale
 
-    def coefficients(self, seen: Observed) -> tuple[Tensor, Tensor, Tensor]:
+    def coefficients(self, seen: Observed) -> tuple[Scale, Scale, Scale]:
         """(m, c_skip, c_out), computed in float64, in u_t's dtype."""
         process, v = seen.require_process(), self.variance0.to(seen.u_t.device)
         c_skip, c_out = wiener(process.alpha(seen.t).to(v), process.sigma(seen.t).to(v), v)
         return self.mean0.to(seen.u_t), c_skip.to(seen.u_t), c_out.to(seen.u_t)
 
-    def x0(self, seen: Observed, out: Tensor) -> Tensor:
+    def x0(self, seen: Observed, out: Coefficients) -> Coefficients:
         m, c_skip, c_out = self.coefficients(seen)
         return m + c_skip * (seen.u_t - seen.alpha * m) + c_out * out
 
-    def target(self, seen: Observed, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, seen: Observed, x0: Images, noise: Images) -> Images:
         m, c_skip, c_out = self.coefficients(seen)
         basis = seen.process.basis
         error = basis.forward(x0) - m - c_skip * (seen.u_t - seen.alpha * m)
@@ -228,7 +229,7 @@ class Spectral(_FromX0):
         return basis.inverse(torch.where(c_out > 0, error / torch.where(c_out > 0, c_out, 1.0), 0.0))
 
 
-def wiener(alpha: Tensor, sigma: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+def wiener(alpha: Scale, sigma: Scale, variance: Scale) -> tuple[Scale, Scale]:
     """(c_skip, c_out): gain and posterior standard deviation of the best estimate of u_x from u_t.
 
     For u_x of the given variance and u_t = alpha u_x + sigma eps, elementwise; with neither signal nor noise in
@@ -272,19 +273,19 @@ class Estimate:
     """One answer of the network at (x_t, t), to be read at any time r. pixels: its output, (B, C, H, W)."""
 
     seen: Observed
-    pixels: Tensor
+    pixels: Images
     predicts: Prediction
 
     @cached_property
-    def out(self) -> Tensor:
+    def out(self) -> Coefficients:
         return self.seen.process.basis.forward(self.pixels)
 
-    def mean(self, r: Time) -> Tensor:
+    def mean(self, r: Time) -> Coefficients:
         """V' D(x0_hat, r)."""
         return self.predicts.mean(self.seen, self.out, r)
 
     @property
-    def x0_hat(self) -> Tensor:
+    def x0_hat(self) -> Images:
         """x0_hat in pixels (for LESS_BLURRED the less blurred image)."""
         return self.seen.process.basis.inverse(self.predicts.x0(self.seen, self.out))
 
@@ -317,7 +318,7 @@ class Denoiser:
         object.__setattr__(self, "process", process_of(self.process))
         object.__setattr__(self, "predicts", prediction(self.predicts))
 
-    def estimate(self, x_t: Tensor, t: Time) -> Estimate:
+    def estimate(self, x_t: AnyImages, t: Time) -> Estimate:
         """Ask the network once."""
         x_t = at_least_float32(x_t)
         times = self.process.check(t).flatten().to(x_t)
@@ -336,11 +337,11 @@ class Denoiser:
         seen = Observed(self.process, x_t, self.process.basis.forward(x_t), t)
         return Estimate(seen, out.to(x_t.dtype), self.predicts)
 
-    def __call__(self, x_t: Tensor, t: Time) -> Tensor:
+    def __call__(self, x_t: AnyImages, t: Time) -> Images:
         """x0_hat, (B, C, H, W) in pixels."""
         return self.estimate(x_t, t).x0_hat
 
-    def means(self, x_t: Tensor, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    def means(self, x_t: AnyImages, t: Time, s: Time) -> tuple[Coefficients, Coefficients]:
         """(mean_t, mean_s) in the basis; see Estimate.mean."""
         answer = self.estimate(x_t, t)
         return answer.mean(t), answer.mean(s)

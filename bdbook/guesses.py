@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from bdbook.denoiser import Estimate, Observed
 from bdbook.processes import Degradation, ratio
+from bdbook.shapes import Coefficients, PerFrequency, Scale
 from bdbook.times import Time
 
 
@@ -23,7 +23,7 @@ class Guess(Protocol):
     @property
     def seen(self) -> Observed: ...
 
-    def mean(self, r: Time) -> Tensor: ...
+    def mean(self, r: Time) -> Coefficients: ...
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Extrapolated:
 
     now: Estimate
     before: Estimate
-    k: Tensor
+    k: Scale
 
     @property
     def seen(self) -> Observed:
         return self.now.seen
 
-    def mean(self, r: Time) -> Tensor:
+    def mean(self, r: Time) -> Coefficients:
         """V' D(guess, r)."""
         now = self.now.mean(r)
         return now + self.k.to(now) * (now - self.before.mean(r))
@@ -66,21 +66,21 @@ class Clipped:
         return self.guess.seen
 
     @cached_property
-    def mean_s(self) -> Tensor:
+    def mean_s(self) -> Coefficients:
         """V' clamp(D(guess, s))."""
         process, x_t = self.seen.process, self.seen.x_t
         limit = process.mean(torch.ones_like(x_t[:1]), self.s).clamp_min(0)
         image = process.basis.inverse(self.guess.mean(self.s))
         return process.basis.forward(torch.minimum(torch.maximum(image, -limit), limit))
 
-    def mean(self, r: Time) -> Tensor:
+    def mean(self, r: Time) -> Coefficients:
         """V' D(guess, r), for r no earlier than s."""
         process = self.seen.require_process()
         alpha_r, alpha_s = process.alpha(r), process.alpha(self.s)
         return torch.where(alpha_r == alpha_s, 1.0, ratio(alpha_r, alpha_s)).to(self.mean_s) * self.mean_s
 
 
-def extrapolation(process: Degradation, r: Time, t: Time, s: Time) -> Tensor:
+def extrapolation(process: Degradation, r: Time, t: Time, s: Time) -> PerFrequency:
     """k = h / (2 h_before), h = l_s - l_t, h_before = l_t - l_r, l = log(alpha / sigma), for s < t < r.
 
     0 where nothing can be extrapolated: a frequency whose log-SNR stood still, or has no end (no noise at s, no

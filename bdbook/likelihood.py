@@ -17,6 +17,7 @@ from torch import Tensor
 from bdbook.denoiser import Denoiser
 from bdbook.pixels import ROUNDING, quantise
 from bdbook.processes import Process
+from bdbook.shapes import Images, PerImage
 from bdbook.times import Time
 
 # A signal-to-noise ratio that cannot matter to the bound.
@@ -27,13 +28,13 @@ NEGLIGIBLE_SNR = 1e-12
 class Bound:
     """Nats for each image: three tensors (B,), float64. total_bits: bits per dimension (B,)."""
 
-    prior: Tensor
-    steps: Tensor
-    data: Tensor
+    prior: PerImage
+    steps: PerImage
+    data: PerImage
     dimensions: int
 
     @property
-    def total_bits(self) -> Tensor:
+    def total_bits(self) -> PerImage:
         return (self.prior + self.steps + self.data) / (self.dimensions * math.log(2))
 
     @property
@@ -50,7 +51,7 @@ class Bound:
 @torch.no_grad()
 def bound(
     denoiser: Denoiser,
-    images: Tensor,
+    images: Images,
     generator: torch.Generator,
     steps: int | None = None,
     draws: int = 4,

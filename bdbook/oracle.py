@@ -17,6 +17,7 @@ from bdbook.denoiser import Denoiser, Spectral, wiener
 from bdbook.guesses import extrapolation
 from bdbook.processes import Process
 from bdbook.samplers import Rule, check_order, pairs, rule_of
+from bdbook.shapes import AnyImages, Images, PerFrequency, Scale
 from bdbook.times import Time
 from bdbook.transforms import Basis, Pixel
 
@@ -29,12 +30,12 @@ class Gaussian:
     """Data whose coefficients in `basis` are independent N(mean, variance): float64, (1, C|1, H, W)."""
 
     basis: Basis
-    variance: Tensor
-    mean: Tensor = None  # type: ignore[assignment]  # zeros: as many as there are variances
+    variance: Scale
+    mean: Scale = None  # type: ignore[assignment]  # zeros: as many as there are variances
 
     if TYPE_CHECKING:
 
-        def __init__(self, basis: Basis, variance: Tensor, mean: Tensor | None = None): ...
+        def __init__(self, basis: Basis, variance: Scale, mean: Scale | None = None): ...
 
     def __post_init__(self) -> None:
         if not (self.variance >= 0).all():
@@ -45,18 +46,18 @@ class Gaussian:
         object.__setattr__(self, "mean", mean.double())
 
     @classmethod
-    def fit(cls, basis: Basis, images: Tensor) -> Gaussian:
+    def fit(cls, basis: Basis, images: AnyImages) -> Gaussian:
         """Mean and variance of the coefficients of images (N, C, H, W), per channel and frequency, on the CPU."""
         u = basis.forward(images.double())
         return cls(basis, u.var(0, correction=0, keepdim=True).cpu(), u.mean(0, keepdim=True).cpu())
 
-    def sample(self, count: int, generator: torch.Generator, channels: int = 1) -> Tensor:
+    def sample(self, count: int, generator: torch.Generator, channels: int = 1) -> Images:
         """count images, (count, channels, H, W) float64; as many channels as the variance has, if more than one."""
         shape = torch.broadcast_shapes((count, channels, 1, 1), self.variance.shape)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         return self.basis.inverse(self.mean + self.variance.sqrt() * noise)
 
-    def marginal(self, process: Process, t: Time) -> tuple[Tensor, Tensor]:
+    def marginal(self, process: Process, t: Time) -> tuple[PerFrequency, PerFrequency]:
         """Mean and variance of u_t: alpha m, alpha^2 v + sigma^2."""
         self._require_same_basis(process)
         alpha, sigma = process.alpha(t), process.sigma(t)
@@ -155,25 +156,25 @@ class Gaussian:
 class SamplerError:
     """What a sampler draws and what it should draw: means and variances per frequency, float64, (1, C|1, H, W)."""
 
-    mean: Tensor
-    variance: Tensor
-    target_mean: Tensor
-    target_variance: Tensor
+    mean: PerFrequency
+    variance: PerFrequency
+    target_mean: PerFrequency
+    target_variance: PerFrequency
 
     @property
-    def ratio(self) -> Tensor:
+    def ratio(self) -> PerFrequency:
         """Sampled variance over true variance; 1 where neither varies."""
         return torch.where(self.variance == self.target_variance, 1.0, self.variance / self.target_variance)
 
     @property
-    def kl(self) -> Tensor:
+    def kl(self) -> PerFrequency:
         """KL(sampled || true) per frequency, nats; their sum is the KL of the images."""
         r = self.ratio
         shift = (self.mean - self.target_mean) ** 2
         return 0.5 * (r - 1 - torch.log(r) + torch.where(shift == 0, 0.0, shift / self.target_variance))
 
     @property
-    def w2(self) -> Tensor:
+    def w2(self) -> PerFrequency:
         """Squared 2-Wasserstein distance per frequency; their sum is that of the images."""
         spread = self.variance.sqrt() - self.target_variance.sqrt()
         return (self.mean - self.target_mean) ** 2 + spread**2

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bdbook.shapes import Bytes, Images, Numbers, Picture, Pixels
+
 # Variance that rounding to 8 bits adds to a pixel, or to a coefficient, of images in [-1, 1].
 ROUNDING = (2 / 255) ** 2 / 12
 
@@ -28,17 +30,17 @@ def subsample_evenly(images: Tensor, most: int) -> Tensor:
     return images[:: -(-len(images) // most)]
 
 
-def quantise(images: Tensor) -> Tensor:
+def quantise(images: Numbers) -> Bytes:
     """What a file would hold: clamped to [-1, 1] and rounded to 0..255, uint8 (N, C, H, W), on the CPU."""
     return ((images.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).byte()
 
 
-def to_pixels(images: Tensor) -> np.ndarray:
+def to_pixels(images: Images) -> Pixels:
     """(N, C, H, W) in [-1, 1] to uint8 (N, H, W, C); values beyond are clamped."""
     return quantise(images).permute(0, 2, 3, 1).numpy()
 
 
-def grid(images: Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
+def grid(images: Images, columns: int = 8, gap: int = 1) -> Picture:
     """Images (N, C, H, W) side by side, white between them: uint8 (rows, cols, C)."""
     pixels = to_pixels(images)
     count, height, width, channels = pixels.shape
@@ -50,7 +52,7 @@ def grid(images: Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
     return canvas
 
 
-def png(images: Tensor, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
+def png(images: Images, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
     """A grid of images as the bytes of a PNG, each pixel enlarge times enlarge; gap as in `grid`."""
     canvas = grid(images, columns, gap).repeat(enlarge, 0).repeat(enlarge, 1)
     buffer = io.BytesIO()

@@ -11,9 +11,10 @@ from torch import Tensor
 from bdbook.oracle import Gaussian
 from bdbook.pixels import as_float, subsample_evenly
 from bdbook.processes import Degradation, Process
+from bdbook.shapes import Images
 from bdbook.times import Time
 
-Prior = Callable[[int, torch.Generator], Tensor]
+Prior = Callable[[int, torch.Generator], Images]
 
 # Numbers a mixture is fitted to at most: the images that are left must be simple.
 LARGEST_MIXTURE = 64
@@ -28,7 +29,7 @@ class Normal:
     shape: tuple[int, int, int]
     std: float = 1.0
 
-    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
+    def __call__(self, count: int, generator: torch.Generator) -> Images:
         return self.std * torch.randn(count, *self.shape, generator=generator, device=generator.device)
 
 
@@ -62,7 +63,7 @@ def blurred_data(process: Degradation, images: Tensor, delta: float, t: Time = 1
     """
     pick = _picks(images)
 
-    def draw(count: int, generator: torch.Generator) -> Tensor:
+    def draw(count: int, generator: torch.Generator) -> Images:
         x = pick(count, generator)
         return process.mean(x, t) + delta * torch.randn(x.shape, generator=generator, device=generator.device)
 
@@ -77,7 +78,7 @@ def images(pictures: Tensor) -> Prior:
 def _picks(pictures: Tensor) -> Prior:
     _require_images(pictures)
 
-    def draw(count: int, generator: torch.Generator) -> Tensor:
+    def draw(count: int, generator: torch.Generator) -> Images:
         chosen = torch.randint(len(pictures), (count,), generator=generator, device=generator.device)
         return as_float(pictures[chosen.to(pictures.device)].to(generator.device)).float()
 
@@ -90,7 +91,7 @@ class FlatColour:
 
     shape: tuple[int, int, int]
 
-    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
+    def __call__(self, count: int, generator: torch.Generator) -> Images:
         colour = 2 * torch.rand(count, self.shape[0], 1, 1, generator=generator, device=generator.device) - 1
         return colour.expand(count, *self.shape).clone()
 
@@ -127,7 +128,7 @@ def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symm
     factors = torch.linalg.cholesky(torch.from_numpy(mixture.covariances_))
     rest = u.mean(0)
 
-    def draw(count: int, generator: torch.Generator) -> Tensor:
+    def draw(count: int, generator: torch.Generator) -> Images:
         device = generator.device
         which = torch.multinomial(weights.to(device), count, replacement=True, generator=generator)
         white = torch.randn(count, found, 1, generator=generator, device=device, dtype=torch.float64)
@@ -151,7 +152,7 @@ def marginal(gaussian: Gaussian, process: Process, channels: int = 1, t: Time = 
     """The exact distribution of z_t when data are `gaussian`: for white-noise processes nearly `normal`."""
     mean, variance = (m.float() for m in gaussian.marginal(process, t))
 
-    def draw(count: int, generator: torch.Generator) -> Tensor:
+    def draw(count: int, generator: torch.Generator) -> Images:
         device = generator.device
         shape = torch.broadcast_shapes((count, channels, 1, 1), variance.shape)
         noise = torch.randn(shape, generator=generator, device=device)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bdbook import schedules
 from bdbook.errors import unknown
+from bdbook.shapes import AnyImages, Coefficients, Expanded, Grid, Images, PerFrequency
 from bdbook.times import Time, check_earlier, check_times, uniform
 from bdbook.transforms import DCT, Basis, Pixel, Separable, Size, gaussian_kernel, height_width
 
@@ -82,7 +83,7 @@ class Degradation:
         multiple = 1
         to_mean = False
 
-    def degrade(self, u: Tensor, t: Time) -> Tensor:
+    def degrade(self, u: Coefficients, t: Time) -> Coefficients:
         """V' D(V u, t): from and to coefficients, (B, C, H, W)."""
         raise NotImplementedError
 
@@ -98,23 +99,23 @@ class Degradation:
         """The same for images of another size."""
         raise ValueError(f"{self.name} was made for one size of images; make it anew for {size}")
 
-    def mean(self, x0: Tensor, t: Time) -> Tensor:
+    def mean(self, x0: AnyImages, t: Time) -> Images:
         """D(x0, t), in pixels, x0's dtype (at least float32)."""
         return self.basis.inverse(self.degrade(self.basis.forward(x0), t))
 
-    def sample(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    def sample(self, x0: AnyImages, t: Time, noise: AnyImages) -> Images:
         """D(x0, t); a `Process` adds its share of the noise."""
         return self.mean(x0, t)
 
-    def check(self, t: Time) -> Tensor:
+    def check(self, t: Time) -> Expanded:
         """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table."""
         return check_times(t, self.steps, self.name)
 
-    def times(self, steps: int | None = None) -> Tensor:
+    def times(self, steps: int | None = None) -> Grid:
         """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; for a tabulated one a subset of its table."""
         return uniform(steps, self.steps, self.name)
 
-    def coefficients(self, t: Time, s: Time) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def coefficients(self, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency, PerFrequency, PerFrequency]:
         """(alpha_t, sigma_t, alpha_s, sigma_s): a `Process` has them, others raise."""
         check_earlier(t, s)
         raise ValueError(f"{self.name} has no alpha and sigma per frequency; use the rules tacos or naive with it")
@@ -123,7 +124,7 @@ class Degradation:
 class Timed(Protocol):
     """What checks its times."""
 
-    def check(self, t: Time) -> Tensor: ...
+    def check(self, t: Time) -> Expanded: ...
 
 
 P = TypeVar("P", bound=Timed)
@@ -136,7 +137,7 @@ def schedule(function: Callable[[P, Tensor], Tensor]) -> Callable[[P, Time], Ten
     """
 
     @wraps(function)
-    def checked(self: P, t: Time) -> Tensor:
+    def checked(self: P, t: Time) -> PerFrequency:
         if not isinstance(t, float):
             return function(self, self.check(t))
         memory: dict[tuple[str, float], Tensor] = self.__dict__.setdefault("_remembered", {})
@@ -184,11 +185,11 @@ class Process(Degradation):
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_remembered", "_table")}
 
-    def alpha(self, t: Time) -> Tensor:
+    def alpha(self, t: Time) -> PerFrequency:
         """What is left of each coefficient of the image, float64 (B|1, 1|C, H|1, W|1)."""
         raise NotImplementedError
 
-    def sigma(self, t: Time) -> Tensor:
+    def sigma(self, t: Time) -> PerFrequency:
         """Standard deviation of each coefficient of the noise, float64 (B|1, 1|C, H|1, W|1)."""
         raise NotImplementedError
 
@@ -202,11 +203,11 @@ class Process(Degradation):
         """The exact end of Gaussian data where there is noise, else degraded images."""
         return Start("marginal" if self.noisy else "images")
 
-    def degrade(self, u: Tensor, t: Time) -> Tensor:
+    def degrade(self, u: Coefficients, t: Time) -> Coefficients:
         """alpha_t u: the mean of u_t."""
         return self.alpha(t).to(u) * u
 
-    def sample(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
+    def sample(self, x0: AnyImages, t: Time, noise: AnyImages) -> Images:
         """z_t = V (alpha_t V' x0 + sigma_t V' noise); noise is white, in pixels, shaped as x0. HS Eq. 24."""
         u, sigma = self.basis.forward(x0), self.sigma(t)
         signal = self.alpha(t).to(u) * u
@@ -214,16 +215,16 @@ class Process(Degradation):
             return self.basis.inverse(signal) + sigma.to(u) * noise.to(u)
         return self.basis.inverse(signal + sigma.to(u) * self.basis.forward(noise.to(u)))
 
-    def snr(self, t: Time) -> Tensor:
+    def snr(self, t: Time) -> PerFrequency:
         """SNR_t = alpha_t^2 / sigma_t^2, per frequency, float64."""
         return self.alpha(t) ** 2 / self.sigma(t) ** 2
 
-    def coefficients(self, t: Time, s: Time) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def coefficients(self, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency, PerFrequency, PerFrequency]:
         """(alpha_t, sigma_t, alpha_s, sigma_s) for s < t; raises where s >= t."""
         check_earlier(t, s)
         return self.alpha(t), self.sigma(t), self.alpha(s), self.sigma(s)
 
-    def transition(self, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    def transition(self, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
         """(alpha_{t|s}, sigma^2_{t|s}) of the Markov step s -> t. HS Eq. 15; Lee Eq. 2."""
         alpha_t, sigma_t, alpha_s, sigma_s = self.coefficients(t, s)
         a = ratio(alpha_t, alpha_s)
@@ -274,7 +275,7 @@ class OnCheckedTimes:
     steps: int | None
     name: str = field(compare=False)
 
-    def check(self, t: Time) -> Tensor:
+    def check(self, t: Time) -> Expanded:
         return check_times(t, self.steps, self.name)
 
     @schedule
@@ -318,11 +319,11 @@ class DDPM(Process):
             object.__setattr__(self, "basis", Pixel())
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         return torch.exp(lookup(_log_a(self.steps), t))
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.sqrt(-torch.expm1(2 * lookup(_log_a(self.steps), t)))
 
 
@@ -344,11 +345,11 @@ class CosineDiffusion(Process):
         self._noise(torch.zeros(1))  # complains now, not at the first use
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         return self._noise(t)[0]
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return self._noise(t)[1]
 
     def _noise(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -395,12 +396,12 @@ class HeatDissipation(_OfOneSize):
         check_count(self.steps)
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         tau = schedules.dissipation_time(schedules.log_spaced_blur(self.steps, self.sigma_min, self.sigma_max))
         return schedules.frequency_scaling(self.basis.freq2.to(t.device), lookup(tau, t))
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return torch.full_like(t, self.noise)
 
 
@@ -432,12 +433,12 @@ class BlurringDiffusion(_OfOneSize):
         self._noise(torch.zeros(1))
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         tau = schedules.dissipation_time(schedules.BLURS[self.blur](t, self.sigma_max))
         return self._noise(t)[0] * schedules.frequency_scaling(self.basis.freq2.to(t.device), tau, self.d_min)
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return self._noise(t)[1]
 
     def _noise(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -498,11 +499,11 @@ class BlurDiffusion(Process):
         return Separable(self.size, kernel, self.boundary)
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         return torch.exp(self._log_alpha(t))
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         # log alpha can exceed 0 only by rounding: rows of W sum to at most 1.
         return torch.sqrt(-torch.expm1(2 * self._log_alpha(t).clamp_max(0)))
 
@@ -541,12 +542,12 @@ class SoftDiffusion(_OfOneSize):
             raise ValueError(f"noise was {self.noise_min}..{self.noise_max}; expected 0 < noise_min <= noise_max")
 
     @schedule
-    def alpha(self, t: Tensor) -> Tensor:
+    def alpha(self, t: Expanded) -> PerFrequency:
         tau = schedules.dissipation_time(schedules.sin2_blur(t, self.sigma_max))
         return schedules.frequency_scaling(self.basis.freq2.to(t.device), tau)
 
     @schedule
-    def sigma(self, t: Tensor) -> Tensor:
+    def sigma(self, t: Expanded) -> PerFrequency:
         return self.noise_min * (self.noise_max / self.noise_min) ** t
 
 

@@ -20,12 +20,13 @@ from bdbook.denoiser import Denoiser, Estimate, wiener
 from bdbook.errors import unknown
 from bdbook.guesses import Clipped, Extrapolated, Guess, extrapolation
 from bdbook.processes import IHDM_DELTA, Degradation, ratio
+from bdbook.shapes import Expanded, Images, PerFrequency, Scale
 from bdbook.times import Time, check_earlier, expand
 
-Rule = Callable[[Degradation, Time, Time], tuple[Tensor, Tensor]]
+Rule = Callable[[Degradation, Time, Time], tuple[PerFrequency, PerFrequency]]
 
 
-def ancestral(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+def ancestral(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
     """The exact posterior q(u_s | u_t, x0): c = a sigma_s^2 / sigma_t^2, a = alpha_t / alpha_s.
 
     Equal to the (mean, variance) form of HS Eq. 18 and Ho et al. 2020 Eq. 7, without its divisions by
@@ -38,7 +39,7 @@ def ancestral(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
     return a * shrink, sigma_s * torch.sqrt((1 - a**2 * shrink).clamp_min(0))
 
 
-def ddim(process: Degradation, t: Time, s: Time, eta: float = 0.0) -> tuple[Tensor, Tensor]:
+def ddim(process: Degradation, t: Time, s: Time, eta: float = 0.0) -> tuple[PerFrequency, PerFrequency]:
     """DDIM: eta = 0 carries all of the estimated noise, eta = 1 is `ancestral`. Source: Song et al. 2020."""
     alpha_t, sigma_t, alpha_s, sigma_s = process.coefficients(t, s)
     _needs_noise(process, sigma_t, "ddim")
@@ -50,19 +51,19 @@ def ddim(process: Degradation, t: Time, s: Time, eta: float = 0.0) -> tuple[Tens
     return carry, eta * sigma_s * torch.sqrt((1 - a**2 * shrink).clamp_min(0))
 
 
-def naive(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+def naive(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
     """Restore, then degrade again: c = 0. Source: Bansal Algorithm 1."""
     zero = _zero(process, t, s)
     return zero, zero
 
 
-def tacos(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+def tacos(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
     """x_s = x_t - D(x0_hat, t) + D(x0_hat, s): c = 1. Source: Bansal Algorithm 2."""
     zero = _zero(process, t, s)
     return zero + 1, zero
 
 
-def momentum(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+def momentum(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
     """c = sigma_s^2 / sigma_t^2, tau^2 = sigma_t^2 - sigma_s^2. Source: Daras et al. 2022 (soft diffusion).
 
     It refreshes with the forward process's noise and not the posterior's, so it keeps the marginal only as
@@ -83,7 +84,7 @@ def partial_carry(rho: float) -> Rule:
     if not 0 <= rho <= 1:
         raise ValueError(f"rho was {rho}; expected a part of DDIM's carry, 0 (none) to 1 (all)")
 
-    def rule(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    def rule(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
         carry, _ = ddim(process, t, s)
         _, _, _, sigma_s = process.coefficients(t, s)
         return rho * carry, sigma_s * math.sqrt(1 - rho**2)
@@ -91,7 +92,7 @@ def partial_carry(rho: float) -> Rule:
     return rule
 
 
-def analytic(variance: Tensor) -> Rule:
+def analytic(variance: Scale) -> Rule:
     """`ancestral` with the variance that a point estimate lacks put back: tau^2 + (alpha_s - c alpha_t)^2 P.
 
     P = v sigma_t^2 / (alpha_t^2 v + sigma_t^2) is the variance of u_x given u_t for Gaussian data of variance v
@@ -100,7 +101,7 @@ def analytic(variance: Tensor) -> Rule:
     """
     variance = variance.double()
 
-    def rule(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    def rule(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
         carry, refresh = ancestral(process, t, s)
         alpha_t, sigma_t, alpha_s, _ = process.coefficients(t, s)
         _, deviation = wiener(alpha_t, sigma_t, variance.to(alpha_t.device))
@@ -114,7 +115,7 @@ def ihdm(delta: float = IHDM_DELTA) -> Rule:
     if not delta >= 0:
         raise ValueError(f"delta was {delta}; expected a standard deviation of 0 or more")
 
-    def rule(process: Degradation, t: Time, s: Time) -> tuple[Tensor, Tensor]:
+    def rule(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
         zero = _zero(process, t, s)
         return zero, zero + delta
 
@@ -144,7 +145,7 @@ def rule(name: str | Rule) -> Rule:
 rule_of = rule
 
 
-def step(estimate: Guess, t: Time, s: Time, rule: Rule | str, noise: Tensor | None = None) -> Tensor:
+def step(estimate: Guess, t: Time, s: Time, rule: Rule | str, noise: Images | None = None) -> Images:
     """One reverse step t -> s: u_s = mean_s + c (u_t - mean_t) + tau n. Returns x_s, (B, C, H, W).
 
     estimate: the denoiser's answer at (x_t, t), or what `guesses` makes of it. noise: white, in pixels,
@@ -168,19 +169,18 @@ class Step:
     """A point of a reverse trajectory: x at time t, and the answer of the network that led to it."""
 
     t: float
-    x: Tensor
+    x: Images
     estimate: Estimate
 
     @property
-    def x0_hat(self) -> Tensor:
+    def x0_hat(self) -> Images:
         """The clean image as it was guessed one time earlier, (B, C, H, W)."""
         return self.estimate.x0_hat
 
 
-@torch.no_grad()
 def sample(
     denoiser: Denoiser,
-    x_T: Tensor,
+    x_T: Images,
     times: Tensor,
     rule: Rule | str = ancestral,
     generator: torch.Generator | None = None,
@@ -197,15 +197,16 @@ def sample(
     check_order(order)
     rule, before = rule_of(rule), None
     for t, s in pairs(times):
-        estimate = denoiser.estimate(x_T, t)
-        guess: Guess = estimate
-        if order == 2 and before is not None:
-            guess = Extrapolated(estimate, before, extrapolation(denoiser.process, before.seen.t, t, s))
-        if clip:
-            guess = Clipped(guess, s)
-        noise = torch.randn(x_T.shape, generator=generator, device=x_T.device, dtype=x_T.dtype)
-        x_T = step(guess, t, s, rule, noise)
-        before = estimate
+        with torch.no_grad():
+            estimate = denoiser.estimate(x_T, t)
+            guess: Guess = estimate
+            if order == 2 and before is not None:
+                guess = Extrapolated(estimate, before, extrapolation(denoiser.process, before.seen.t, t, s))
+            if clip:
+                guess = Clipped(guess, s)
+            noise = torch.randn(x_T.shape, generator=generator, device=x_T.device, dtype=x_T.dtype)
+            x_T = step(guess, t, s, rule, noise)
+            before = estimate
         yield Step(s, x_T, estimate)
 
 
@@ -236,7 +237,7 @@ def last(steps: Iterator[Step]) -> Step:
     return end
 
 
-def lee_euler(estimate: Estimate, i: int, noise: Tensor | None = None) -> Tensor:
+def lee_euler(estimate: Estimate, i: int, noise: Images | None = None) -> Images:
     """Lee's reverse diffusion step x_i -> x_{i-1}: Anderson's SDE discretised by Euler, with eps predicted.
 
         x_{i-1} = 2 x_i - U A_i^(1/2) U' x_i + U (I - A_i) U' s + U (I - A_i)^(1/2) U' n
@@ -271,7 +272,7 @@ def _require_time(estimate: Guess, t: Time) -> None:
         )
 
 
-def _zero(process: Degradation, t: Time, s: Time) -> Tensor:
+def _zero(process: Degradation, t: Time, s: Time) -> Expanded:
     """0 for every image, (B, 1, 1, 1) float64: rules that ask nothing of alpha and sigma take any degradation."""
     check_earlier(t, s)
     process.check(s)

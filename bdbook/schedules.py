@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from bdbook.errors import unknown
+from bdbook.shapes import Elementwise, Numbers, Row
 
 
-def cosine(t: Tensor, logsnr_min: float = -10.0, logsnr_max: float = 10.0) -> tuple[Tensor, Tensor]:
+def cosine(t: Numbers, logsnr_min: float = -10.0, logsnr_max: float = 10.0) -> tuple[Elementwise, Elementwise]:
     """(a, sigma) of the variance-preserving cosine schedule, a^2 + sigma^2 = 1.
 
     The angle runs from atan(e^(-logsnr_max / 2)) to atan(e^(-logsnr_min / 2)) instead of from 0 to pi / 2, so
@@ -27,17 +28,17 @@ def cosine(t: Tensor, logsnr_min: float = -10.0, logsnr_max: float = 10.0) -> tu
     return torch.cos(angle), torch.sin(angle)
 
 
-def linear_beta(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
+def linear_beta(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Row:
     """beta_1 .. beta_N, (N,). Source: Ho et al. 2020; Lee app. G."""
     return torch.linspace(first, last, steps, dtype=torch.float64)
 
 
-def sin2_blur(t: Tensor, sigma_max: float) -> Tensor:
+def sin2_blur(t: Numbers, sigma_max: float) -> Elementwise:
     """sigma_B,t = sigma_B,max sin^2(pi t / 2), px. Source: HS Eq. 25."""
     return sigma_max * torch.sin(t.double() * math.pi / 2) ** 2
 
 
-def sin_blur(t: Tensor, sigma_max: float) -> Tensor:
+def sin_blur(t: Numbers, sigma_max: float) -> Elementwise:
     """sigma_B,t = sigma_B,max sin(pi t / 2), px. Source: HS Table 4."""
     return sigma_max * torch.sin(t.double() * math.pi / 2)
 
@@ -45,7 +46,7 @@ def sin_blur(t: Tensor, sigma_max: float) -> Tensor:
 BLURS = {"sin2": sin2_blur, "sin": sin_blur}
 
 
-def dissipation_time(blur_sigma: Tensor) -> Tensor:
+def dissipation_time(blur_sigma: Numbers) -> Elementwise:
     """tau = sigma_B^2 / 2, px^2: the time heat needs to spread as far as a Gaussian of width sigma_B."""
     return blur_sigma.double() ** 2 / 2
 
@@ -56,7 +57,7 @@ def frequency_scaling(freq2: Tensor, tau: Tensor, d_min: float = 0.0) -> Tensor:
     return (1 - d_min) * decay + d_min if d_min else decay
 
 
-def log_spaced_blur(steps: int, low: float, high: float) -> Tensor:
+def log_spaced_blur(steps: int, low: float, high: float) -> Row:
     """sigma_B of IHDM: 0, then `steps` values log-spaced from low to high px, (steps + 1,).
 
     Source: Rissanen et al. 2022, their K.

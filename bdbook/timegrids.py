@@ -13,12 +13,13 @@ from torch import Tensor
 from bdbook.oracle import Gaussian
 from bdbook.processes import Process
 from bdbook.samplers import Rule, ddim
+from bdbook.shapes import Grid
 
 # Points at which a density of steps is evaluated.
 RESOLUTION = 2000
 
 
-def by_density(density: Tensor, steps: int) -> Tensor:
+def by_density(density: Tensor, steps: int) -> Grid:
     """A grid with equally much of a density between neighbours; density: positive, at equally spaced times 0 to 1."""
     if steps < 1:
         raise ValueError(f"steps was {steps}; expected at least 1")
@@ -30,14 +31,14 @@ def by_density(density: Tensor, steps: int) -> Tensor:
     return torch.from_numpy(times)
 
 
-def log_snr(process: Process, steps: int) -> Tensor:
+def log_snr(process: Process, steps: int) -> Grid:
     """Equal steps of the log-SNR of the frequency that has the most of it: the usual grid of fast samplers."""
     _require_continuous(process)
     level = torch.log(process.snr(torch.linspace(0, 1, RESOLUTION + 1))).flatten(1).amax(1)
     return by_density(torch.gradient(level)[0].abs(), steps)
 
 
-def spectral(process: Process, data: Gaussian, steps: int, order: int = 2, floor: float = 0.0) -> Tensor:
+def spectral(process: Process, data: Gaussian, steps: int, order: int = 2, floor: float = 0.0) -> Grid:
     """Short steps where the guesses of many frequencies are changing fast.
 
     With l the half log-SNR of a frequency and w = snr v / (1 + snr v) the share of its signal that is known, the
@@ -54,8 +55,8 @@ def spectral(process: Process, data: Gaussian, steps: int, order: int = 2, floor
 
 
 def tuned(
-    process: Process, data: Gaussian, start: Tensor, rule: Rule | str = ddim, order: int = 2, iterations: int = 200
-) -> Tensor:
+    process: Process, data: Gaussian, start: Grid, rule: Rule | str = ddim, order: int = 2, iterations: int = 200
+) -> Grid:
     """The grid that minimises the laboratory's KL, by gradient descent on the steps' sizes from the grid `start`."""
     _require_continuous(process)
     sizes = torch.log(-start.double().diff()).requires_grad_()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bdbook.shapes import Expanded, Grid
+
 Time = float | Tensor
 
 
-def expand(t: Time) -> Tensor:
+def expand(t: Time) -> Expanded:
     """t as float64 (B, 1, 1, 1)."""
     t = torch.as_tensor(t, dtype=torch.float64)
     if t.ndim > 1:
@@ -16,7 +18,7 @@ def expand(t: Time) -> Tensor:
     return t.reshape(-1, 1, 1, 1)
 
 
-def check_times(t: Time, steps: int | None, name: str) -> Tensor:
+def check_times(t: Time, steps: int | None, name: str) -> Expanded:
     """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table of `steps` steps."""
     t = expand(t)
     if not ((t >= 0) & (t <= 1)).all():
@@ -41,7 +43,7 @@ def check_steps(steps: int | None) -> None:
         raise ValueError(f"steps was {steps}; expected at least 1, or None for any t")
 
 
-def uniform(steps: int | None, table: int | None, name: str) -> Tensor:
+def uniform(steps: int | None, table: int | None, name: str) -> Grid:
     """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; where there is a table of steps, a subset of it."""
     if steps is None:
         steps = table or 1000

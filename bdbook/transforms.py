@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from bdbook.errors import unknown
+from bdbook.shapes import AnyImages, Coefficients, Images, OfBasis
 
 Size = int | tuple[int, int]
 
@@ -37,15 +38,15 @@ class Basis:
     """An orthonormal change of basis V for images (B, C, H, W)."""
 
     @property
-    def freq2(self) -> Tensor:
+    def freq2(self) -> OfBasis:
         """lambda, squared frequency of each coefficient, (1, 1, H, W) float64, rad^2 / px^2."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: AnyImages) -> Coefficients:
         """Coefficients u = V' x; x and u are (B, C, H, W)."""
         raise NotImplementedError
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Coefficients) -> Images:
         """Image x = V u."""
         raise NotImplementedError
 
@@ -55,13 +56,13 @@ class Pixel(Basis):
     """The identity: pixels are their own coefficients. Fits every size."""
 
     @property
-    def freq2(self) -> Tensor:
+    def freq2(self) -> OfBasis:
         return torch.zeros(1, 1, 1, 1, dtype=torch.float64)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: AnyImages) -> Coefficients:
         return at_least_float32(x)
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Coefficients) -> Images:
         return at_least_float32(u)
 
 
@@ -86,14 +87,14 @@ class Rotation2D(Basis):
         raise NotImplementedError
 
     @property
-    def freq2(self) -> Tensor:
+    def freq2(self) -> OfBasis:
         rows, cols = (_as_tensor(self._axis_frequency(n) ** 2) for n in height_width(self.size))
         return (rows[:, None] + cols[None, :])[None, None]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: AnyImages) -> Coefficients:
         return self._apply(x, inverse=False)
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Coefficients) -> Images:
         return self._apply(u, inverse=True)
 
     def _apply(self, x: Tensor, inverse: bool) -> Tensor:
@@ -186,7 +187,7 @@ class Separable(Rotation2D):
         return np.pi * np.arange(n) / n
 
     @property
-    def eigenvalues(self) -> Tensor:
+    def eigenvalues(self) -> OfBasis:
         """D: eigenvalues of W on an image, (1, 1, H, W) float64."""
         rows, cols = (_as_tensor(_eigen(n, self.kernel, self.boundary)[0]) for n in height_width(self.size))
         return (rows[:, None] * cols[None, :])[None, None]
@@ -199,17 +200,17 @@ class Colour(Basis):
     channels: int = 3
 
     @property
-    def freq2(self) -> Tensor:
+    def freq2(self) -> OfBasis:
         return torch.zeros(1, 1, 1, 1, dtype=torch.float64)
 
     def matrix(self) -> Tensor:
         """(C, C) float64, one basis vector a row: the DCT over channels, whose first row is constant."""
         return _as_tensor(DCT(self.channels)._axis(self.channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: AnyImages) -> Coefficients:
         return self._apply(x, self.matrix())
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Coefficients) -> Images:
         return self._apply(u, self.matrix().T)
 
     def _apply(self, x: Tensor, matrix: Tensor) -> Tensor:

@@ -1,7 +1,15 @@
-"""Settings that all tests share."""
+"""Settings that all tests share; shapes of the core's functions are checked while they run."""
+
+from pathlib import Path
 
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 # derandomize: the same examples on every run and machine; no database, so no folder of leftovers.
 settings.register_profile("bdbook", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("bdbook")
+
+# Before anything imports them.
+LIBRARY = Path(__file__).resolve().parents[1] / "bdbook"
+CORE = [f"bdbook.{path.stem}" for path in LIBRARY.glob("*.py") if path.stem not in ("__init__", "__main__", "cli")]
+install_import_hook(CORE, "checked.shapes")

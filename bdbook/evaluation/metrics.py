@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bdbook.pixels import quantise
+from bdbook.shapes import Images, Row
 from bdbook.transforms import DCT
 
 # Images a second for features and SSIM alike; more would only take more memory.
@@ -24,7 +25,7 @@ def band_index(freq2: Tensor, bands: int) -> Tensor:
     return (radius / radius.max() * bands).long().clamp_max(bands - 1)
 
 
-def band_variance(images: Tensor, bands: int = 5) -> Tensor:
+def band_variance(images: Images, bands: int = 5) -> Row:
     """Variance over images of the DCT coefficients, summed in each band: (bands,) float64, on the CPU.
 
     images: (N, C, H, W).
@@ -39,7 +40,7 @@ def band_variance(images: Tensor, bands: int = 5) -> Tensor:
     return totals.scatter_add(0, index.flatten(), variance.flatten()).cpu()
 
 
-def band_ratio(samples: Tensor, data: Tensor, bands: int = 5) -> Tensor:
+def band_ratio(samples: Tensor, data: Tensor, bands: int = 5) -> Row:
     """Variance of the samples over variance of the data in each frequency band, lowest first; 1 is right."""
     return band_variance(samples, bands) / band_variance(data, bands)
 
