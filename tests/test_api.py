@@ -114,7 +114,10 @@ def test_modules_come_in_reading_order():
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("samplers.ancestral", "ancestral(process: Process, t: Time, s: Time) → tuple[Tensor, Tensor]#"),
+        (
+            "samplers.ancestral",
+            "ancestral(process: Degradation, t: Time, s: Time) → tuple[PerFrequency, PerFrequency]#",
+        ),
         ("samplers.ihdm", "ihdm(delta: float = 0.025) → Rule#"),
         ("processes.DDPM", "class DDPM(steps: int = 1000, basis: Basis = Pixel(), *, name: str = 'ddpm')#"),
         ("processes.Process.noisy", "property noisy: bool#"),

@@ -2,10 +2,11 @@
 
 import pkgutil
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
+
+import bdbook
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -39,5 +40,4 @@ def test_what_was_removed_is_gone():
 
 
 def test_the_newest_version_is_the_projects():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert re.findall(r"^## ([\d.]+)", TEXT, re.MULTILINE)[0] == version
+    assert re.findall(r"^## ([\d.]+)", TEXT, re.MULTILINE)[0] == bdbook.__version__
