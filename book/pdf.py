@@ -106,7 +106,7 @@ def front(page: Page, settings: dict, chapters: list[Chapter]) -> PdfReader:
         for chapter in chapters
     )
     page.set_content(f"""<style>
-      body {{ margin: 0; font: 11pt/1.5 sans-serif; }}
+      body {{ margin: 0; font: 11pt/1.5 sans-serif; font-variant-ligatures: none; }}
       header {{ height: 150mm; padding-top: 80mm; break-after: page; }} h1 {{ font-size: 30pt; line-height: 1.2; }}
       h2 {{ margin: 5mm 0 1mm; font-size: 11pt; break-after: avoid; }} p {{ display: flex; gap: 2mm; margin: 0; }}
       i {{ flex: 1; border-bottom: 1px dotted #888; margin-bottom: 1.5mm; }}</style>
@@ -123,7 +123,7 @@ def feet(page: Page, chapters: list[Chapter]) -> PdfReader:
         f"<div><span>{html.escape(title)}</span><span>{number}</span></div>" for number, title in enumerate(titles, 1)
     )
     page.set_content(f"""<style>
-      body {{ margin: 0; font: 8.5pt sans-serif; color: #555; }}
+      body {{ margin: 0; font: 8.5pt sans-serif; color: #555; font-variant-ligatures: none; }}
       div {{ box-sizing: border-box; height: 296.9mm; padding: 284mm 18mm 0; break-after: page; display: flex;
              justify-content: space-between; }} div:last-child {{ break-after: avoid; }}</style>{rows}""")
     return printed(page)

@@ -9,7 +9,11 @@ from jaxtyping import install_import_hook
 settings.register_profile("bdbook", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("bdbook")
 
-# Before anything imports them.
 LIBRARY = Path(__file__).resolve().parents[1] / "bdbook"
 CORE = [f"bdbook.{path.stem}" for path in LIBRARY.glob("*.py") if path.stem not in ("__init__", "__main__", "cli")]
-install_import_hook(CORE, "checked.shapes")
+
+
+def pytest_configure(config):
+    """Shapes are checked in the library's own tests, from before anything imports it; beside Chromium it costs time."""
+    if config.getoption("markexpr") != "browser":
+        install_import_hook(CORE, "checked.shapes")

@@ -173,12 +173,12 @@ def check_own_picture(figure_page, check_page, figure, **settings) -> None:
 FRAME = 20  # units of work, below: what an update may take
 
 
-def update_times(page, name: str, count=31, passes=(5, 30)) -> tuple[np.ndarray, float]:
+def update_times(page, name: str, count=31, passes=30) -> tuple[np.ndarray, float]:
     """What the page takes for each of `count` places of a range input, from end to end, in ms; and one unit of work.
 
     The unit is 100,000 exponentials of logarithms, timed between the passes, ten at a time: about 0.8 ms on a laptop.
-    Of several passes the fastest counts, at each place: what other programs take from the machine is not the page's.
-    Where they took too much from the first passes there are more, which cannot make fast what is slow.
+    Where other programs took too much from a pass there are more, and at each place the fastest counts: that cannot
+    make fast what is slow.
     """
     once = """(input, count) => {
         const clock = (work) => { const start = performance.now(); work(); return performance.now() - start; };
@@ -192,8 +192,8 @@ def update_times(page, name: str, count=31, passes=(5, 30)) -> tuple[np.ndarray,
         input.dataset.sum = sum; // so that nothing is optimised away
         return [times, unit]; }"""
     times, unit = np.full(count, np.inf), np.inf
-    for done in range(passes[1]):
-        if done >= passes[0] and np.median(times) < FRAME * unit:
+    for _ in range(passes):
+        if np.median(times) < FRAME * unit:
             break
         now, its_unit = control(page, name).evaluate(once, count)
         times, unit = np.minimum(times, now), min(unit, its_unit)

@@ -132,9 +132,9 @@ def log_in(page, hub: Hub, user: str, password: str | None = None):
 
 
 def enter(page, hub: Hub, user: str) -> None:
-    """Log in, and wait until the user's server answers with JupyterLab."""
+    """Log in, and wait until the user's server answers with JupyterLab, whose scripts may still be on their way."""
     log_in(page, hub, user)
-    page.wait_for_url(f"**/user/{user}/lab**", timeout=STARTS * 1000)
+    page.wait_for_url(f"**/user/{user}/lab**", timeout=STARTS * 1000, wait_until="commit")
 
 
 def new_token(page, hub: Hub) -> str:
@@ -171,8 +171,8 @@ def drag(page, control, to: float) -> None:
 
 def saved(page, file: Path) -> list[dict]:
     """Save the notebook in the page; its code cells, as the file has them."""
-    with page.expect_response(lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url):
-        page.keyboard.press("Control+s")
+    page.keyboard.press("Control+s")  # which asks for nothing where nothing is new
+    page.locator(".jp-mod-dirty").wait_for(state="detached")
     return [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
 
 

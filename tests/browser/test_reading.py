@@ -328,6 +328,8 @@ def test_the_pdf_has_a_bookmark_for_each_part_chapter_and_section(paper):
 def test_the_mathematics_of_the_pdf_is_typeset(paper):
     text = "".join(page.extract_text() for page in paper.pages)
     assert "False friends" in text
+    assert "diffusion" in text
+    assert not re.search("[ﬀ-ﬆ]", text), "ligatures, which no search finds"
     assert not re.search(r"\\[a-zA-Z(\[]", text)
 
 
