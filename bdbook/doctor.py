@@ -10,7 +10,7 @@ import torch
 
 from bdbook.files import IN_WHEEL
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
 HOW_TO_GET_CHROMIUM = "apt-get install chromium on Debian, or .venv/bin/playwright install chromium"
 NEEDED = {
     "the library": (

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent / "book")]
 
+import handout  # noqa: E402
 import hub_settings  # noqa: E402
 
 c = get_config()  # noqa: F821, which traitlets puts here
@@ -66,7 +67,7 @@ c.NativeAuthenticator.seconds_before_next_try = 300
 
 # --- the students' servers ----------------------------------------------------------------------------------------
 
-c.Spawner.default_url = "/lab/tree/notebooks"
+c.Spawner.default_url = "/lab/tree/notebooks/00_start_here.ipynb"
 c.Spawner.mem_limit = settings.memory
 c.Spawner.cpu_limit = settings.cpus
 c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # a class arrives all at once
@@ -94,6 +95,8 @@ if settings.spawner == "docker":
         c.DockerSpawner.extra_host_config["device_requests"] = [DeviceRequest(capabilities=[["gpu"]], **which)]
 else:
     c.JupyterHub.spawner_class = "simple"
+    c.Spawner.environment["BDBOOK_HANDOUT"] = str(settings.state / "handout")
+    handout.write(HERE.parent, settings.state / "handout")
     c.SimpleLocalProcessSpawner.home_dir_template = str(settings.state / "homes" / "{username}")
     c.Spawner.cmd = [sys.executable, str(HERE / "start.py"), sys.executable, "-m", "jupyterhub.singleuser"]
     if os.geteuid() == 0:

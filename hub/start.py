@@ -2,49 +2,115 @@
 
     python hub/start.py jupyterhub-singleuser ...
 
-The image of hub/Dockerfile has it as its entry point, so Docker and Kubernetes run it, and so does a local hub.
+The image of hub/Dockerfile has it as its entry point, so Docker and Kubernetes run it, and so does a local hub. The
+notebooks come from the folder that BDBOOK_HANDOUT names (book/handout.py writes it). What was handed out is remembered
+by its hash, in .bdbook/handed_out.json of the home: so a chapter that the student left alone follows the book, and one
+that she changed stays, with the new one beside it.
 """
 
+import hashlib
+import itertools
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+FOLDER = Path(__file__).resolve().parents[1] / "_build/handout"  # where `make handout` writes
+MEMORY = ".bdbook/handed_out.json"
+REPLACED = ".bdbook/replaced"
 
 
-def chapters(root: Path) -> Iterator[Path]:
-    """Each notebook and each file of the recorded runs, relative to the book's folder."""
-    for pattern in ("notebooks/*.ipynb", "results/**/*"):
-        for path in sorted(root.glob(pattern)):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield path.relative_to(root)
+def work_of(path: Path) -> str:
+    """The hash of what a person wrote: of a notebook its cells, and neither outputs nor counters nor what is folded."""
+    content = path.read_bytes()
+    if path.suffix == ".ipynb":
+        try:
+            cells = json.loads(content)["cells"]
+            content = json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells]).encode()
+        except (ValueError, KeyError, TypeError):
+            pass  # no notebook any more: then every byte counts
+    return hashlib.sha256(content).hexdigest()
 
 
-def hand_out(root: Path, home: Path) -> list[Path]:
-    """Copy what is missing in `home`, and return it; what is there is the student's and stays as it is."""
-    copied = []
-    for name in chapters(root):
-        target = home / name
-        if os.path.lexists(target):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Moved in when complete: half a copy would count as the student's own.
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.copyfile(root / name, partial)
-        partial.replace(target)
-        copied.append(name)
-    return copied
+def put(source: Path, target: Path) -> None:
+    """Copy a file; it appears when it is complete, for half a copy would count as the student's own."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
+def beside(home: Path, name: str, known: dict[str, str]) -> str:
+    """Where the new version of a changed file goes: 05_x.new.ipynb, or 05_x.new-2.ipynb where that was changed too."""
+    for count in itertools.count(1):
+        path = Path(name)
+        offer = path.with_name(f"{path.stem}.new{f'-{count}' if count > 1 else ''}{path.suffix}").as_posix()
+        if not os.path.lexists(home / offer) or work_of(home / offer) == known.get(offer):
+            return offer
+    raise AssertionError("unreachable")
+
+
+def remembered(home: Path) -> dict[str, str]:
+    """Name of a file -> hash of what was handed out last; nothing where the file cannot be read."""
+    try:
+        known = json.loads((home / MEMORY).read_text())
+        return {str(name): str(value) for name, value in known.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def remember(home: Path, known: dict[str, str]) -> None:
+    memory = home / MEMORY
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    partial = memory.with_name("handed_out.partial")
+    partial.write_text(json.dumps(known, indent=1, sort_keys=True))
+    partial.replace(memory)
+
+
+def hand_out(folder: Path, home: Path) -> dict[str, list[str]]:
+    """Bring the notebooks of `folder` into `home`; what was "new", "updated", and put "beside" a changed one.
+
+    A file that is missing comes (again). One that is as it was handed out is replaced by the book's version, and what
+    it had printed is kept in .bdbook/replaced. One that was changed stays; the new version is put beside it, once.
+    """
+    known, done = remembered(home), {"new": [], "updated": [], "beside": []}
+    for source in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = source.relative_to(folder).as_posix()
+        target, now = home / name, work_of(source)
+        if not os.path.lexists(target):
+            put(source, target)
+            done["new"].append(name)
+        elif target.is_file():
+            theirs = work_of(target)
+            if theirs != now and theirs == known.get(name):
+                put(target, home / REPLACED / date.today().isoformat() / name)
+                put(source, target)
+                done["updated"].append(name)
+            elif theirs != now and known.get(name) != now:
+                offer = beside(home, name, known)
+                put(source, home / offer)
+                known[offer] = now
+                done["beside"].append(offer)
+        known[name] = now
+    remember(home, known)
+    return done
 
 
 def main(command: list[str]) -> None:
     """Hand out, and become the command. A full disk must not lock a student out."""
-    home = Path.home()
+    home, folder = Path.home(), Path(os.environ.get("BDBOOK_HANDOUT") or FOLDER)
     try:
-        print(f"{len(hand_out(ROOT, home))} files of the book copied to {home}", file=sys.stderr, flush=True)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no {folder}; make handout writes it, or BDBOOK_HANDOUT names another")
+        done = hand_out(folder, home)
+        told = ", ".join(f"{len(names)} {what}" for what, names in done.items())
+        print(f"The notebooks in {home}: {told}", file=sys.stderr, flush=True)
+        for name in done["beside"]:
+            print(f"changed by its owner, so the new version is {name}", file=sys.stderr, flush=True)
     except OSError as error:
-        print(f"the book could not be copied to {home}: {error}", file=sys.stderr, flush=True)
+        print(f"The notebooks could not be brought to {home}: {error}", file=sys.stderr, flush=True)
     os.execvp(command[0], command)
 
 

@@ -1,6 +1,7 @@
 """The hub's settings, its configuration, the chapters it hands out, and its files for Docker, Kubernetes and Binder."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -243,33 +244,99 @@ def test_what_the_hub_keeps_is_its_own(monkeypatch, tmp_path):
 # --- the chapters ---------------------------------------------------------------------------------------------
 
 
+def notebook(*sources: str, output: str | None = None) -> str:
+    """A notebook of code cells; with an output, as if it had been run and saved."""
+    outputs = [{"output_type": "stream", "name": "stdout", "text": output}] if output else []
+    cells = [
+        {"cell_type": "code", "source": source, "outputs": outputs, "execution_count": 1 if output else None}
+        for source in sources
+    ]
+    return json.dumps({"cells": cells, "metadata": {"widgets": {}} if output else {}})
+
+
 @pytest.fixture
 def book(tmp_path):
-    """A small book: two chapters, a recorded run, and what nobody needs."""
-    root = tmp_path / "book"
-    for name in ("notebooks/01_a.ipynb", "notebooks/02_b.ipynb", "results/run/record.json", "notebooks/ruff.toml"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(f"the book's {name}")
-    (root / "results/__pycache__").mkdir()
-    (root / "results/__pycache__/record.pyc").touch()
-    return root
+    """A small hand-out: two chapters."""
+    folder = tmp_path / "handout"
+    (folder / "notebooks").mkdir(parents=True)
+    for name in ("01_a", "02_b"):
+        (folder / f"notebooks/{name}.ipynb").write_text(notebook(f"the book's {name}"))
+    return folder
 
 
-def test_a_new_home_gets_the_chapters_and_the_runs(book, tmp_path):
-    copied = start.hand_out(book, tmp_path / "home")
-    files = sorted(path.relative_to(tmp_path / "home") for path in (tmp_path / "home").rglob("*") if path.is_file())
-    assert sorted(copied) == files
-    assert [str(file) for file in files] == ["notebooks/01_a.ipynb", "notebooks/02_b.ipynb", "results/run/record.json"]
+FIRST, SECOND = "notebooks/01_a.ipynb", "notebooks/02_b.ipynb"
+NOTHING = {"new": [], "updated": [], "beside": []}
 
 
-def test_a_students_copy_stays_and_a_missing_one_comes_back(book, tmp_path):
+def test_a_new_home_gets_the_chapters(book, tmp_path):
+    home = tmp_path / "home"
+    assert start.hand_out(book, home) == NOTHING | {"new": [FIRST, SECOND]}
+    for name in (FIRST, SECOND):
+        assert (home / name).read_bytes() == (book / name).read_bytes()
+    assert start.hand_out(book, home) == NOTHING
+
+
+def test_a_changed_copy_stays_and_a_missing_one_comes_back(book, tmp_path):
     home = tmp_path / "home"
     start.hand_out(book, home)
-    (home / "notebooks/01_a.ipynb").write_text("my own work")
-    (home / "notebooks/02_b.ipynb").unlink()
-    assert start.hand_out(book, home) == [Path("notebooks/02_b.ipynb")]
-    assert (home / "notebooks/01_a.ipynb").read_text() == "my own work"
-    assert (home / "notebooks/02_b.ipynb").read_text() == "the book's notebooks/02_b.ipynb"
+    (home / FIRST).write_text(notebook("my own work"))
+    (home / SECOND).unlink()
+    assert start.hand_out(book, home) == NOTHING | {"new": [SECOND]}
+    assert (home / FIRST).read_text() == notebook("my own work")
+    assert (home / SECOND).read_bytes() == (book / SECOND).read_bytes()
+
+
+def test_an_update_reaches_what_was_left_alone_and_lies_beside_what_was_changed(book, tmp_path):
+    home = tmp_path / "home"
+    start.hand_out(book, home)
+    (home / FIRST).write_text(notebook("my own work"))
+    (home / SECOND).write_text(notebook("the book's 02_b", output="what it printed"))  # run, and not changed
+    for name in (FIRST, SECOND):
+        (book / name).write_text(notebook("mended"))
+    new = "notebooks/01_a.new.ipynb"
+    assert start.hand_out(book, home) == NOTHING | {"updated": [SECOND], "beside": [new]}
+    assert (home / FIRST).read_text() == notebook("my own work")
+    assert (home / SECOND).read_text() == (home / new).read_text() == notebook("mended")
+    (kept,) = (home / start.REPLACED).rglob("*.ipynb")
+    assert "what it printed" in kept.read_text()
+    (home / new).unlink()
+    assert start.hand_out(book, home) == NOTHING, "offered once"
+
+
+def test_what_a_student_wrote_into_the_new_version_stays_too(book, tmp_path):
+    home = tmp_path / "home"
+    start.hand_out(book, home)
+    (home / FIRST).write_text(notebook("my own work"))
+    for number, expected in ((1, "notebooks/01_a.new.ipynb"), (2, "notebooks/01_a.new-2.ipynb")):
+        (book / FIRST).write_text(notebook(f"mended {number}"))
+        assert start.hand_out(book, home)["beside"] == [expected]
+        (home / expected).write_text(notebook(f"my notes {number}"))
+    assert (home / "notebooks/01_a.new.ipynb").read_text() == notebook("my notes 1")
+    (home / "notebooks/01_a.new-2.ipynb").write_text(notebook("mended 2"))  # as it was handed out
+    (book / FIRST).write_text(notebook("mended 3"))
+    assert start.hand_out(book, home)["beside"] == ["notebooks/01_a.new-2.ipynb"]
+
+
+@pytest.mark.parametrize("damage", [None, "", "[1, 2]", "not json"])
+def test_without_a_memory_nothing_is_taken_for_untouched(book, tmp_path, damage):
+    home = tmp_path / "home"
+    start.hand_out(book, home)
+    (home / FIRST).write_text(notebook("my own work"))
+    memory = home / start.MEMORY
+    memory.unlink() if damage is None else memory.write_text(damage)
+    (book / SECOND).write_text(notebook("mended"))
+    done = start.hand_out(book, home)
+    assert done == NOTHING | {"beside": ["notebooks/01_a.new.ipynb", "notebooks/02_b.new.ipynb"]}
+    assert (home / FIRST).read_text() == notebook("my own work")
+
+
+def test_a_notebook_that_is_none_any_more_is_compared_byte_by_byte(book, tmp_path):
+    home = tmp_path / "home"
+    start.hand_out(book, home)
+    (home / FIRST).write_text("scribbled over")
+    (book / FIRST).write_text(notebook("mended"))
+    assert start.hand_out(book, home)["beside"] == ["notebooks/01_a.new.ipynb"]
+    assert (home / FIRST).read_text() == "scribbled over"
 
 
 def test_half_a_copy_is_no_copy(book, tmp_path, monkeypatch):
@@ -282,19 +349,29 @@ def test_half_a_copy_is_no_copy(book, tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space"):
             start.hand_out(book, tmp_path / "home")
     start.hand_out(book, tmp_path / "home")
-    assert (tmp_path / "home/notebooks/01_a.ipynb").read_text() == "the book's notebooks/01_a.ipynb"
+    assert (tmp_path / "home" / FIRST).read_bytes() == (book / FIRST).read_bytes()
     assert list((tmp_path / "home").rglob("*.partial")) == []
 
 
 @pytest.mark.parametrize("room", [True, False])
-def test_then_the_command_takes_over(tmp_path, room):
+def test_then_the_command_takes_over(book, tmp_path, room):
     home = tmp_path / "home"
     home.mkdir() if room else home.write_text("no folder")
     command = [sys.executable, str(HUB / "start.py"), sys.executable, "-c", "print('the server'); raise SystemExit(3)"]
-    answer = subprocess.run(command, env=os.environ | {"HOME": str(home)}, capture_output=True, text=True)
+    environment = os.environ | {"HOME": str(home), "BDBOOK_HANDOUT": str(book)}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (answer.returncode, answer.stdout) == (3, "the server\n")
-    assert ("files of the book copied" if room else "could not be copied") in answer.stderr
-    assert (home / "notebooks/05_blurring_diffusion.ipynb").exists() == room
+    assert ("2 new, 0 updated, 0 beside" if room else "could not be brought") in answer.stderr
+    assert (home / FIRST).exists() == room
+
+
+def test_without_notebooks_to_hand_out_the_server_starts_and_says_so(tmp_path):
+    command = [sys.executable, str(HUB / "start.py"), sys.executable, "-c", "print('the server')"]
+    environment = os.environ | {"HOME": str(tmp_path), "BDBOOK_HANDOUT": str(tmp_path / "nowhere")}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (0, "the server\n")
+    assert "there is no" in answer.stderr
+    assert "make handout" in answer.stderr
 
 
 # --- files that are read elsewhere ----------------------------------------------------------------------------
@@ -331,6 +408,7 @@ def test_the_image_copies_what_is_there_and_starts_what_it_copies():
     assert copied[entry] == "hub/start.py"
     folder = Path(entry).parents[1]
     needed = {"notebooks", "results", "bdbook", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"}
+    needed |= {"setup.py", "book", "_toc.yml"}
     assert needed <= {str(Path(target).relative_to(folder)) for target in copied}
 
 

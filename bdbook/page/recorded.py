@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bdbook.files import shipped
 
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+
 RESULTS = shipped("results")
 SEEDS = (0, 1, 2)
+_told: dict[str, str] = {}  # by a chapter, of whose kernel this is
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,26 @@ def from_to(numbers: Iterable[float], digits: int = 1) -> str:
 def tell(**words: object) -> None:
     """Give words or numbers to the prose of the same chapter, which shows one by the role {glue:text}`name`.
 
-    Only the built page reads them (MyST-NB); where that is not installed, a chapter runs all the same.
+    The built page reads them (MyST-NB); where that is not installed, a chapter runs all the same. In a notebook to run
+    (book/handout.py) `said` does.
     """
+    _told.update({name: str(word) for name, word in words.items()})
     try:
         from myst_nb import glue
     except ImportError:
         return
     for name, word in words.items():
         glue(name, str(word), display=False)
+
+
+def said(text: str) -> Markdown:
+    """Prose with what `tell` was given in the place of each «name», for a notebook to show as Markdown.
+
+    Raises ValueError where a cell that tells was not run before.
+    """
+    from IPython.display import Markdown
+
+    for name in re.findall("«(.+?)»", text):
+        if name not in _told:
+            raise ValueError(f"nothing was told of {name!r} yet; run the cells above first (Run, Run All Cells)")
+    return Markdown(re.sub("«(.+?)»", lambda found: _told[found[1]], text.strip()))

@@ -50,10 +50,15 @@ def drawn(page) -> list:
     )
 
 
+def test_figures_draw_themselves_over_http_too(figure_page):
+    page = figure_page([make(figure) for figure in SLIDERS], "http")
+    assert page.errors == []
+    assert page.external == []
+
+
 @figures
-@pytest.mark.parametrize("scheme", ["file", "http"])
-def test_mouse_and_keyboard_change_the_drawing(figure_page, figure, scheme):
-    page = figure_page([make(figure)], scheme)
+def test_mouse_and_keyboard_change_the_drawing(figure_page, figure):
+    page = figure_page([make(figure)])
     for name in SLIDERS[figure]:
         for act in (
             lambda name=name: drag_to(page, name, 0.3),
