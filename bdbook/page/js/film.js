@@ -9,7 +9,7 @@ const KEYS = ["t", "way", "playing"];
 // soft-celeba64. Cold is the book's system of 16 pixels, scaled up: as large a part of the side, in finer steps.
 const SYSTEMS = [
   { name: "ddpm", symbol: "DDPM", note: "noise", made: ["ddpm"] },
-  { name: "heat", symbol: "IHDM", note: "blur, faint noise", made: ["heat_dissipation", { sigma_max: 32 }] },
+  { name: "heat", symbol: "IHDM", note: "mostly blur", made: ["heat_dissipation", { sigma_max: 32 }] },
   { name: "blurring", symbol: "blurring", note: "blur and noise", made: ["blurring_diffusion"] },
   { name: "blur", symbol: "blur", note: "noise, late blur", made: ["blur_diffusion"] },
   { name: "soft", symbol: "soft", note: "blur and noise", made: ["soft_diffusion"] },
