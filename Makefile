@@ -44,11 +44,12 @@ PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path
 RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*' -not -path 'results/grids/*'))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
 
-.PHONY: help book pdf results measured sweep vendor links serve hub proxy test lint unit notebooks tested-chapters \
-        browser clean FORCE
+.PHONY: help book handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit notebooks tested-chapters \
+        browser classroom clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
+	@echo "make handout  the chapters as notebooks to run, in plain Markdown, in $(BUILD)/handout"
 	@echo "make pdf      the built book as one PDF, $(PDF), printed by Chromium"
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
 	@echo "make hub      a JupyterHub to try at http://127.0.0.1:$(HUB_PORT)/; for a class: hub/README.md"
@@ -121,6 +122,20 @@ $(LIVE): book/live.py bdbook/page/onnx.py bdbook/page/live.py $(shell find bdboo
 	@echo "Exporting the networks of the live sampler"
 	@$(BIN)/python book/live.py $(@D)
 
+# --- the chapters as notebooks to run --------------------------------------------------------------------
+
+HANDOUT := $(BUILD)/handout
+handout: | $(INSTALLED)
+	@$(BIN)/python book/handout.py $(HANDOUT)
+
+# To the branch that Colab opens them from (book/extensions/launching.py): one commit without a past.
+publish-handout: handout
+	@index=$$(mktemp -u); trap 'rm -f "$$index"' EXIT; \
+	export GIT_INDEX_FILE=$$index GIT_AUTHOR_NAME=bdbook GIT_AUTHOR_EMAIL=bdbook@localhost \
+	       GIT_COMMITTER_NAME=bdbook GIT_COMMITTER_EMAIL=bdbook@localhost; \
+	git --work-tree=$(HANDOUT) add --force --all .; \
+	git push --force origin "$$(git commit-tree -m 'The chapters as notebooks to run' "$$(git write-tree)"):refs/heads/handout"
+
 # --- the book --------------------------------------------------------------------------------------------
 
 # First of what the pages need: a wrong setting must not cost the time of the chapters.
@@ -140,7 +155,8 @@ $(HTML)/.built: $(LAUNCH) $(EXECUTED) $(PAGES) $(LIVE) $(INSTALLED)
 	  || { grep -E 'WARNING|ERROR|CRITICAL' $(BUILD)/sphinx.log || cat $(BUILD)/sphinx.log; \
 	       rm -rf $(BUILD)/sphinx; echo "The pages failed; all of it: $(BUILD)/sphinx.log"; exit 1; }
 	@rm $(BUILD)/sphinx.unfinished
-	@$(BIN)/python book/stage.py mirror $(BUILD)/sphinx/_build/html $(HTML)
+	@$(BIN)/python book/handout.py $(HANDOUT)
+	@$(BIN)/python book/stage.py mirror $(BUILD)/sphinx/_build/html $(HANDOUT) $(HTML)
 	@touch $@
 
 book: $(HTML)/.built
@@ -261,9 +277,13 @@ tested-chapters: $(INSTALLED) $(CHAPTERS:%=$(BUILD)/inputs/chapters/%) $(BUILD)/
 	    "$$copies"; set +x; \
 	mv "$$copies/"*.ipynb $(BUILD)/executed
 
-# Looks at the book that is in $(HTML), whatever its profile.
+# Looks at the book that is in $(HTML), whatever its profile. A file's tests share one hub, one JupyterLab, one page.
 browser: $(INSTALLED) $(PROXY)
-	BDBOOK_HTML=$(HTML) $(BIN)/python -m pytest tests/browser -m browser -n 2 -rs
+	BDBOOK_HTML=$(HTML) $(BIN)/python -m pytest tests/browser -m browser -n 2 --dist loadfile --no-loadscope-reorder -rs
+
+# On a hub, how every chapter reads in JupyterLab; make browser looks at three.
+classroom: $(INSTALLED) $(PROXY)
+	BDBOOK_CHAPTERS=all $(BIN)/python -m pytest tests/browser/test_jupyterhub.py -m browser -k reads
 
 clean:
 	rm -rf -- $(BUILD)

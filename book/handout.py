@@ -1,6 +1,6 @@
 """The chapters as notebooks to run: what a hub, Colab, Kaggle, VS Code and GitHub are given.
 
-    python book/handout.py FOLDER     write them into FOLDER/notebooks; `make handout`
+    python book/handout.py FOLDER     write them into FOLDER/notebooks, and all in one archive; `make handout`
 
 The committed chapters are written in MyST, which the book's build reads and a notebook server does not. A copy says the
 same in plain Markdown: figures, equations, propositions and exercises with the numbers that they have in the book,
@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ NUMBERED = {
     "prf:corollary": "Corollary",
     "exercise": "Exercise",
 }
+ARCHIVE = "bdbook-notebooks.zip"
 END_OF_PROOF = r"$\square$"
 PARAMETERS = """\
 # How much this chapter computes: "smoke" (seconds), "cpu" (minutes) or "gpu"; None: gpu where CUDA is, else cpu.
@@ -415,6 +417,13 @@ def write(root: Path, folder: Path, repo: str = "", branch: str = "main") -> lis
     return written
 
 
+def archive(files: list[Path], target: Path) -> None:
+    """All of them in one file to download; the same notebooks give the same bytes."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in files:
+            packed.writestr(zipfile.ZipInfo(f"notebooks/{path.name}"), path.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
 def main(folder: str) -> None:
     settings = {name: os.environ.get(name, "") for name in ("REPO_URL", "REPO_BRANCH")}
     branch = settings["REPO_BRANCH"] or "main"
@@ -423,6 +432,7 @@ def main(folder: str) -> None:
         written = write(Path(), Path(folder), settings["REPO_URL"], branch)
     except ValueError as error:
         sys.exit(str(error))
+    archive(written, Path(folder) / ARCHIVE)
     print(f"{len(written)} notebooks to run: {written[0].parent}")
 
 

@@ -1,7 +1,7 @@
 """Keep two folders alike, touching only what changed.
 
     python book/stage.py source STAGE OUTPUT LIVE LAUNCH NOTEBOOK...   what jupyter-book reads, into STAGE
-    python book/stage.py mirror FROM TO                                FROM into TO
+    python book/stage.py mirror FROM HANDOUT TO                        FROM into TO, and what readers may download
 
 Sphinx compares modification times, so an untouched page must keep its own. It does not notice everything that a page
 is made of, though: when the settings, the contents, the bibliography or an asset change, what it has built so far,
@@ -96,11 +96,18 @@ def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks:
         shutil.rmtree(output, ignore_errors=True)
 
 
+def published(pages: Path, handout: Path) -> dict[Path, Path]:
+    """Path in the book -> file: the pages, and where they offer a chapter's source the notebook to run (handout.py)."""
+    files = {path.relative_to(pages): path for path in files_below(pages)}
+    files |= {Path("_sources/notebooks") / path.name: path for path in sorted(handout.glob("notebooks/*.ipynb"))}
+    return files | {Path("handout") / path.name: path for path in sorted(handout.glob("*.zip"))}
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["source", stage, output, live, launch, *notebooks]:
             stage_source(Path(stage), Path(output), Path(live), Path(launch), [Path(path) for path in notebooks])
-        case ["mirror", source, target]:
-            sync({path.relative_to(source): path for path in files_below(Path(source))}, Path(target))
+        case ["mirror", source, handout, target]:
+            sync(published(Path(source), Path(handout)), Path(target))
         case _:
             sys.exit(__doc__)

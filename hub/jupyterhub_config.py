@@ -99,8 +99,9 @@ else:
     handout.write(HERE.parent, settings.state / "handout")
     c.SimpleLocalProcessSpawner.home_dir_template = str(settings.state / "homes" / "{username}")
     c.Spawner.cmd = [sys.executable, str(HERE / "start.py"), sys.executable, "-m", "jupyterhub.singleuser"]
+    c.Spawner.args = [f"--LabApp.app_settings_dir={HERE / 'lab'}"]
     if os.geteuid() == 0:
-        c.Spawner.args = ["--allow-root"]
+        c.Spawner.args.append("--allow-root")
     print("The simple spawner: everyone's code runs under this Unix account. For trying a hub, not for a class.")
 
 # --- servers that nobody uses -------------------------------------------------------------------------------------

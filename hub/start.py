@@ -76,7 +76,7 @@ def hand_out(folder: Path, home: Path) -> dict[str, list[str]]:
     it had printed is kept in .bdbook/replaced. One that was changed stays; the new version is put beside it, once.
     """
     known, done = remembered(home), {"new": [], "updated": [], "beside": []}
-    for source in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for source in sorted(folder.glob("notebooks/*.ipynb")):
         name = source.relative_to(folder).as_posix()
         target, now = home / name, work_of(source)
         if not os.path.lexists(target):
