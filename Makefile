@@ -44,8 +44,8 @@ PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path
 RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*' -not -path 'results/grids/*'))
 SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
 
-.PHONY: help book handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit notebooks tested-chapters \
-        browser classroom clean FORCE
+.PHONY: help book handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
+        notebooks tested-chapters browser classroom clean FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"

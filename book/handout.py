@@ -48,7 +48,8 @@ NUMBERED = {
 ARCHIVE = "bdbook-notebooks.zip"
 END_OF_PROOF = r"$\square$"
 PARAMETERS = """\
-# How much this chapter computes: "smoke" (seconds), "cpu" (minutes) or "gpu"; None: gpu where CUDA is, else cpu.
+# How much is computed: "smoke" (seconds), "cpu" (minutes) or "gpu".
+# None: gpu where there is one, else cpu.
 """
 
 
@@ -333,8 +334,8 @@ def setup(repo: str, branch: str) -> dict:
     source = f"bdbook[chapters] @ git+{repo}@{branch}" if repo else "bdbook[chapters]"
     return code_cell(
         f"""\
-# For Colab and Kaggle: installs the book's library, from a wheel that lies beside this notebook or else from
-# {repo or "PyPI"}. Where it is installed, this does nothing.
+# For Colab and Kaggle: installs the book's library where it is missing,
+# from a wheel beside this notebook, or else from {repo or "PyPI"}.
 import importlib.util
 from pathlib import Path
 
@@ -348,6 +349,22 @@ if importlib.util.find_spec("bdbook") is None:
     )
 
 
+def closed_solutions(chapter: Chapter, cells: list[dict]) -> Iterator[dict]:
+    """The cells, with a heading that is folded before code that belongs to a solution: a run would show its output."""
+    for before, cell, after in zip([None, *cells], cells, [*cells[1:], None], strict=False):
+        hidden = cell["metadata"].get("jupyter", {}).get("outputs_hidden")
+        if hidden and before and before["source"].endswith("</details>"):
+            if after and not after["source"].startswith("## "):
+                raise UnknownError(
+                    f"{chapter.page}.ipynb: what follows the computed part of a solution would be folded with it. "
+                    "Begin the cell after it with a heading, ##."
+                )
+            yield markdown_cell("#### The solution, computed", f"{cell['id']}-closed") | {
+                "metadata": {"jp-MarkdownHeadingCollapsed": True}
+            }
+        yield cell
+
+
 def rewrite(page: str, cells: list[dict], book: Book, repo: str = "", branch: str = "main") -> dict:
     """The notebook to run, of the committed chapter `page`; nbformat 4.5."""
     chapter, made = Chapter(page, book), []
@@ -359,6 +376,7 @@ def rewrite(page: str, cells: list[dict], book: Book, repo: str = "", branch: st
     if chapter.cited:
         entries = sorted((book.bibliography.entries[key] for key in chapter.cited), key=lambda entry: authors(entry))
         made.append(markdown_cell("\n".join(["## References", "", *map(reference, entries)]), "references"))
+    made = list(closed_solutions(chapter, made))
     made.insert(1, setup(repo, branch))
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
@@ -392,8 +410,8 @@ def start_page(book: Book, questions: dict[str, str]) -> dict:
 
 def question_of(cells: list[dict], plain: Callable[[str], str]) -> str:
     """What a chapter asks, from its first cell: "**The question.** ..." """
-    found = re.search(r"\*\*The question\.\*\* *(.*?)(?:\n\n|\Z)", cells[0]["source"], re.DOTALL)
-    return plain(found[1].strip()) if found else ""
+    found = re.search(r"\*\*The question\.\*\* *(.*?[.?!])[^.?!]*?(?:\n\n|\Z)", cells[0]["source"], re.DOTALL)
+    return plain(found[1]) if found else ""
 
 
 def write(root: Path, folder: Path, repo: str = "", branch: str = "main") -> list[Path]:

@@ -106,6 +106,21 @@ def test_solutions_are_closed(written):
     assert count == sum(path.read_text().count("```{solution}") for path in CHAPTERS)
 
 
+def test_what_a_solution_computes_is_closed_too_and_nothing_else_with_it(written, book):
+    closed = 0
+    for notebook in written.values():
+        for heading, code, after in zip(notebook.cells, notebook.cells[1:], [*notebook.cells[2:], None], strict=False):
+            if heading.metadata.get("jp-MarkdownHeadingCollapsed"):
+                closed += 1
+                assert heading.source.startswith("#### ")
+                assert code.cell_type == "code"
+                assert after is None or after.source.startswith("## ")
+    assert closed >= 5
+    solution = cell("```{solution} ex-half-life\nSo.\n```")
+    with pytest.raises(handout.UnknownError, match="would be folded with it"):
+        rewritten(book, solution, cell("1 + 1", "code", tags=["hide-cell"]), cell("More text."))
+
+
 def test_links_lead_to_notebooks_and_to_sections_that_are_there(written):
     for name, notebook in written.items():
         headings = {line.lstrip("# ").replace(" ", "-") for line in re.findall("^#+ .*$", markdown(notebook), re.M)}
