@@ -40,12 +40,12 @@ CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.ipynb))))
 EXECUTED := $(CHAPTERS:%=$(BUILD)/executed/%.ipynb)
 LIBRARY := $(sort $(shell find bdbook -name '*.py' -o -name '*.js' -o -name '*.css'))
 PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path '*/__pycache__/*')
-# Chapters 8 to 10, and 13 to 16, show the recorded runs.
+# Chapters that show recorded runs, bdbook.page.recorded, are stale when these change.
 RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*' -not -path 'results/grids/*'))
-SHOWS_RESULTS := $(filter 08_% 09_% 10_% 13_% 14_% 15_% 16_%,$(CHAPTERS))
+SHOWS_RESULTS := $(basename $(notdir $(shell grep -l 'recorded[.]' /dev/null $(CHAPTERS:%=notebooks/%.ipynb))))
 
 .PHONY: help book handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
-        notebooks tested-chapters browser classroom clean FORCE
+        notebooks tested-chapters browser classroom clean contents FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -138,9 +138,17 @@ publish-handout: handout
 
 # --- the book --------------------------------------------------------------------------------------------
 
+# A chapter that no page would show is not executed for nothing.
+contents:
+	@for chapter in $(CHAPTERS); do \
+	    grep -qxE " *- +file: +notebooks/$$chapter(.ipynb)? *" _toc.yml \
+	      || { echo "notebooks/$$chapter.ipynb has no line in _toc.yml, so no page would show it."; \
+	           echo "Add \"- file: notebooks/$$chapter\" where it belongs, or move the notebook elsewhere."; exit 1; }; \
+	done
+
 # First of what the pages need: a wrong setting must not cost the time of the chapters.
 LAUNCH := $(BUILD)/inputs/launch.json
-$(LAUNCH): FORCE | $(INSTALLED)
+$(LAUNCH): FORCE | contents $(INSTALLED)
 	@$(BIN)/python book/launch.py $@
 
 # A warning fails the build. The next one must not pass because Sphinx thinks the page is done: start afresh.

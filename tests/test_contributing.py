@@ -71,7 +71,6 @@ def test_files_and_names_that_it_mentions_are_there():
         ("RULES", "bdbook/page/widgets/one_step.py"),
         ("DATASETS", "bdbook/data/huggingface.py"),
         ("NAMES", "tests/test_data.py"),
-        ("SHOWS_RESULTS", "Makefile"),
     ):
         assert f"`{name}`" in TEXT
         assert re.search(rf"^{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), path

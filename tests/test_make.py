@@ -19,7 +19,8 @@ def project(tmp_path):
     files = {
         "Makefile": (ROOT / "Makefile").read_text(),
         f"notebooks/{SHOWS_NO_RESULTS}.ipynb": "first",
-        f"notebooks/{SHOWS_RESULTS}.ipynb": "second",
+        f"notebooks/{SHOWS_RESULTS}.ipynb": "second: recorded.read()",
+        "_toc.yml": "root: book/index\nchapters:\n  - file: notebooks/01_a\n  - file: notebooks/08_b.ipynb\n",
         "bdbook/a.py": "a = 1",
         "results/a-cpu/metrics.json": "{}",
         "results/record.py": "",
@@ -94,3 +95,29 @@ def test_a_pdf_is_of_the_book_that_is_there(project):
 
     assert profile("pdf") == "smoke"
     assert profile("book") in ("", "$(BDBOOK_PROFILE)")
+
+
+def contents(project: Path) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "BUILD"}}
+    return subprocess.run(["make", "contents"], cwd=project, env=environment, capture_output=True, text=True)
+
+
+def test_a_chapter_that_is_in_no_table_of_contents_stops_the_book_with_what_to_do(project):
+    assert contents(project).returncode == 0
+    (project / "notebooks/09_c.ipynb").write_text("third")
+    done = contents(project)
+    assert done.returncode != 0
+    assert "notebooks/09_c.ipynb has no line in _toc.yml" in done.stdout
+    assert 'Add "- file: notebooks/09_c"' in done.stdout
+    rule = re.search(r"^\$\(LAUNCH\):.*$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0]
+    assert "contents" in rule, "it comes before the chapters"
+
+
+def test_the_chapters_that_show_recorded_runs_are_those_that_read_them():
+    done = subprocess.run(
+        ["make", "-pn", "contents"], cwd=ROOT, capture_output=True, text=True, env=os.environ | {"MAKEFLAGS": ""}
+    )
+    shows = re.search(r"^SHOWS_RESULTS := (.*)$", done.stdout, re.MULTILINE)[1].split()
+    reads = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")) if "recorded." in path.read_text()]
+    assert shows == reads
+    assert len(reads) >= 8
