@@ -396,6 +396,9 @@ def start_page(book: Book, questions: dict[str, str]) -> dict:
             "These copies are yours: change them. When the book moves on, chapters that you left alone follow it, and "
             "beside one that you changed the new one appears under another name.",
             "",
+            "If a notebook says that its kernel has died, its memory was full: shut the others down (the square at the "
+            "far left lists them), write `profile = \"smoke\"` into its second cell of code, and run it from the top.",
+            "",
             *rows,
         ]
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import handout
 import nbformat
+import papermill
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -227,3 +228,13 @@ def test_writing_again_changes_nothing_and_drops_what_is_no_chapter(tmp_path):
     stale.write_text(json.dumps({}))
     assert {path: path.read_bytes() for path in handout.write(ROOT, tmp_path)} == first
     assert not stale.exists()
+
+
+def test_a_notebook_to_run_runs_and_says_what_it_computes(tmp_path):
+    path = next(path for path in handout.write(ROOT, tmp_path) if path.stem == "16_live_sampler")
+    papermill.execute_notebook(path, tmp_path / "done.ipynb", {"profile": "smoke"}, kernel_name="python3", cwd=tmp_path)
+    cells = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells
+    (said,) = [each for each in cells if "recorded.said(" in each.source]
+    text = said.outputs[0].data["text/markdown"]
+    assert re.search(r"one UNet of \d{2,3}(,\d{3})+ numbers each", text), text
+    assert "«" not in text
