@@ -7,7 +7,7 @@ same in plain Markdown: figures, equations, propositions and exercises with the 
 citations with a list of references, links that lead from notebook to notebook, solutions and the code that the book
 hides folded away. What this program does not know it refuses, so that no reader meets it raw.
 
-Numbers are counted as Sphinx counts them, through all pages in the order of _toc.yml; tests/browser/test_handout.py
+Numbers are counted as Sphinx counts them, through all pages in the order of _toc.yml; tests/browser/test_handout_numbers.py
 compares them with those of the built book. REPO_URL and REPO_BRANCH (launch.py) say where the first cell finds the
 library on Colab and Kaggle. Run from the repository root.
 """
