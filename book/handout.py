@@ -7,9 +7,9 @@ same in plain Markdown: figures, equations, propositions and exercises with the 
 citations with a list of references, links that lead from notebook to notebook, solutions and the code that the book
 hides folded away. What this program does not know it refuses, so that no reader meets it raw.
 
-Numbers are counted as Sphinx counts them, through all pages in the order of _toc.yml; tests/browser/test_handout_numbers.py
-compares them with those of the built book. REPO_URL and REPO_BRANCH (launch.py) say where the first cell finds the
-library on Colab and Kaggle. Run from the repository root.
+Numbers are counted as Sphinx counts them, through all pages in the order of _toc.yml; a test compares them with those
+of the built book (tests/browser/test_handout_numbers.py). REPO_URL and REPO_BRANCH (launch.py) say where the first cell
+finds the library on Colab and Kaggle. Run from the repository root.
 """
 
 import json
@@ -397,7 +397,7 @@ def start_page(book: Book, questions: dict[str, str]) -> dict:
             "beside one that you changed the new one appears under another name.",
             "",
             "If a notebook says that its kernel has died, its memory was full: shut the others down (the square at the "
-            "far left lists them), write `profile = \"smoke\"` into its second cell of code, and run it from the top.",
+            'far left lists them), write `profile = "smoke"` into its second cell of code, and run it from the top.',
             "",
             *rows,
         ]
