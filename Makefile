@@ -271,7 +271,7 @@ lint: $(INSTALLED) $(LINTERS)/node_modules/.package-lock.json
 # One core a worker.
 unit tested-chapters browser: export OMP_NUM_THREADS := 1
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4
+	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4 --dist worksteal
 
 # Chapters as tests, in copies: what they print makes the book that the browser tests look at, and nothing runs
 # twice. The timeout is for a cell that hangs; a slow machine is no failure. The copies lie outside _build, in which
