@@ -12,6 +12,7 @@ of the built book (tests/browser/test_handout_numbers.py). REPO_URL and REPO_BRA
 finds the library on Colab and Kaggle. Run from the repository root.
 """
 
+import io
 import json
 import os
 import re
@@ -282,6 +283,12 @@ def code_cell(source: str, name: str, metadata: dict | None = None) -> dict:
     return cell | {"source": source}
 
 
+def notebook(cells: list[dict]) -> dict:
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
 def folded(source: bool, outputs: bool = False) -> dict:
     """Metadata that folds a cell's code, or what it prints, away; JupyterLab shows a bar to open it."""
     return {"jupyter": ({"source_hidden": True} if source else {}) | ({"outputs_hidden": True} if outputs else {})}
@@ -378,9 +385,7 @@ def rewrite(page: str, cells: list[dict], book: Book, repo: str = "", branch: st
         made.append(markdown_cell("\n".join(["## References", "", *map(reference, entries)]), "references"))
     made = list(closed_solutions(chapter, made))
     made.insert(1, setup(repo, branch))
-    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    return {"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return notebook(made)
 
 
 def start_page(book: Book, questions: dict[str, str]) -> dict:
@@ -402,13 +407,7 @@ def start_page(book: Book, questions: dict[str, str]) -> dict:
             *rows,
         ]
     )
-    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return {
-        "cells": [markdown_cell(text, "start")],
-        "metadata": {"kernelspec": kernel},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
+    return notebook([markdown_cell(text, "start")])
 
 
 def question_of(cells: list[dict], plain: Callable[[str], str]) -> str:
@@ -432,17 +431,19 @@ def write(root: Path, folder: Path, repo: str = "", branch: str = "main") -> lis
     for stale in {path.name for path in target.glob("*.ipynb")} - {f"{name}.ipynb" for name in made}:
         (target / stale).unlink()
     written = []
-    for name, notebook in made.items():
+    for name, content in made.items():
         written.append(target / f"{name}.ipynb")
-        write_atomically(written[-1], json.dumps(notebook, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_atomically(written[-1], json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
     return written
 
 
 def archive(files: list[Path], target: Path) -> None:
     """All of them in one file to download; the same notebooks give the same bytes."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as packed:
         for path in files:
             packed.writestr(zipfile.ZipInfo(f"notebooks/{path.name}"), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    write_atomically(target, content.getvalue())
 
 
 def main(folder: str) -> None:

@@ -21,7 +21,8 @@ c = get_config()  # noqa: F821, which traitlets puts here
 try:
     settings = hub_settings.read(os.environ)
     # `jupyterhub token` and `upgrade-db` read this file too, and may while the hub runs.
-    if not {"token", "upgrade-db"} & set(sys.argv[1:]):
+    starts = not {"token", "upgrade-db"} & set(sys.argv[1:])
+    if starts:
         hub_settings.check_ports(settings)
 except ValueError as error:
     sys.exit(f"The hub does not start: {error}")
@@ -96,7 +97,8 @@ if settings.spawner == "docker":
 else:
     c.JupyterHub.spawner_class = "simple"
     c.Spawner.environment["BDBOOK_HANDOUT"] = str(settings.state / "handout")
-    handout.write(HERE.parent, settings.state / "handout")
+    if starts:
+        handout.write(HERE.parent, settings.state / "handout")
     c.SimpleLocalProcessSpawner.home_dir_template = str(settings.state / "homes" / "{username}")
     c.Spawner.cmd = [sys.executable, str(HERE / "start.py"), sys.executable, "-m", "jupyterhub.singleuser"]
     c.Spawner.args = [f"--LabApp.app_settings_dir={HERE / 'lab'}"]

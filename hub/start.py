@@ -12,10 +12,11 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import sys
 from datetime import date
 from pathlib import Path
+
+from bdbook.files import write_atomically  # half a copy would count as the student's own
 
 FOLDER = Path(__file__).resolve().parents[1] / "_build/handout"  # where `make handout` writes
 MEMORY = ".bdbook/handed_out.json"
@@ -34,22 +35,12 @@ def work_of(path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def put(source: Path, target: Path) -> None:
-    """Copy a file; it appears when it is complete, for half a copy would count as the student's own."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
-
-
 def beside(home: Path, name: str, known: dict[str, str]) -> str:
     """Where the new version of a changed file goes: 05_x.new.ipynb, or 05_x.new-2.ipynb where that was changed too."""
-    for count in itertools.count(1):
-        path = Path(name)
-        offer = path.with_name(f"{path.stem}.new{f'-{count}' if count > 1 else ''}{path.suffix}").as_posix()
-        if not os.path.lexists(home / offer) or work_of(home / offer) == known.get(offer):
-            return offer
-    raise AssertionError("unreachable")
+    path = Path(name)
+    endings = (".new" if count == 1 else f".new-{count}" for count in itertools.count(1))
+    offers = (path.with_name(f"{path.stem}{ending}{path.suffix}").as_posix() for ending in endings)
+    return next(o for o in offers if not os.path.lexists(home / o) or work_of(home / o) == known.get(o))
 
 
 def remembered(home: Path) -> dict[str, str]:
@@ -59,14 +50,6 @@ def remembered(home: Path) -> dict[str, str]:
         return {str(name): str(value) for name, value in known.items()}
     except (OSError, ValueError, AttributeError):
         return {}
-
-
-def remember(home: Path, known: dict[str, str]) -> None:
-    memory = home / MEMORY
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    partial = memory.with_name("handed_out.partial")
-    partial.write_text(json.dumps(known, indent=1, sort_keys=True))
-    partial.replace(memory)
 
 
 def hand_out(folder: Path, home: Path) -> dict[str, list[str]]:
@@ -80,21 +63,21 @@ def hand_out(folder: Path, home: Path) -> dict[str, list[str]]:
         name = source.relative_to(folder).as_posix()
         target, now = home / name, work_of(source)
         if not os.path.lexists(target):
-            put(source, target)
+            write_atomically(target, source.read_bytes())
             done["new"].append(name)
         elif target.is_file():
             theirs = work_of(target)
             if theirs != now and theirs == known.get(name):
-                put(target, home / REPLACED / date.today().isoformat() / name)
-                put(source, target)
+                write_atomically(home / REPLACED / date.today().isoformat() / name, target.read_bytes())
+                write_atomically(target, source.read_bytes())
                 done["updated"].append(name)
             elif theirs != now and known.get(name) != now:
                 offer = beside(home, name, known)
-                put(source, home / offer)
+                write_atomically(home / offer, source.read_bytes())
                 known[offer] = now
                 done["beside"].append(offer)
         known[name] = now
-    remember(home, known)
+    write_atomically(home / MEMORY, json.dumps(known, indent=1, sort_keys=True))
     return done
 
 

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import launch
+import launching
 import pytest
 import stage
+import start
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,3 +120,14 @@ def test_the_staged_configuration_differs_in_the_options_alone(tmp_path):
     theme = staged["sphinx"]["config"].pop("html_theme_options")
     assert theme == before["sphinx"]["config"].pop("html_theme_options") | options
     assert staged == before
+
+
+def test_the_buttons_lead_to_where_the_notebooks_are_put():
+    """The folder is make's and the hub's too, the branch is the one that make pushes."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert "HANDOUT := $(BUILD)/handout\n" in makefile
+    assert "BUILD ?= _build\n" in makefile
+    assert launching.FOLDER == "_build/handout" == start.FOLDER.relative_to(ROOT).as_posix()
+    assert f':refs/heads/{launching.BRANCH}"\n' in makefile
+    assert f"book/handout.py {launching.FOLDER}\n" in (ROOT / "binder/postBuild").read_text()
+    assert f"book/handout.py {launching.FOLDER}\n" in (ROOT / "hub/Dockerfile").read_text()

@@ -27,8 +27,9 @@ SETTLED = """async () => {
     if (fading.effect.getComputedTiming().endTime < Infinity) fading.finish();
 }"""
 # Contrast is most of axe-core's time, and text of one colour, size and weight above the same grounds has the same: it
-# looks at the first of each kind that is seen. What is taken out of the flow may lie on anything, and is a kind alone.
-KINDS = """() => {
+# looks at the first of each kind that is seen and asked for. What is taken out of the flow may lie on anything, and is a
+# kind alone.
+KINDS = """(excluded) => {
   const ground = ["backgroundColor", "backgroundImage", "opacity", "filter", "mixBlendMode"], below = new Map();
   const ink = ["color", "fontSize", "fontWeight", "textShadow", "webkitTextStroke"], kinds = new Set();
   const isText = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim() !== "";
@@ -37,8 +38,9 @@ KINDS = """() => {
     const own = of(ground), clear = own === "rgba(0, 0, 0, 0) none 1 none normal";
     const alone = ["static", "relative"].includes(style.position) ? "" : `alone ${below.size}`;
     below.set(node, (below.get(node.parentElement) ?? "") + (clear ? "" : own) + alone);
+    const asked = !excluded.some((selector) => node.closest(selector));
     const said = [...node.childNodes].some(isText) || node.matches("input, select, textarea, button");
-    const kind = said && node.checkVisibility({ visibilityProperty: true }) ? below.get(node) + of(ink) : "";
+    const kind = asked && said && node.checkVisibility({ visibilityProperty: true }) ? below.get(node) + of(ink) : "";
     node.toggleAttribute("data-kind", kind !== "" && !kinds.has(kind));
     kinds.add(kind);
   }
@@ -54,7 +56,7 @@ def grave(page, context: dict | None = None, options: dict | None = None) -> lis
         page.evaluate(Axe().axe_script)
     page.evaluate(EMPTY)
     page.evaluate(SETTLED)
-    page.evaluate(KINDS)
+    page.evaluate(KINDS, [selector for path in (context or {}).get("exclude", []) for selector in path])
     found = page.evaluate(AXE, [context, {"resultTypes": ["violations"]} | (options or {})])
     page.evaluate(FILL)
     return [
