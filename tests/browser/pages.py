@@ -27,8 +27,8 @@ SETTLED = """async () => {
     if (fading.effect.getComputedTiming().endTime < Infinity) fading.finish();
 }"""
 # Contrast is most of axe-core's time, and text of one colour, size and weight above the same grounds has the same: it
-# looks at the first of each kind that is seen and asked for. What is taken out of the flow may lie on anything, and is a
-# kind alone.
+# looks at the first of each kind that is seen and asked for. What is taken out of the flow may lie on anything, and is
+# a kind alone.
 KINDS = """(excluded) => {
   const ground = ["backgroundColor", "backgroundImage", "opacity", "filter", "mixBlendMode"], below = new Map();
   const ink = ["color", "fontSize", "fontWeight", "textShadow", "webkitTextStroke"], kinds = new Set();
