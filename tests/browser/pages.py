@@ -9,6 +9,16 @@ TOC = yaml.safe_load((Path(__file__).resolve().parents[2] / "_toc.yml").read_tex
 PAGES = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 
 TYPESET = "async () => { if (window.MathJax) await MathJax.startup.promise; }"
+# Playwright counts the requests under way, and one that was cut off with the page before may stay counted for ever:
+# a page is quiet where half a second brings nothing.
+QUIET = """async () => {
+  performance.setResourceTimingBufferSize(10000);
+  const brought = () => performance.getEntriesByType("resource").length;
+  for (let before = -1; before < brought(); ) {
+    before = brought();
+    await new Promise((done) => setTimeout(done, 500));
+  }
+}"""
 THEME = "() => document.documentElement.dataset.theme"
 # A set formula is many shapes, hidden from a screen reader, which has the MathML beside them: in them is nothing to
 # find, and passing them by takes a third of the time.

@@ -4,7 +4,7 @@ A page is opened once for all that is asked of it.
 """
 
 import pytest
-from pages import PAGES, THEME, TOC, TYPESET, grave
+from pages import PAGES, QUIET, THEME, TOC, TYPESET, grave
 
 pytestmark = pytest.mark.browser
 
@@ -77,7 +77,7 @@ def of(scheme: str, names: list[str]) -> list:
 
 @pytest.mark.parametrize("opened", of("file", PAGES) + of("http", SERVED), indirect=True)
 def test_page_is_whole_needs_nothing_from_outside_and_fits_a_phone(page):
-    page.wait_for_load_state("networkidle")
+    page.evaluate(QUIET)
     assert page.external == []
     assert page.errors == []
     assert page.evaluate(UNRENDERED) == []

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from pages import PAGES, THEME, TOC, TYPESET
+from pages import PAGES, QUIET, THEME, TOC, TYPESET
 
 pytestmark = pytest.mark.browser
 
@@ -110,7 +110,7 @@ def test_little_moves_while_a_page_is_drawn_and_read(name, width, book, serve, o
     page.evaluate(TYPESET)
     for figure in page.locator(".bdbook-figure").all():
         figure.locator(".bdbook-widget").wait_for()
-    page.wait_for_load_state("networkidle")
+    page.evaluate(QUIET)
     assert page.evaluate(SHIFT) < 0.1
 
 
@@ -132,7 +132,7 @@ def test_the_longest_page_weighs_less_than_3_megabytes_before_its_pictures_come_
     longest = max(PAGES, key=lambda name: (book / f"{name}.html").stat().st_size)
     page = open_page(f"{serve(book)}/{longest}.html")
     page.evaluate(TYPESET)
-    page.wait_for_load_state("networkidle")
+    page.evaluate(QUIET)
     sizes = dict(page.evaluate(WEIGHT))
     assert any("mathjax/output/svg/fonts" in address for address in sizes)  # formulas are set, and counted
     assert sum(sizes.values()) < 3e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
