@@ -218,6 +218,8 @@ def test_from_signing_up_to_the_first_slider(start_hub, open_page):
         assert 0 < shown < 12
         comes_true(lambda: python("slider.sigma_max") == shown, "Python sees what the student dragged")
     comes_true(lambda: pictures(figure) != before, "the picture changes")
+    unheard = student.locator(".bd-unheard")
+    assert [note.is_visible() for note in unheard.all()] == [False]
 
     # Saved, the server stopped and started, the notebook opened again, no cell run: the figures are alive.
     cells = saved(student, hub.home("ann") / CHAPTER)
@@ -232,6 +234,8 @@ def test_from_signing_up_to_the_first_slider(start_hub, open_page):
     figure.locator("canvas").first.wait_for()
     assert student.locator(".bdbook-widget").count() == shown > 0
     assert student.get_by_text("Error displaying widget").count() == 0
+    unheard.first.wait_for()
+    assert "Run its cell again" in unheard.first.inner_text()
     before = pictures(figure)
     drag(student, figure.locator('[name="sigma_max"]'), 0.8)
     comes_true(lambda: pictures(figure) != before, "the picture changes without a kernel that knows it")

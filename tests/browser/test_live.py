@@ -23,6 +23,7 @@ from bdbook.page import widgets
 
 pytestmark = pytest.mark.browser
 
+ROOT = Path(__file__).resolve().parents[2]
 CELL = """
 from pathlib import Path
 from bdbook.page.widgets import BlurringSlider
@@ -123,6 +124,7 @@ def jupyter(tmp_path_factory) -> Iterator[Jupyter]:
         "--IdentityProvider.token=",
         "--ServerApp.disable_check_xsrf=True",  # for a test that shuts a kernel down
     )
+    options += (f"--LabApp.app_settings_dir={ROOT / 'hub/lab'}",)  # as a student's: figures are saved
     command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder / 'notebooks'}"]
     with (folder / "server.log").open("w") as log:
         environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
@@ -243,7 +245,7 @@ def linked_sliders_follow(page, figure, trait, key, hand, widget, python) -> Non
 
 
 @pytest.mark.parametrize("lab", [CELLS], indirect=True)
-def test_every_value_is_read_set_and_linked(lab, open_page, figure_page, python):
+def test_every_value_is_read_set_and_linked(lab, jupyter, open_page, figure_page, python):
     page = run(lab, open_page)
     page.locator(".bdbook-widget").nth(len(CHANGES) - 1).wait_for()
     figures = {name: page.locator(".bdbook-widget").nth(i) for i, name in enumerate(CHANGES)}
@@ -265,6 +267,25 @@ def test_every_value_is_read_set_and_linked(lab, open_page, figure_page, python)
     hand.locator(".noUi-handle").press("ArrowRight")
     comes_true(page, lambda: value_of(figure, "sigma_max"), 12.6, "jslink, back")
     comes_true(page, lambda: round(python('figures["BlurringSlider"].sigma_max'), 6), 12.6, "jslink, in Python")
+
+    # Without its kernel each figure is drawn and moves, and says that nobody listens: at once, and opened again.
+    unheard = page.locator(".bd-unheard")
+    assert [note.is_visible() for note in unheard.all()] == [False] * len(CHANGES)
+    page.keyboard.press("Control+s")
+    page.locator(".jp-mod-dirty").wait_for(state="detached")
+    drawn = {name: shown_in(figure) for name, figure in figures.items()}
+    (session,) = json.loads(jupyter.api("/sessions"))
+    jupyter.api(f"/kernels/{session['kernel']['id']}/restart", "POST")
+    unheard.last.wait_for()
+    assert all(note.is_visible() for note in unheard.all())
+    jupyter.api(f"/sessions/{session['id']}", "DELETE")
+    page.goto(lab)
+    unheard.nth(len(CHANGES) - 1).wait_for()
+    for name, figure in figures.items():
+        comes_true(page, lambda figure=figure: shown_in(figure), drawn[name], f"{name} as it was saved")
+        control = figure.locator("input[type=range]:enabled").first
+        control.press("ArrowLeft")
+        comes_true(page, lambda figure=figure, name=name: shown_in(figure) != drawn[name], True, f"{name} moves")
 
 
 @pytest.mark.parametrize(

@@ -445,6 +445,9 @@ export function joinGroup(name, model, keys) {
   };
 }
 
+const UNHEARD =
+  "No kernel knows this figure: it moves here, and Python does not see it. Run its cell again to bring it back.";
+
 /**
  * Puts `root` into `el` and keeps it true: `update` runs when one of the model's `keys` changes, `layout` before it when
  * the width does, `stop` at the end. `shared` are the keys that a group of figures has in common. Returns the function
@@ -465,6 +468,8 @@ export function keepDrawn({ model, el, root, keys, shared, layout, update, stop 
     }
   });
   observer.observe(root.firstChild);
+  // Jupyter marks the element of a figure whose kernel is gone; then this is seen (bdbook.css).
+  if (model.widget_manager) root.append(html("div", { className: "bd-unheard", role: "status" }, UNHEARD));
   el.replaceChildren(root);
   update();
   return () => {
