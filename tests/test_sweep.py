@@ -411,11 +411,11 @@ def test_a_process_that_dies_is_replaced_and_one_that_always_dies_is_named(tmp_p
                 os.kill(os.getpid(), signal.SIGKILL)
             return {"threads": torch.get_num_threads()}
 
-    rows = sweep.run([Point(deaths) for deaths in (9, 1, 0)], tmp_path, retries=1)
+    rows = sweep.run([Point(deaths) for deaths in (9, 1)], tmp_path, retries=1)
     assert rows[0]["state"].startswith("failed: ")
     assert "threads" not in rows[0]
-    assert rows[1:] == [{"deaths": deaths, "threads": 1, "state": "done"} for deaths in (1, 0)]
-    assert [len(sittings(tmp_path / f"deaths={deaths}")) for deaths in (9, 1, 0)] == [2, 2, 1]
+    assert rows[1:] == [{"deaths": 1, "threads": 1, "state": "done"}]
+    assert [len(sittings(tmp_path / f"deaths={deaths}")) for deaths in (9, 1)] == [2, 2]
 
     with pytest.raises(ValueError, match="a point takes 9999 CPUs and 1 GPUs, but the nodes have"):
         sweep.run([Point(2, "gpu")], tmp_path, cpus=9999)
@@ -430,7 +430,7 @@ def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
         tmp_path / "grid.yml",
         {
             "recipe": "digits-blurring",
-            "vary": {"sigma_max": [0.5, 5], "seed": [0, 1, 2, 3]},
+            "vary": {"sigma_max": [0.5, 5], "seed": [0, 1]},
             "training_steps": steps,
             "checkpoint_every": 10,
             **SMALL,
@@ -468,7 +468,7 @@ def test_a_lost_node_costs_steps_and_changes_no_number(tmp_path):
     assert main(["sweep", str(file), "--out", str(calm)]) == 0
     rows = (out / "table.csv").read_text()
     assert rows == (calm / "table.csv").read_text()
-    assert [row["state"] for row in csv.DictReader(rows.splitlines())] == ["done"] * 8
+    assert [row["state"] for row in csv.DictReader(rows.splitlines())] == ["done"] * 4
 
 
 FIRST = "samples-00000010.png"  # drawn at the first checkpoint

@@ -170,36 +170,6 @@ def check_own_picture(figure_page, check_page, figure, **settings) -> None:
     check_page(page, figure(**settings))
 
 
-FRAME = 20  # units of work, below: what an update may take
-
-
-def update_times(page, name: str, count=31, passes=30) -> tuple[np.ndarray, float]:
-    """What the page takes for each of `count` places of a range input, from end to end, in ms; and one unit of work.
-
-    The unit is 100,000 exponentials of logarithms, timed between the passes, ten at a time: about 0.8 ms on a laptop.
-    Where other programs took too much from a pass there are more, and at each place the fastest counts: that cannot
-    make fast what is slow.
-    """
-    once = """(input, count) => {
-        const clock = (work) => { const start = performance.now(); work(); return performance.now() - start; };
-        let sum = 0;
-        const ten = () => { for (let i = 0; i < 1000000; i++) sum += Math.exp(Math.log(1 + i % 100000) * 1e-3); };
-        const unit = Math.min(clock(ten), clock(ten)) / 10;
-        const times = Array.from({ length: count }, (_, i) => {
-          input.value = +input.min + (input.max - input.min) * i / (count - 1);
-          return clock(() => input.dispatchEvent(new Event("input")));
-        });
-        input.dataset.sum = sum; // so that nothing is optimised away
-        return [times, unit]; }"""
-    times, unit = np.full(count, np.inf), np.inf
-    for _ in range(passes):
-        if np.median(times) < FRAME * unit:
-            break
-        now, its_unit = control(page, name).evaluate(once, count)
-        times, unit = np.minimum(times, now), min(unit, its_unit)
-    return times, unit
-
-
 # A stand-in for the model that anywidget passes: Backbone's rules for `set`, and a record of what is sent.
 LIVE = """async ([source, states]) => {
   const load = LOAD;

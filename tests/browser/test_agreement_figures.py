@@ -25,9 +25,10 @@ BLUR = (
     beta: list(core.linearBeta(settings.steps)),
     f: Array.from({ length: settings.steps }, (_, k) =>
       core.blurExponent(k + 1, settings.steps, settings.fMax, settings.fType)),
-    at: times.map((t) => ({ alpha: list(process.alpha(t)), sigma: list(process.sigma(t)),
-      logSnr: list(process.logSnr(t)),
-      mean: list(core.inverse2(u.map((v, k) => v * process.alpha(t)[k]), basis, basis, size, size)) })) };
+    at: times.map((t) => {
+      const alpha = process.alpha(t), mean = core.inverse2(u.map((v, k) => v * alpha[k]), basis, basis, size, size);
+      return { alpha: list(alpha), sigma: list(process.sigma(t)), logSnr: list(process.logSnr(t)), mean: list(mean) };
+    }) };
 }"""
 ).replace("IMPORT", IMPORT)
 

@@ -1,9 +1,7 @@
-"""What every figure does: fit, follow the page's colours, answer mouse and keyboard, be fast, live under a kernel."""
-
-import statistics
+"""What every figure does: fit, follow the page's colours, answer mouse and keyboard, live under a kernel."""
 
 import pytest
-from figures import FRAME, HEAD, LIVE, control, drag_to, update_times
+from figures import HEAD, LIVE, control, drag_to
 
 from bdbook.page import widgets
 from bdbook.page.widgets import (
@@ -122,16 +120,6 @@ def test_the_page_decides_between_light_and_dark(figure_page, markup, dark, expe
             "e => ['color', 'backgroundColor'].map(k => getComputedStyle(e)[k].match(/\\d+/g).slice(0, 3).map(Number))"
         )
         assert (sum(text) > 600, sum(ground) < 150) == ((True, True) if expected == "dark" else (False, False))
-
-
-@figures
-def test_an_update_takes_less_than_a_frame(figure_page, figure):
-    page = figure_page([make(figure)])
-    for name in SLIDERS[figure]:
-        times, unit = update_times(page, name)
-        median = statistics.median(times)
-        print(f"{figure.__name__} {name}: {median:.1f} ms, {median / unit:.1f} units of {unit:.2f} ms")
-        assert median < FRAME * unit, f"{name}: median {median:.1f} ms, a frame is {FRAME} units of {unit:.2f} ms"
 
 
 @figures
