@@ -7,7 +7,7 @@ same in plain Markdown: figures, equations, propositions and exercises with the 
 citations with a list of references, links that lead from notebook to notebook, solutions and the code that the book
 hides folded away. What this program does not know it refuses, so that no reader meets it raw. jupyterlab-myst is not
 installed beside them: tried at 2.7.0, it counts the equations of each notebook anew, so that they contradict the book,
-and shows solutions folded with no way to open them.
+and shows no mark that a solution opens.
 
 Numbers are counted as Sphinx counts them, through all pages in the order of _toc.yml; a test compares them with those
 of the built book (tests/browser/test_handout_numbers.py). REPO_URL and REPO_BRANCH (launch.py) say where the first cell

@@ -447,6 +447,20 @@ export function joinGroup(name, model, keys) {
 
 const UNHEARD =
   "No kernel knows this figure: it moves here, and Python does not see it. Run its cell again to bring it back.";
+const GONE = ["restarting", "autorestarting", "terminating", "dead"];
+
+/**
+ * Words that are seen once the kernel of a figure is gone, and the function that stops the waiting for it. Jupyter marks
+ * the figure's element where the kernel was stopped or left behind, but not where it died.
+ */
+function unheard({ kernel }) {
+  const note = html("div", { className: "bd-unheard", role: "status" }, UNHEARD);
+  const hear = (_, status) => {
+    if (GONE.includes(status)) note.dataset.gone = "";
+  };
+  kernel?.statusChanged?.connect(hear);
+  return [note, () => kernel?.statusChanged?.disconnect(hear)];
+}
 
 /**
  * Puts `root` into `el` and keeps it true: `update` runs when one of the model's `keys` changes, `layout` before it when
@@ -468,12 +482,13 @@ export function keepDrawn({ model, el, root, keys, shared, layout, update, stop 
     }
   });
   observer.observe(root.firstChild);
-  // Jupyter marks the element of a figure whose kernel is gone; then this is seen (bdbook.css).
-  if (model.widget_manager) root.append(html("div", { className: "bd-unheard", role: "status" }, UNHEARD));
+  const [note, waitNoMore] = model.widget_manager ? unheard(model.widget_manager) : ["", () => {}];
+  root.append(note);
   el.replaceChildren(root);
   update();
   return () => {
     stop();
+    waitNoMore();
     observer.disconnect();
     leave();
     for (const key of keys) model.off(`change:${key}`, update);
