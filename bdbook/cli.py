@@ -186,8 +186,8 @@ class Restore:
 
     image: Path
     """A picture, or a folder of pictures."""
-    run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])] = recorded.RESULTS / "photos-sharpen-cpu"
-    """Run folder of a restorer, or its weights file."""
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run", aliases=["-r"])] = None
+    """Run folder of a restorer, or its weights file; default: the recorded photos-sharpen."""
     degrade: bool = False
     """The picture is clean: degrade it first, and say how close the restorations come."""
     severity: float = 1.0
@@ -208,7 +208,8 @@ class Restore:
             raise ValueError(f"steps was {self.steps}; expected at least 1")
         if not self.image.exists():
             raise ValueError(f"{self.image} does not exist; expected a picture or a folder of pictures")
-        run = runs.load(self.run_folder, engine.current_engine(profiles.resolve(self.profile)))
+        weights = self.run_folder or recorded.folder_of("photos-sharpen")
+        run = runs.load(weights, engine.current_engine(profiles.resolve(self.profile)))
         tiling.require_degradation(run, self.degradation)
         files = data.image_files(self.image) if self.image.is_dir() else [self.image]
         folder = self.out or (self.image if self.image.is_dir() else self.image.parent) / "restored"

@@ -9,6 +9,7 @@ import shutil
 import torch
 
 from bdbook.files import IN_WHEEL
+from bdbook.page import recorded
 
 CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
 HOW_TO_GET_CHROMIUM = "apt-get install chromium on Debian, or .venv/bin/playwright install chromium"
@@ -46,6 +47,8 @@ def report() -> str:
             version = _version(package)
             lines.append(f"  {package:22} {version or 'missing'}")
             missing += [package] if version is None else []
+    runs = len(list(recorded.RESULTS.glob("*/metrics.json")))
+    lines.append(f"recorded runs: {runs or 'missing'}")
     lines.append(_devices())
     browser = chromium()
     if not IN_WHEEL:
@@ -53,9 +56,12 @@ def report() -> str:
     if missing:
         pinned = f"-r requirements.txt   ({', '.join(missing)})"
         lines.append(f"to get what is missing: pip install {' '.join(missing) if IN_WHEEL else pinned}")
+    if not runs:
+        how = recorded.HOW_TO_GET_THEM if IN_WHEEL else "git checkout results, or record them anew: make results"
+        lines.append(f"to get recorded runs: {how}")
     if not (browser or IN_WHEEL):
         lines.append(f"to get Chromium: {HOW_TO_GET_CHROMIUM}")
-    lines.append("everything needed is here" if not missing and (browser or IN_WHEEL) else "")
+    lines.append("everything needed is here" if runs and not missing and (browser or IN_WHEEL) else "")
     return "\n".join(lines).rstrip()
 
 

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-IN_WHEEL = (PACKAGE / "shipped").is_dir()  # where setup.py puts it; a checkout has no such folder
+IN_WHEEL = not (PACKAGE.parent / "pyproject.toml").is_file()  # beside which the library lies in a checkout
 
 
 def shipped(name: str) -> Path:
-    """The folder "results" (recorded runs) or "notebooks" (chapters): a wheel's own, or a checkout's."""
+    """The folder "results" (recorded runs) or "notebooks" (chapters): a wheel's own, from setup.py, or a checkout's."""
     return (PACKAGE / "shipped" if IN_WHEEL else PACKAGE.parent) / name
 
 

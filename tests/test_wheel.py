@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import handout
 import pytest
 import yaml
 from PIL import Image
@@ -40,6 +41,23 @@ sys.addaudithook(guard)
 CLASSES = {name: thing for name in widgets.__all__ if isinstance(thing := getattr(widgets, name), type)}
 FIGURES = [name for name, kind in CLASSES.items() if issubclass(kind, widgets.Slider) and kind is not widgets.Slider]
 FILES = [name for name in live.names() if name != "graph"]
+# Of each chapter that needs recorded runs: its first cell, which imports, and the sources of those that read them.
+READS = re.compile(r"recorded\.(RESULTS|read|present|seeds|folder_of)|live\.run_of")
+CODE = {
+    path.name: [
+        "".join(cell["source"])
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])
+    ]
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+}
+READERS = {name: [all_of[0], *filter(READS.search, all_of[1:])] for name, all_of in CODE.items()}
+READERS = {name: cells for name, cells in READERS.items() if READS.search("".join(cells))}
+# Which chapters are executed whole: all with BDBOOK_CHAPTERS=all (make classroom).
+ALONE = [("committed", "09_tacos.ipynb", True)]
+if os.environ.get("BDBOOK_CHAPTERS") == "all":
+    ALONE = [(kind, name, True) for kind in ("committed", "handout") for name in CODE]
+    ALONE += [("handout", name, False) for name in READERS]
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -91,8 +109,8 @@ class Away:
         return run(self.environment / "bin/bdbook", *arguments, cwd=self.folder)
 
 
-@pytest.fixture(scope="session")
-def away(wheel, tmp_path_factory) -> Away:
+def install(wheel: Path, tmp_path_factory) -> Away:
+    """An environment of its own with the wheel."""
     away = Away(tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("away"))
     venv.create(away.environment, with_pip=False, symlinks=True)
     options = ("--python", away.environment / "bin/python")
@@ -103,6 +121,20 @@ def away(wheel, tmp_path_factory) -> Away:
     # Of a folder that is named here no .pth file is read, so an editable installation of the checkout stays out.
     (own / "far_from_the_checkout.pth").write_text("\n".join(["import far_from_the_checkout", *PACKAGES]) + "\n")
     return away
+
+
+@pytest.fixture(scope="session")
+def away(wheel, tmp_path_factory) -> Away:
+    return install(wheel, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def bare(wheel, tmp_path_factory) -> Away:
+    """The same without recorded runs, as a wheel has none that was not built in the book's folder."""
+    bare = install(wheel, tmp_path_factory)
+    (shipped,) = bare.environment.glob("lib/python*/site-packages/bdbook/shipped")
+    shutil.rmtree(shipped / "results")
+    return bare
 
 
 def test_versions_agree(wheel):
@@ -186,6 +218,7 @@ def test_the_commands_work_on_a_run_and_restore_has_its_restorer(away, trained):
     with Image.open(away.folder / "restored/some-tacos.png") as picture:
         assert picture.size == (48, 40)
     assert f"bdbook {bdbook.__version__}," in doctored
+    assert f"recorded runs: {len(list(recorded.RESULTS.glob('*/metrics.json')))}\n" in doctored
     for word in ("requirements.txt", "Chromium", "building the book"):
         assert word not in doctored
 
@@ -235,10 +268,69 @@ def test_a_sweep_finds_the_chapters(seen):
     assert source == hashlib.sha256((ROOT / "notebooks/09_tacos.ipynb").read_bytes()).hexdigest()[:16]
 
 
-def test_a_chapter_copied_alone_runs_and_shows_what_is_recorded(away):
-    chapter = "09_tacos.ipynb"
-    shutil.copyfile(ROOT / "notebooks" / chapter, away.folder / chapter)
-    run(away.environment / "bin/python", "-m", "papermill", chapter, "done.ipynb", "-k", "python3", cwd=away.folder)
-    cells = json.loads((away.folder / "done.ipynb").read_text())["cells"]
+@pytest.mark.parametrize(("kind", "chapter", "records"), ALONE)
+def test_a_chapter_copied_alone_runs_to_its_end(away, bare, tree, tmp_path, kind, chapter, records):
+    if kind == "handout":
+        handout.write(tree, tmp_path)
+    (tmp_path / "empty").mkdir()
+    shutil.copyfile((tmp_path if kind == "handout" else tree) / "notebooks" / chapter, tmp_path / "empty" / chapter)
+    python = (away if records else bare).environment / "bin/python"
+    run(python, "-m", "papermill", chapter, "done.ipynb", "-k", "python3", cwd=tmp_path / "empty")
+    cells = json.loads((tmp_path / "empty/done.ipynb").read_text())["cells"]
     printed = "".join("".join(out.get("text", "")) for cell in cells for out in cell.get("outputs", []))
-    assert f"half their range; {recorded.read('digits-deblur').record['device']}" in printed
+    assert ("Left out: " in printed) != records
+    if chapter == "09_tacos.ipynb" and records:
+        assert f"half their range; {recorded.read('digits-deblur').record['device']}" in printed
+
+
+# In a shell of IPython, like a kernel's: the cells of a chapter that need recorded runs, each chapter in a process of
+# its own. Of each cell: whether one below would run, and what it showed.
+TELL = """
+import json, os, sys
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
+
+shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+import torch, matplotlib, scipy.stats, sklearn.mixture, bdbook.page.widgets  # once for all
+for name, cells in json.load(open("cells.json")).items():
+    if os.fork() == 0:
+        shell.run_cell("profile, seed, count = 'smoke', 0, 4")
+        for cell in cells:
+            with capture_output() as said:
+                done = shell.run_cell(cell)
+            lost = done.error_in_exec.name if isinstance(done.error_in_exec, NameError) else None
+            print(json.dumps([name, done.success, lost, said.stdout + said.stderr]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_without_recorded_runs_each_cell_that_needs_them_says_so_in_a_sentence_and_the_chapter_goes_on(bare):
+    """Derived from the chapters: every one that reads a record, and every cell in it that does."""
+    (bare.folder / "cells.json").write_text(json.dumps(READERS))
+    told = [json.loads(line) for line in bare.python(TELL).splitlines()]
+    assert [name for name, *_ in told] == [name for name, cells in READERS.items() for _ in cells]
+    sentence = r"Left out: [\w.-]+ is a recorded run, of which this installation has none; install .*FOLDER"
+    for name, goes_on, lost, shown in told:
+        # It may stop for a name from a cell that is not run here; not for one from a cell that is.
+        elsewhere = lost and not any(re.search(rf"^(def )?{lost}\b", cell, re.MULTILINE) for cell in READERS[name])
+        assert elsewhere or (goes_on and "Traceback" not in shown), f"{name}: {shown}"
+        for line in shown.splitlines():
+            assert re.fullmatch(sentence, line) or "Left out" not in line, f"{name}: {line}"
+    assert {name for name, goes_on, _, shown in told if goes_on and "Left out" in shown} == READERS.keys()
+
+
+def test_without_recorded_runs_the_commands_say_so(bare):
+    Image.new("RGB", (48, 40), "teal").save(bare.folder / "some.png")
+    said = bare.python(
+        "import sys\n"
+        "from bdbook.cli import main\n"
+        "sys.stderr = sys.stdout\n"
+        "print(main(['restore', '--image', 'some.png']))"
+    )
+    assert re.fullmatch(r"bdbook: photos-sharpen is a recorded run, of which .*: pip install .*\n2\n", said)
+    doctored = bare.bdbook("doctor")
+    assert "recorded runs: missing" in doctored
+    assert "to get recorded runs: " in doctored
+    assert "everything needed is here" not in doctored

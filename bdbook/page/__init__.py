@@ -4,7 +4,7 @@ widgets/     interactive figures, each with a kernel and without
 js/          their programs
 plots.py     still figures; palette.py: one colour for each system
 listing.py   the library's own source
-recorded.py  the runs in results/
+recorded.py  the runs in results/; going_on.py: a notebook where they are missing
 live.py      the networks that walk in the page; onnx.py exports them
 """
 

@@ -35,7 +35,12 @@ def graph(net: nn.Module, channels: int, size: Size) -> bytes:
 
     Needs the packages onnx and onnxscript.
     """
-    import onnx
+    try:
+        import onnx
+        import onnxscript  # noqa: F401, which torch.onnx wants
+    except ModuleNotFoundError as error:
+        what = f'the graph of a network needs {error.name}, which is missing: pip install "bdbook[page]"'
+        raise ModuleNotFoundError(what, name=error.name) from error
 
     batch = torch.export.Dim.DYNAMIC
     example = torch.zeros(2, channels, *height_width(size)), torch.zeros(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bdbook.files import shipped
+from bdbook.files import IN_WHEEL, shipped
+from bdbook.page.going_on import GoingOn
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
 RESULTS = shipped("results")
 SEEDS = (0, 1, 2)
+HOW_TO_GET_THEM = "install the library from the book's folder: pip install --force-reinstall --no-deps FOLDER"
 _told: dict[str, str] = {}  # by a chapter, of whose kernel this is
+
+
+class NotRecordedError(ValueError):
+    """A recorded run that is not there; the message says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +56,31 @@ class Recorded:
         )
 
 
+def none_here() -> bool:
+    """Whether this is an installation without recorded runs: a wheel that was not built in the book's folder."""
+    return IN_WHEEL and next(RESULTS.glob("*/metrics.json"), None) is None
+
+
+def _none_has_it(name: str) -> str:
+    return f"{name} is a recorded run, of which this installation has none; {HOW_TO_GET_THEM}"
+
+
 def folder_of(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS) -> Path:
-    """Where the run of a recipe under a profile is kept, whether it is there or not; record.py trains by that name."""
+    """Where the run of a recipe under a profile is kept, whether it is there or not; record.py trains by that name.
+
+    Raises NotRecordedError in an installation that has no recorded runs at all.
+    """
+    if results == RESULTS and none_here():
+        raise NotRecordedError(_none_has_it(name))
     return results / f"{name}-{profile}{f'-seed{seed}' if seed else ''}"
 
 
 def read(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS) -> Recorded:
-    """The recorded run of a recipe under a profile."""
+    """The recorded run of a recipe under a profile. Raises NotRecordedError, with how to record it."""
     folder = folder_of(name, profile, seed, results)
     if not (folder / "metrics.json").is_file():
         found = ", ".join(sorted(path.parent.name for path in results.glob("*/metrics.json")))
-        raise ValueError(
+        raise NotRecordedError(
             f"{folder} is not recorded; recorded are {found or 'none'}. To record it, in a checkout of the book: "
             f"python results/record.py --profile {profile} --only {name}{f'@{seed}' if seed else ''}"
         )
@@ -74,7 +95,7 @@ def present(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Re
 
 
 def seeds(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Recorded]:
-    """The same, at least one. Raises ValueError, with how to record it, where there is none."""
+    """The same, at least one. Raises NotRecordedError, with how to record it, where there is none."""
     return present(name, profile, results) or [read(name, profile, SEEDS[0], results)]
 
 
@@ -109,11 +130,25 @@ def tell(**words: object) -> None:
 def said(text: str) -> Markdown:
     """Prose with what `tell` was given in the place of each «name», for a notebook to show as Markdown.
 
-    Raises ValueError where a cell that tells was not run before.
+    Raises ValueError where a cell that tells was not run before. Where no runs are recorded, none could tell of them.
     """
     from IPython.display import Markdown
 
     for name in re.findall("«(.+?)»", text):
-        if name not in _told:
+        if name not in _told and not none_here():
             raise ValueError(f"nothing was told of {name!r} yet; run the cells above first (Run, Run All Cells)")
-    return Markdown(re.sub("«(.+?)»", lambda found: _told[found[1]], text.strip()))
+    return Markdown(re.sub("«(.+?)»", lambda found: _told.get(found[1], "(not recorded here)"), text.strip()))
+
+
+def _lacking(error: BaseException | None) -> str | None:
+    """The sentence for an error that comes of what this installation lacks: recorded runs, or a package of an extra."""
+    if isinstance(error, FileNotFoundError) and RESULTS in Path(error.filename or "").parents:
+        return _none_has_it(Path(error.filename).relative_to(RESULTS).parts[0])
+    if isinstance(error, NotRecordedError) or (isinstance(error, ModuleNotFoundError) and "pip install" in str(error)):
+        return str(error)
+    return None
+
+
+# In a checkout such an error stops a chapter: no book may be built without what it shows.
+if IN_WHEEL and "IPython" in sys.modules and (_shell := sys.modules["IPython"].get_ipython()):
+    GoingOn(_shell, _lacking)
