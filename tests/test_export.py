@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -173,6 +174,16 @@ def test_the_widget_answers_with_files(monkeypatch):
     assert buffers == [live.read("walk-digits-ddpm")]
     assert none is None
     assert "../secret" in refused["error"]
+
+
+def test_without_onnx_the_page_is_told_how_to_get_it(monkeypatch):
+    live._graph.cache_clear()
+    monkeypatch.setitem(sys.modules, "onnx", None)  # which Python takes for missing
+    figure, sent = LiveSampler(), []
+    monkeypatch.setattr(figure, "send", lambda content, buffers=None: sent.append(content))
+    figure._handle_custom_msg({"file": "graph"}, [])
+    (answer,) = sent
+    assert answer["error"].endswith('needs onnx, which is missing: pip install "bdbook[page]"')
 
 
 def test_settings_are_completed_and_checked():

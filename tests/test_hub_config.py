@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from unittest import mock
 
@@ -388,8 +389,8 @@ def instructions() -> list[tuple[str, str]]:
 
 def test_the_image_is_pinned_and_runs_as_a_student():
     lines = instructions()
-    assert lines[0][0] == "FROM"
-    assert re.fullmatch(r"nvidia/cuda:\d+\.\d+\.\d+-base-ubuntu24\.04", lines[0][1])
+    assert re.fullmatch(r"BASE=nvidia/cuda:\d+\.\d+\.\d+-base-ubuntu24\.04", dict(lines)["ARG"])
+    assert [arguments for name, arguments in lines if name == "FROM"] == ["$BASE"]
     (user,) = [arguments for name, arguments in lines if name == "USER"]
     assert user == "student"
     names = [name for name, _ in lines]
@@ -402,10 +403,12 @@ def test_the_image_is_pinned_and_runs_as_a_student():
 def test_the_image_copies_what_is_there_and_starts_what_it_copies():
     lines = instructions()
     copied = {}
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     for arguments in (arguments for name, arguments in lines if name == "COPY"):
         *sources, target = arguments.split()
         for source in sources:
             assert (ROOT / source).exists(), source
+            assert not any(fnmatch(source, pattern) for pattern in ignored), source
             copied[f"{target}{Path(source).name}" if target.endswith("/") else target] = source
     entry = yaml.safe_load(dict(lines)["ENTRYPOINT"])[-1]
     assert copied[entry] == "hub/start.py"

@@ -57,7 +57,7 @@ READERS = {name: cells for name, cells in READERS.items() if READS.search("".joi
 ALONE = [("committed", "09_tacos.ipynb", True)]
 if os.environ.get("BDBOOK_CHAPTERS") == "all":
     ALONE = [(kind, name, True) for kind in ("committed", "handout") for name in CODE]
-    ALONE += [("handout", name, False) for name in READERS]
+    ALONE += [("handout", "00_start_here.ipynb", True), *(("handout", name, False) for name in READERS)]
 
 
 def run(*command: object, cwd: Path) -> str:

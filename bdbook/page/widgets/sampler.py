@@ -73,5 +73,5 @@ class LiveSampler(Slider):
         name = content.get("file", "")
         try:
             self.send({"file": name}, buffers=[live.read(name)])
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ModuleNotFoundError) as error:
             self.send({"file": name, "error": str(error)})
