@@ -89,7 +89,10 @@ def read(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS
 
 
 def present(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Recorded]:
-    """The recorded runs of a recipe, one for each seed that there is; none where there are none."""
+    """The recorded runs of a recipe, one for each seed that there is; none where there are none.
+
+    Raises NotRecordedError as folder_of does.
+    """
     found = [seed for seed in SEEDS if (folder_of(name, profile, seed, results) / "metrics.json").is_file()]
     return [read(name, profile, seed, results) for seed in found]
 
@@ -142,7 +145,7 @@ def said(text: str) -> Markdown:
 
 def _lacking(error: BaseException | None) -> str | None:
     """The sentence for an error that comes of what this installation lacks: recorded runs, or a package of an extra."""
-    if isinstance(error, FileNotFoundError) and RESULTS in Path(error.filename or "").parents:
+    if isinstance(error, FileNotFoundError) and none_here() and RESULTS in Path(error.filename or "").parents:
         return _none_has_it(Path(error.filename).relative_to(RESULTS).parts[0])
     if isinstance(error, NotRecordedError) or (isinstance(error, ModuleNotFoundError) and "pip install" in str(error)):
         return str(error)
