@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import ipaddress
 import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import roster
 
 from bdbook.errors import unknown
 
 PREFIX = "BDBOOK_HUB_"
 ROOT = Path(__file__).resolve().parents[1]
 SPAWNERS = ("docker", "simple")
-# A name becomes a folder or a volume: no leading dot, no separator. JupyterHub matches only the beginning: hence \Z.
-USERNAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,31}\Z")
+# A name becomes a folder or a volume: no leading dot, no separator; some logins give addresses of mail. JupyterHub
+# matches only the beginning: hence \Z.
+USERNAME = re.compile(r"^[a-z0-9][a-z0-9._@+-]{0,63}\Z")
 CERTIFICATE = ("fullchain.pem", "privkey.pem")
+LOGINS = {
+    "native": "hub_login.Native",
+    "github": "oauthenticator.github.GitHubOAuthenticator",
+    "google": "oauthenticator.google.GoogleOAuthenticator",
+    "lti13": "ltiauthenticator.lti13.auth.LTI13Authenticator",
+}
+OAUTH = ("LOGIN_CLIENT", "LOGIN_SECRET", "LOGIN_CALLBACK")
+NEEDED = {"github": OAUTH, "google": OAUTH, "lti13": ("LOGIN_CLIENT", "LTI_ISSUER", "LTI_AUTHORIZE", "LTI_KEYS")}
 YES_OR_NO = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 
 
@@ -45,6 +58,30 @@ class Settings:
     gpu_share: float | None = None
     idle_seconds: int = 3600
     state: Path = ROOT / ".hub"
+    login: str = "native"
+    login_client: str = ""
+    login_secret: str = field(default="", repr=False)
+    login_secret_file: str = field(default="", repr=False)  # what the file says
+    login_callback: str = ""
+    login_organisations: frozenset[str] = frozenset()
+    lti_issuer: str = ""
+    lti_authorize: str = ""
+    lti_keys: str = ""
+    lti_name: str = "email"
+    roster: Mapping[str, str] | None = None  # name -> role
+    servers: int = 0
+    max_hours: float = 0.0
+    config: Path | None = None
+
+    @property
+    def secret(self) -> str:
+        """What proves to the login's provider that this hub asks."""
+        return self.login_secret or self.login_secret_file
+
+    def people(self, role: str) -> set[str]:
+        """The names that the roster gives this role, and of admins also those set by name."""
+        listed = {name for name, its in (self.roster or {}).items() if its == role}
+        return listed | self.admins if role == "admin" else listed
 
     @property
     def inner_address(self) -> str:
@@ -97,12 +134,48 @@ def _agree(settings: Settings) -> None:
             "127.0.0.1 where BDBOOK_HUB_TLS is unset, since passwords would cross the network in the clear",
             "Set BDBOOK_HUB_TLS to a folder with a certificate, or put a server that has one before the hub.",
         )
-    if not settings.admins and not settings.open_signup:
+    _agree_on_login(settings)
+    if settings.login == "native" and not (settings.admins or settings.open_signup or settings.roster):
         raise refused(
             "ADMINS",
             "",
             "at least one name, since nobody could let a student in",
             "Set it, e.g. to teacher, or let everyone in with BDBOOK_HUB_OPEN_SIGNUP=1.",
+        )
+
+
+def _agree_on_login(settings: Settings) -> None:
+    """Refuse a login that lacks something, and what says twice, and differently, who may come in."""
+    if settings.login_secret and settings.login_secret_file:
+        raise ValueError(f"{PREFIX}LOGIN_SECRET and {PREFIX}LOGIN_SECRET_FILE are both set; expected one. Unset one.")
+    there = {name for name in Settings.__dataclass_fields__ if getattr(settings, name)}
+    there |= {"login_secret"} if settings.secret else set()
+    missing = [PREFIX + name for name in NEEDED.get(settings.login, ()) if name.lower() not in there]
+    if missing:
+        raise refused(
+            "LOGIN",
+            settings.login,
+            f"with it also {', '.join(missing)}",
+            "The provider shows them where you register the hub; a secret may lie in a file that "
+            f"{PREFIX}LOGIN_SECRET_FILE names.",
+        )
+    if settings.roster is not None and settings.open_signup:
+        raise refused("OPEN_SIGNUP", 1, "0 with a roster, which says who comes in", "Unset one of them.")
+    if settings.roster is not None and settings.login == "github" and settings.login_organisations:
+        raise refused(
+            "LOGIN_ORGANISATIONS",
+            ",".join(sorted(settings.login_organisations)),
+            "nothing with a roster, since their members would come in too",
+            f"Unset it, or {PREFIX}ROSTER.",
+        )
+    if settings.login in ("github", "google") and not (
+        settings.roster or settings.login_organisations or settings.open_signup
+    ):
+        raise refused(
+            "LOGIN",
+            settings.login,
+            f"with it {PREFIX}ROSTER or {PREFIX}LOGIN_ORGANISATIONS, since none but admins could come in",
+            f"Set one, or let everyone in who has an account there with {PREFIX}OPEN_SIGNUP=1.",
         )
 
 
@@ -211,6 +284,87 @@ def _state(name: str, given: str) -> Path:
     return folder
 
 
+def _login(name: str, given: str) -> str:
+    if given in LOGINS:
+        return given
+    module, _, kind = given.rpartition(".")
+    if not module:
+        raise unknown(f"login in {PREFIX}{name}, which may also be a class by its dotted name,", given, LOGINS)
+    from jupyterhub.auth import Authenticator
+
+    try:
+        found = getattr(importlib.import_module(module), kind, None)
+    except ImportError as error:
+        raise refused(name, given, "a class that can be imported", f"{error}. Install its package.") from error
+    if not (isinstance(found, type) and issubclass(found, Authenticator)):
+        raise refused(name, given, "a class of JupyterHub's Authenticator", "See the documentation of its package.")
+    return given
+
+
+def _text(name: str, given: str) -> str:
+    return given.strip()
+
+
+def _secret_file(name: str, given: str) -> str:
+    try:
+        secret = Path(given).expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise refused(name, given, "a file that this account can read", f"{error}.") from error
+    if not secret:
+        raise refused(name, given, "a file with the secret in it", "It is empty.")
+    return secret
+
+
+def _url(name: str, given: str) -> str:
+    parts = urlsplit(given)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")):
+        raise refused(name, given, "an address that begins with https://", "Copy it from where you register the hub.")
+    return given
+
+
+def _callback(name: str, given: str) -> str:
+    if not _url(name, given).endswith("/hub/oauth_callback"):
+        raise refused(
+            name,
+            given,
+            "the hub's address and /hub/oauth_callback",
+            "Write e.g. https://hub.example.org/hub/oauth_callback, here and at the provider.",
+        )
+    return given
+
+
+def _organisations(name: str, given: str) -> frozenset[str]:
+    return frozenset(filter(None, re.split(r"[,\s]+", given)))
+
+
+def _roster(name: str, given: str) -> Mapping[str, str]:
+    try:
+        return roster.read(Path(given).expanduser(), USERNAME)
+    except OSError as error:
+        raise refused(name, given, "a file that this account can read", f"{error}.") from error
+    except ValueError as error:
+        raise ValueError(f"{PREFIX}{name}: {error}") from error
+
+
+def _servers(name: str, given: str) -> int:
+    if not (given.isascii() and given.isdigit() and int(given) >= 1):
+        raise refused(name, given, "a whole number of servers, 1 or more", "Unset it for no limit.")
+    return int(given)
+
+
+def _max_hours(name: str, given: str) -> float:
+    if not 0 < _number(given) < 1e4:
+        raise refused(name, given, "a number of hours above 0", "Write e.g. 8, or unset it for no limit.")
+    return float(given)
+
+
+def _config(name: str, given: str) -> Path:
+    file = Path(given).expanduser().resolve()
+    if not file.is_file():
+        raise refused(name, given, "a file of JupyterHub's own settings, in Python", "There is none of this name.")
+    return file
+
+
 PARSERS = {
     "spawner": _spawner,
     "address": _address,
@@ -226,7 +380,29 @@ PARSERS = {
     "gpu_share": _gpu_share,
     "idle_seconds": _idle_seconds,
     "state": _state,
+    "login": _login,
+    "login_client": _text,
+    "login_secret": _text,
+    "login_secret_file": _secret_file,
+    "login_callback": _callback,
+    "login_organisations": _organisations,
+    "lti_issuer": _url,
+    "lti_authorize": _url,
+    "lti_keys": _url,
+    "lti_name": _text,
+    "roster": _roster,
+    "servers": _servers,
+    "max_hours": _max_hours,
+    "config": _config,
 }
+
+
+def spoken(seconds: float) -> str:
+    """A span of time as a reader is told it: "an hour", "90 minutes"."""
+    for unit, word in ((3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= unit and not seconds % unit:
+            return {"hour": "an hour"}.get(word, f"a {word}") if seconds == unit else f"{seconds / unit:g} {word}s"
+    return f"{seconds / 60:.3g} minutes"
 
 
 def check_ports(settings: Settings) -> None:

@@ -6,6 +6,7 @@ Everything that a class may want to change is a variable BDBOOK_HUB_... (hub_set
 """
 
 import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
@@ -29,7 +30,8 @@ except ValueError as error:
 
 print(
     f"The hub: http{'s' if settings.tls else ''}://{settings.address}:{settings.port}/ (stop with Ctrl-C). "
-    f"Admins, who sign up before all others: {', '.join(sorted(settings.admins)) or 'none'}"
+    f"Admins{', who sign up before all others' if settings.login == 'native' else ''}: "
+    f"{', '.join(sorted(settings.people('admin'))) or 'none'}"
 )
 settings.state.mkdir(parents=True, exist_ok=True)
 settings.state.chmod(0o700)  # passwords' hashes and the key of the cookies
@@ -56,15 +58,56 @@ elif not shutil.which("configurable-http-proxy"):
 
 # --- who may come in ----------------------------------------------------------------------------------------------
 
-c.JupyterHub.authenticator_class = "nativeauthenticator.NativeAuthenticator"
-c.Authenticator.admin_users = set(settings.admins)
-c.Authenticator.allow_all = True  # of those whom NativeAuthenticator lets log in: an admin's decision, or open sign-up
+c.JupyterHub.authenticator_class = hub_settings.LOGINS.get(settings.login, settings.login)
+c.Authenticator.admin_users = settings.people("admin")
 c.Authenticator.username_pattern = hub_settings.USERNAME.pattern
-c.NativeAuthenticator.open_signup = settings.open_signup
-c.NativeAuthenticator.minimum_password_length = 8
-c.NativeAuthenticator.check_common_password = True
-c.NativeAuthenticator.allowed_failed_logins = 10
-c.NativeAuthenticator.seconds_before_next_try = 300
+
+if settings.login == "native":
+    c.Authenticator.allow_all = True  # of those whom nativeauthenticator lets log in: an admin's decision, or open sign-up
+    c.NativeAuthenticator.open_signup = settings.open_signup
+    c.NativeAuthenticator.minimum_password_length = 8
+    c.NativeAuthenticator.check_common_password = True
+    c.NativeAuthenticator.allowed_failed_logins = 10
+    c.NativeAuthenticator.seconds_before_next_try = 300
+elif settings.login == "lti13":
+    c.Authenticator.allow_all = True  # whom the platform sends
+    c.Authenticator.custom_html = "<p>Please open the notebooks from the page of your course.</p>"
+    c.LTI13Authenticator.client_id = {settings.login_client}
+    c.LTI13Authenticator.issuer = settings.lti_issuer
+    c.LTI13Authenticator.authorize_url = settings.lti_authorize
+    c.LTI13Authenticator.jwks_endpoint = settings.lti_keys
+    c.LTI13Authenticator.username_key = settings.lti_name
+    # The platform's page posts the answer: a browser sends no other cookies along with that.
+    c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "None", "secure": True}}
+else:
+    c.Authenticator.allow_all = settings.open_signup
+    for name, value in (
+        ("client_id", settings.login_client),
+        ("client_secret", settings.secret),
+        ("oauth_callback_url", settings.login_callback),
+    ):
+        if value:
+            c.OAuthenticator[name] = value
+    if settings.login == "github" and settings.login_organisations:
+        c.GitHubOAuthenticator.allowed_organizations = set(settings.login_organisations)
+        c.GitHubOAuthenticator.scope = ["read:org"]
+    if settings.login == "google" and settings.login_organisations:
+        c.Authenticator.allow_all = True  # of those domains
+        c.GoogleOAuthenticator.hosted_domain = sorted(settings.login_organisations)
+        c.GoogleOAuthenticator.strip_domain = len(settings.login_organisations) == 1
+
+if settings.roster is not None:
+    c.Authenticator.allow_all = False
+    c.Authenticator.allowed_users = set(settings.roster)
+    c.Authenticator.allow_existing_users = False  # or nobody could be taken off the roster
+    # What the roster says now must hold for those whom it let in before: everyone signs in anew when the hub starts.
+    c.JupyterHub.cookie_secret = secrets.token_bytes(32)
+
+    def role_now(authenticator, handler, authentication):
+        """Who is no admin any more loses the rights that the hub remembers."""
+        return authentication | {"admin": authentication["name"] in authenticator.admin_users}
+
+    c.Authenticator.post_auth_hook = role_now
 
 # --- the students' servers ----------------------------------------------------------------------------------------
 
@@ -81,6 +124,8 @@ if os.environ.get("BDBOOK_PROFILE"):
     c.Spawner.environment["BDBOOK_PROFILE"] = os.environ["BDBOOK_PROFILE"]
 if settings.gpu_share is not None:
     c.Spawner.environment["BDBOOK_GPU_SHARE"] = str(settings.gpu_share)
+if settings.servers:
+    c.JupyterHub.active_server_limit = settings.servers
 
 if settings.spawner == "docker":
     from docker.types import DeviceRequest
@@ -97,6 +142,10 @@ if settings.spawner == "docker":
 else:
     c.JupyterHub.spawner_class = "simple"
     c.Spawner.environment["BDBOOK_HANDOUT"] = str(settings.state / "handout")
+    # As the image has it: hub/python/sitecustomize.py.
+    c.Spawner.environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(HERE / "python"), os.environ.get("PYTHONPATH")])
+    )
     if starts:
         handout.write(HERE.parent, settings.state / "handout")
     c.SimpleLocalProcessSpawner.home_dir_template = str(settings.state / "homes" / "{username}")
@@ -112,7 +161,14 @@ c.JupyterHub.last_activity_interval = settings.activity_seconds
 c.JupyterHub.services = [
     {
         "name": "idle-culler",
-        "command": [sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={settings.idle_seconds}"],
+        "command": [
+            sys.executable,
+            "-m",
+            "jupyterhub_idle_culler",
+            f"--timeout={settings.idle_seconds}",
+            f"--max-age={round(3600 * settings.max_hours)}",
+            f"--cull-every={max(1, min(600, settings.idle_seconds // 2))}",
+        ],
     }
 ]
 c.JupyterHub.load_roles = [
@@ -122,3 +178,24 @@ c.JupyterHub.load_roles = [
         "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
     }
 ]
+if settings.roster is not None:
+    # They see who is there, and start and stop servers; what is in them only an admin reaches.
+    c.JupyterHub.load_roles.append(
+        {
+            "name": "lecturer",
+            "users": sorted(settings.people("lecturer")),
+            "scopes": ["admin-ui", "list:users", "servers"],
+        }
+    )
+# Pages that say what is stopped when, and why.
+c.JupyterHub.template_paths = [str(HERE / "templates")]
+c.JupyterHub.template_vars = {
+    "idle": hub_settings.spoken(settings.idle_seconds),
+    "longest": hub_settings.spoken(3600 * settings.max_hours) if settings.max_hours else "",
+    "places": settings.servers,
+}
+
+# --- what else JupyterHub can be told -----------------------------------------------------------------------------
+
+if settings.config:
+    load_subconfig(str(settings.config))  # noqa: F821, which traitlets puts here
