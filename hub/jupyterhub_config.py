@@ -71,7 +71,6 @@ if settings.login == "native":
     c.NativeAuthenticator.seconds_before_next_try = 300
 elif settings.login == "lti13":
     c.Authenticator.allow_all = True  # whom the platform sends
-    c.Authenticator.custom_html = "<p>Please open the notebooks from the page of your course.</p>"
     c.LTI13Authenticator.client_id = {settings.login_client}
     c.LTI13Authenticator.issuer = settings.lti_issuer
     c.LTI13Authenticator.authorize_url = settings.lti_authorize
@@ -187,12 +186,13 @@ if settings.roster is not None:
             "scopes": ["admin-ui", "list:users", "servers"],
         }
     )
-# Pages that say what is stopped when, and why.
+# Pages that say what is stopped when, and why; and, where the platform of a course sends people, to come from there.
 c.JupyterHub.template_paths = [str(HERE / "templates")]
 c.JupyterHub.template_vars = {
     "idle": hub_settings.spoken(settings.idle_seconds),
     "longest": hub_settings.spoken(3600 * settings.max_hours) if settings.max_hours else "",
     "places": settings.servers,
+    "from_course": settings.login == "lti13",
 }
 
 # --- what else JupyterHub can be told -----------------------------------------------------------------------------

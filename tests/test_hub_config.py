@@ -228,7 +228,7 @@ def test_the_culler_may_stop_servers_and_little_else(monkeypatch, tmp_path):
     assert role["services"] == ["idle-culler"]
 
 
-@pytest.mark.parametrize("name", ["..", ".hub", "a/b", "ada lovelace", "", "-x", "a" * 33])
+@pytest.mark.parametrize("name", ["..", ".hub", "a/b", "ada lovelace", "", "-x", "@a", "a" * 65])
 def test_a_name_that_is_no_folder_is_nobodys(monkeypatch, tmp_path, name):
     from jupyterhub.auth import Authenticator
 

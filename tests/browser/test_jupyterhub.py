@@ -89,7 +89,7 @@ def starting(folder: Path) -> Iterator[Callable[..., Hub]]:
         command = [sys.executable, "-m", "jupyterhub", "-f", str(ROOT / "hub/jupyterhub_config.py")]
         with log.open("w") as out:
             running.append(subprocess.Popen(command, stdout=out, stderr=out, cwd=folder, env=environment))
-        hub = Hub(f"http://127.0.0.1:{port}", state, log)
+        hub = Hub(f"http://127.0.0.1:{settings['PORT']}", state, log)
         comes_true(lambda: running[-1].poll() is not None or hub.says("JupyterHub is now running"), "the hub runs")
         if running[-1].poll() is not None:
             pytest.fail("the hub did not start:\n" + log.read_text()[-3000:])
