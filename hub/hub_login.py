@@ -10,16 +10,14 @@ class ClearSignUp(SignUpHandler):
     def get_result_message(self, user, human, taken, confirmed, is_admin):
         """(kind of box, words) for what has just been sent; `user` is None where no account was made."""
         if user is None and human and confirmed and not taken:
-            name, password = (
-                self.get_body_argument(field, strip=False) for field in ("username", "signup_password")
-            )
+            name, password = (self.get_body_argument(field, strip=False) for field in ("username", "signup_password"))
             return "alert-danger", self.authenticator.objection(name, password)
         # What it calls an admin is a user who is let in at once, and that is anyone on the roster too.
         return super().get_result_message(user, human, taken, confirmed, bool(user and user.is_authorized))
 
 
 class Native(NativeAuthenticator):
-    """With a roster (`allow_all` is off) nobody else gets an account: a list of strangers would hide a mistyped name."""
+    """With a roster (`allow_all` is off) nobody else gets an account, or a mistyped name would wait among strangers."""
 
     def objection(self, name: str, password: str) -> str:
         """Why these make no account; empty where they do."""

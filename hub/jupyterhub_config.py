@@ -63,7 +63,7 @@ c.Authenticator.admin_users = settings.people("admin")
 c.Authenticator.username_pattern = hub_settings.USERNAME.pattern
 
 if settings.login == "native":
-    c.Authenticator.allow_all = True  # of those whom nativeauthenticator lets log in: an admin's decision, or open sign-up
+    c.Authenticator.allow_all = True  # of those whom it lets log in: an admin's decision, or open sign-up
     c.NativeAuthenticator.open_signup = settings.open_signup
     c.NativeAuthenticator.minimum_password_length = 8
     c.NativeAuthenticator.check_common_password = True

@@ -422,7 +422,8 @@ def test_the_values_for_kubernetes_say_what_the_hub_here_says(monkeypatch, tmp_p
     values = yaml.safe_load((HUB / "z2jh-values.yaml").read_text())
     config = configure(monkeypatch, tmp_path)
     there, server = values["hub"]["config"], values["singleuser"]
-    assert there["JupyterHub"]["authenticator_class"] == config.JupyterHub.authenticator_class
+    assert there["JupyterHub"]["authenticator_class"] == "nativeauthenticator.NativeAuthenticator"
+    assert config.JupyterHub.authenticator_class == "hub_login.Native"  # the same with clearer words
     assert there["NativeAuthenticator"] == dict(config.NativeAuthenticator)
     for key in ("allow_all", "username_pattern"):
         assert there["Authenticator"][key] == config.Authenticator[key]
@@ -435,7 +436,8 @@ def test_the_values_for_kubernetes_say_what_the_hub_here_says(monkeypatch, tmp_p
     assert server["storage"]["homeMountPath"] == dict(instructions())["WORKDIR"]
     assert server["nodeSelector"]
     assert server["extraTolerations"][0]["key"] == "nvidia.com/gpu"
-    assert values["cull"] == {"enabled": True, "timeout": hub_settings.Settings.idle_seconds, "every": 600}
+    assert values["cull"] == {"enabled": True, "timeout": 3600, "every": 600, "maxAge": 0}
+    assert (hub_settings.Settings.idle_seconds, hub_settings.Settings.max_hours) == (3600, 0)
     hub_settings.read({"BDBOOK_HUB_ADMINS": "ada", "BDBOOK_HUB_GPU_SHARE": server["extraEnv"]["BDBOOK_GPU_SHARE"]})
 
 
@@ -456,3 +458,188 @@ def test_binder_installs_what_a_chapter_needs_as_it_is_pinned_here():
     assert {"torch", "numpy", "sympy"} <= packages <= binder.keys()
     assert os.access(ROOT / "binder/postBuild", os.X_OK)
     assert re.fullmatch(r"python-3\.1[1-9]\n", (ROOT / "binder/runtime.txt").read_text())
+
+
+# --- logins, the roster, limits, the GPU's share --------------------------------------------------------------
+
+
+GITHUB = {"LOGIN": "github", "LOGIN_CLIENT": "the-book", "LOGIN_CALLBACK": "https://hub.example.org/hub/oauth_callback"}
+GITHUB |= {"LOGIN_SECRET": "chalk-dust", "LOGIN_ORGANISATIONS": "uni, uni:class"}
+LTI = {"LOGIN": "lti13", "LOGIN_CLIENT": "the-book", "LTI_ISSUER": "https://lms.example"}
+LTI |= {"LTI_AUTHORIZE": "https://lms.example/auth", "LTI_KEYS": "https://lms.example/keys"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"LOGIN": "gitub"}, "did you mean 'github'"),
+        ({"LOGIN": "no.such.Login"}, "a class that can be imported. No module named 'no'"),
+        ({"LOGIN": "pathlib.Path"}, "a class of JupyterHub's Authenticator"),
+        (GITHUB | {"LOGIN_CLIENT": "", "LOGIN_SECRET": ""}, "also BDBOOK_HUB_LOGIN_CLIENT, BDBOOK_HUB_LOGIN_SECRET."),
+        (GITHUB | {"LOGIN_ORGANISATIONS": ""}, "BDBOOK_HUB_ROSTER or BDBOOK_HUB_LOGIN_ORGANISATIONS"),
+        (GITHUB | {"LOGIN_SECRET_FILE": __file__}, "LOGIN_SECRET_FILE are both set"),
+        (GITHUB | {"LOGIN_CALLBACK": "http://hub.example.org/hub/oauth_callback"}, "an address that begins with https"),
+        (GITHUB | {"LOGIN_CALLBACK": "https://hub.example.org/"}, "the hub's address and /hub/oauth_callback"),
+        (LTI | {"LTI_KEYS": ""}, "also BDBOOK_HUB_LTI_KEYS."),
+        (LTI | {"LTI_ISSUER": "lms.example"}, "an address that begins with https"),
+        ({"SERVERS": "0"}, "a whole number of servers"),
+        ({"MAX_HOURS": "8h"}, "a number of hours above 0"),
+        ({"CONFIG": "no/such/file.py"}, "a file of JupyterHub's own settings"),
+        ({"ROSTER": "no/such/file.csv"}, "a file that this account can read"),
+    ],
+)
+def test_a_login_that_lacks_something_is_refused(given, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as refusal:
+        settings(**given)
+    assert "chalk-dust" not in str(refusal.value)
+
+
+def test_a_secret_is_not_shown(tmp_path):
+    (tmp_path / "secret").write_text("chalk-dust\n")
+    by_file = settings(**GITHUB | {"LOGIN_SECRET": "", "LOGIN_SECRET_FILE": str(tmp_path / "secret")})
+    assert by_file.secret == settings(**GITHUB).secret == "chalk-dust"
+    assert "chalk-dust" not in repr(by_file) + repr(settings(**GITHUB))
+    (tmp_path / "secret").write_text("\n")
+    with pytest.raises(ValueError, match=r"BDBOOK_HUB_LOGIN_SECRET_FILE is .*It is empty"):
+        settings(LOGIN_SECRET_FILE=str(tmp_path / "secret"))
+
+
+def test_each_login_gets_what_it_needs(monkeypatch, tmp_path):
+    from jupyterhub.app import JupyterHub
+
+    def login(**given: str):
+        config = configure(monkeypatch, tmp_path, **given)
+        return config, JupyterHub(config=config).authenticator_class(config=config, **extra)
+
+    extra = {}
+    config, github = login(**GITHUB)
+    assert (type(github).__name__, github.client_id, github.client_secret) == (
+        "GitHubOAuthenticator",
+        "the-book",
+        "chalk-dust",
+    )
+    assert github.allowed_organizations == {"uni", "uni:class"}
+    assert github.scope == ["read:org"]
+    assert not github.allow_all
+    assert "chalk-dust" not in str(config.Spawner)
+    _, google = login(**GITHUB | {"LOGIN": "google", "LOGIN_ORGANISATIONS": "uni.example"})
+    assert (google.hosted_domain, google.strip_domain, google.allow_all) == (["uni.example"], True, True)
+    _, google = login(**GITHUB | {"LOGIN": "google", "LOGIN_ORGANISATIONS": "uni.example,else.example"})
+    assert not google.strip_domain, "the same name in two domains"
+    config, lti = login(**LTI)
+    assert (lti.client_id, lti.issuer, lti.username_key) == ({"the-book"}, "https://lms.example", "email")
+    assert config.JupyterHub.tornado_settings["cookie_options"] == {"samesite": "None", "secure": True}
+    _, gitlab = login(**GITHUB | {"LOGIN": "oauthenticator.gitlab.GitLabOAuthenticator", "LOGIN_ORGANISATIONS": ""})
+    assert (type(gitlab).__name__, gitlab.client_id, gitlab.allow_all) == ("GitLabOAuthenticator", "the-book", False)
+    extra = {"add_new_table": False}
+    _, native = login()
+    assert native.get_handlers(None)[1][1].__name__ == "ClearSignUp"
+
+
+@pytest.mark.parametrize(
+    ("text", "people"),
+    [
+        ("ann\n\nben@uni.example\n", {"ann": "student", "ben@uni.example": "student"}),
+        ("\ufeffName;Role;Mark\nAnn;;1\nlea;Lecturer;\n", {"ann": "student", "lea": "lecturer"}),
+        ("matriculation,name\n1,ann\n", {"ann": "student"}),
+    ],
+)
+def test_a_roster_is_read(tmp_path, text, people):
+    (tmp_path / "roster.csv").write_text(text, encoding="utf-8")
+    read = settings(ROSTER=str(tmp_path / "roster.csv"), ADMINS="ada")
+    assert read.roster == people
+    assert read.people("admin") == {"ada"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "names nobody"),
+        ("name,role\n", "names nobody"),
+        ("name,role\nann,student\nben,stundent\n", "line 3 of .*did you mean 'student'"),
+        ("ann\nAnn\n", "line 2 of .*a second time"),
+        ("ann\nada lovelace\n", "line 2 of .*'ada lovelace'; expected letters"),
+        ("ann,student\n", "line 1 of .*has 2 columns; expected 1"),
+        ("name,role\n\nann\n", "line 3 of .*has 1 columns; expected 2"),
+    ],
+)
+def test_a_roster_that_makes_no_sense_is_told_by_its_line(tmp_path, text, words):
+    (tmp_path / "roster.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"BDBOOK_HUB_ROSTER: .*{words}"):
+        settings(ROSTER=str(tmp_path / "roster.csv"))
+
+
+def test_a_roster_says_who_comes_in(monkeypatch, tmp_path):
+    (tmp_path / "roster.csv").write_text("name,role\nann,\nlea,lecturer\ntom,admin\n")
+    given = {"ROSTER": str(tmp_path / "roster.csv"), "ADMINS": ""}
+    config = configure(monkeypatch, tmp_path, **given)
+    assert config.Authenticator.allowed_users == {"ann", "lea", "tom"}
+    assert config.Authenticator.admin_users == {"tom"}
+    assert not config.Authenticator.allow_all
+    assert not config.Authenticator.allow_existing_users
+    assert config.JupyterHub.load_roles[1]["users"] == ["lea"]
+    assert config.JupyterHub.cookie_secret != configure(monkeypatch, tmp_path, **given).JupyterHub.cookie_secret
+    with pytest.raises(ValueError, match="BDBOOK_HUB_OPEN_SIGNUP is '1'; expected 0 with a roster"):
+        settings(**given, OPEN_SIGNUP="1")
+
+
+def test_limits_and_further_settings_reach_jupyterhub(monkeypatch, tmp_path):
+    (tmp_path / "more.py").write_text("c.JupyterHub.concurrent_spawn_limit = 7\n")
+    config = configure(monkeypatch, tmp_path, SERVERS="30", MAX_HOURS="1.5", CONFIG=str(tmp_path / "more.py"))
+    assert (config.JupyterHub.active_server_limit, config.JupyterHub.concurrent_spawn_limit) == (30, 7)
+    (culler,) = config.JupyterHub.services
+    assert "--max-age=5400" in culler["command"]
+    assert config.JupyterHub.template_vars["longest"] == "90 minutes"
+    assert "--max-age=0" in configure(monkeypatch, tmp_path).JupyterHub.services[0]["command"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(3600, "an hour"), (7200, "2 hours"), (5400, "90 minutes"), (6, "6 seconds")]
+)
+def test_a_span_of_time_is_told(seconds, words):
+    assert hub_settings.spoken(seconds) == words
+
+
+# Up to the functions that only a PyTorch with CUDA has: a machine with two GPUs.
+SCRIPT = """
+import importlib.util, sys
+assert "torch" not in sys.modules
+importlib.util.find_spec("torch")  # as libraries ask whether there is one
+import torch
+set_to = []
+torch.cuda.device_count = lambda: 2
+torch.cuda._cudart = torch.cuda
+torch._C._cuda_init = lambda: None
+torch._C._cuda_getDeviceCount = lambda: 2
+torch._C._cuda_setMemoryFraction = lambda share, index: set_to.append((share, index))
+assert not torch.cuda.is_initialized()
+torch.cuda.init()
+print(set_to)
+"""
+
+
+@pytest.mark.parametrize(
+    ("share", "set_to", "told"),
+    [("0.25", "[(0.25, 0), (0.25, 1)]", ""), ("", "[]", ""), ("2", "[]", "could not be set"), ("x", "[]", "is 'x'")],
+)
+def test_a_share_of_the_gpu_binds_what_imports_torch(share, set_to, told):
+    environment = os.environ | {"PYTHONPATH": str(HUB / "python"), "BDBOOK_GPU_SHARE": share, "SCRIPT": SCRIPT}
+    # As `!python train.py` of a notebook: a Python that a Python started.
+    run = "import os, subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', os.environ['SCRIPT']]))"
+    answer = subprocess.run([sys.executable, "-c", run], env=environment, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (0, f"{set_to}\n"), answer.stderr
+    assert told in answer.stderr
+    if not told:
+        assert answer.stderr == ""
+
+
+def test_a_torch_without_cuda_is_left_alone(tmp_path):
+    script = "import torch; print(torch.ones(2).sum().item(), torch.cuda.is_available())"
+    environment = os.environ | {"PYTHONPATH": str(HUB / "python"), "BDBOOK_GPU_SHARE": "0.25"}
+    environment |= {"CUDA_VISIBLE_DEVICES": ""}
+    answer = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "2.0 False\n", "")
+    # Nor is one missed that is not installed: -S leaves out the packages.
+    command = [sys.executable, "-S", "-c", "import sitecustomize, torch"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "ModuleNotFoundError: No module named 'torch'" in answer.stderr

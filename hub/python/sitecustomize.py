@@ -1,9 +1,10 @@
 """Binds BDBOOK_GPU_SHARE in every Python of a student's server: whatever imports torch takes no more of a GPU.
 
-Python imports a module of this name when it starts, wherever PYTHONPATH leads to it, which the image and the hub see to.
-So a kernel has it, a script that a notebook starts, and a Python in an environment of the student's own; python -I and
--E do without. It is a rule of the house and no wall: who wants to can lift it. PyTorch's own
-PYTORCH_CUDA_ALLOC_CONF=per_process_memory_fraction:0.25 would need no file, but an older build refuses the name.
+Python imports a module of this name when it starts, wherever PYTHONPATH leads to one; the image and the hub see to
+that. So a kernel has it, a script that a notebook starts, and a Python in an environment of the student's own; with -I
+or -E Python goes without. It is a rule of the house and no wall. PyTorch's own
+PYTORCH_CUDA_ALLOC_CONF=per_process_memory_fraction:0.25 needs no file, but only recent builds for CUDA know the name,
+and none was at hand to try it: the build for the CPU takes any name and heeds none.
 
 torch is neither imported nor, where it is, made to start CUDA: the share is set when CUDA starts.
 """
