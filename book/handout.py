@@ -406,6 +406,9 @@ def start_page(book: Book, questions: dict[str, str]) -> dict:
             "If a notebook says that its kernel has died, its memory was full: shut the others down (the square at the "
             'far left lists them), write `profile = "smoke"` into its second cell of code, and run it from the top.',
             "",
+            "A server that nobody uses is stopped after a while. Your files stay as you saved them; what a notebook "
+            "had computed is gone from its memory, so run it from the top.",
+            "",
             *rows,
         ]
     )

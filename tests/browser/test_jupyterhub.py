@@ -401,3 +401,5 @@ def test_a_server_that_nobody_uses_stops(start_hub, open_page):
     page.goto("about:blank")
     comes_true(lambda: hub.says(r"Culling server ann"), "the culler finds the server idle")
     comes_true(lambda: hub.says(r"Server ann (is )?stopped|User ann server took .* to stop"), "the server stops")
+    page.goto(f"{hub.url}/user/ann/lab")
+    page.get_by_text("nobody has used for 6 seconds is stopped").wait_for()
