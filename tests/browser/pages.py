@@ -27,7 +27,14 @@ EMPTY = """() => {
   window.shapes = formulas.map((formula) => [formula, [...formula.childNodes]]);
   for (const [formula] of shapes) formula.replaceChildren();
 }"""
-FILL = "() => { for (const [formula, children] of shapes) formula.replaceChildren(...children); }"
+# The same of the words of a listing, of which nothing is asked but the contrast of one of each kind (KINDS).
+PLAIN = """() => {
+  window.listings = [...document.querySelectorAll(".highlight pre")].map((pre) => [pre, [...pre.childNodes]]);
+  const kept = (node) => node.nodeType !== Node.ELEMENT_NODE || node.matches("[data-kind], :has([data-kind])");
+  for (const [pre, children] of listings)
+    pre.replaceChildren(...children.map((node) => (kept(node) ? node : node.textContent)));
+}"""
+FILL = "() => { for (const [node, children] of [...shapes, ...listings]) node.replaceChildren(...children); }"
 # After a change of size, scripts are told within two frames. The theme waits, at most 300 ms, before it makes what
 # scrolls focusable; a timer set after its own runs after it. Colours fade from one theme to the other: to the end.
 SETTLED = """async () => {
@@ -67,6 +74,7 @@ def grave(page, context: dict | None = None, options: dict | None = None) -> lis
     page.evaluate(EMPTY)
     page.evaluate(SETTLED)
     page.evaluate(KINDS, [selector for path in (context or {}).get("exclude", []) for selector in path])
+    page.evaluate(PLAIN)
     found = page.evaluate(AXE, [context, {"resultTypes": ["violations"]} | (options or {})])
     page.evaluate(FILL)
     return [

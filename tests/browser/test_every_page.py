@@ -111,6 +111,7 @@ def test_page_has_no_grave_violation(page, request):
         '<p>plain</p><p style="opacity: 0.3">veiled</p>',
         '<div style="background: #222; height: 9em"></div><p>plain</p><p style="position: absolute; top: 8em">over</p>',
         '<p>plain</p><button style="background: #eee; color: #ccc">pale</button>',
+        '<div class="highlight"><pre><b>if</b> <b>if</b> <b style="color: #ccc">pale</b></pre></div>',
     ],
 )
 def test_text_that_cannot_be_read_is_found_among_what_can(open_page, tmp_path, body):
