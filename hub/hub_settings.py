@@ -49,6 +49,7 @@ class Settings:
     port: int = 8000
     tls: Path | None = None
     admins: frozenset[str] = frozenset()
+    lecturers: frozenset[str] = frozenset()
     open_signup: bool = False
     image: str = "bdbook:latest"
     bridge: str = "172.17.0.1"
@@ -371,6 +372,7 @@ PARSERS = {
     "port": _port,
     "tls": _tls,
     "admins": _admins,
+    "lecturers": _admins,
     "open_signup": _open_signup,
     "image": _image,
     "bridge": _address,

@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "book")]
 
 import handout  # noqa: E402
+import hub_course  # noqa: E402
 import hub_settings  # noqa: E402
 
 c = get_config()  # noqa: F821, which traitlets puts here
@@ -153,6 +154,8 @@ else:
     if os.geteuid() == 0:
         c.Spawner.args.append("--allow-root")
     print("The simple spawner: everyone's code runs under this Unix account. For trying a hub, not for a class.")
+
+hub_course.configure(c, settings)
 
 # --- servers that nobody uses -------------------------------------------------------------------------------------
 

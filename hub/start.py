@@ -81,6 +81,17 @@ def hand_out(folder: Path, home: Path) -> dict[str, list[str]]:
     return done
 
 
+def lay_out_course(source: Path, home: Path) -> list[str]:
+    """Copy the assignments that course/source of a lecturer's home lacks; their names.
+
+    One that is there is never changed: it may have been released.
+    """
+    missing = [folder for folder in sorted(source.iterdir()) if not (home / "course/source" / folder.name).exists()]
+    for file in (file for folder in missing for file in sorted(folder.glob("*.ipynb"))):
+        write_atomically(home / "course" / "source" / file.parent.name / file.name, file.read_bytes())
+    return [folder.name for folder in missing]
+
+
 def main(command: list[str]) -> None:
     """Hand out, and become the command. A full disk must not lock a student out."""
     home, folder = Path.home(), Path(os.environ.get("BDBOOK_HANDOUT") or FOLDER)
@@ -92,6 +103,9 @@ def main(command: list[str]) -> None:
         print(f"The notebooks in {home}: {told}", file=sys.stderr, flush=True)
         for name in done["beside"]:
             print(f"changed by its owner, so the new version is {name}", file=sys.stderr, flush=True)
+        if os.environ.get("BDBOOK_COURSE"):  # hub/hub_course.py
+            laid_out = lay_out_course(Path(os.environ["BDBOOK_COURSE"]), home)
+            print(f"Assignments new in {home}/course: {', '.join(laid_out) or 'none'}", file=sys.stderr, flush=True)
     except OSError as error:
         print(f"The notebooks could not be brought to {home}: {error}", file=sys.stderr, flush=True)
     os.execvp(command[0], command)
