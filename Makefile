@@ -45,7 +45,7 @@ RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycac
 SHOWS_RESULTS := $(basename $(notdir $(shell grep -l 'recorded[.]' /dev/null $(CHAPTERS:%=notebooks/%.ipynb))))
 
 .PHONY: help book handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
-        notebooks tested-chapters browser classroom clean contents FORCE
+        notebooks tested-chapters browser classroom rehearsal clean contents FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -295,6 +295,10 @@ browser: $(INSTALLED) $(PROXY)
 classroom: $(INSTALLED) $(PROXY)
 	BDBOOK_CHAPTERS=all $(BIN)/python -m pytest tests/test_wheel.py -k copied_alone -n 2
 	BDBOOK_CHAPTERS=all $(BIN)/python -m pytest tests/browser/test_jupyterhub.py -m browser -k reads
+
+# The course: a lecturer and three students through one assignment, on a real hub. Prints how long each step takes.
+rehearsal: $(INSTALLED) $(PROXY)
+	BDBOOK_REHEARSAL=1 $(BIN)/python -m pytest tests/browser/test_rehearsal.py -m browser
 
 clean:
 	rm -rf -- $(BUILD)

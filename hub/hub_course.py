@@ -3,6 +3,8 @@
 BDBOOK_HUB_LECTURERS turns it on; without it the panels are hidden. course/README.md says how one teaches with it.
 """
 
+import os
+import sysconfig
 from pathlib import Path
 
 from hub_settings import Settings
@@ -46,4 +48,6 @@ def configure(c, settings: Settings) -> None:
     else:
         Path(exchange).mkdir(parents=True, exist_ok=True)
         Path(exchange).chmod(0o777)  # as nbgrader wants it; the folder around it is the hub's own
+        programs = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]  # nbgrader calls one by its name
+        c.Spawner.environment["PATH"] = os.pathsep.join(programs)
     print(f"The course: lecturers {', '.join(sorted(settings.lecturers))} (course/README.md)")

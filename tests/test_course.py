@@ -291,6 +291,7 @@ def test_one_assignment_from_release_to_feedback(tmp_path, monkeypatch):
     assert do("release_assignment")["success"]
     no_secret(NAME, cells(exchange / f"bdbook/outbound/{NAME}/{NAME}.ipynb"))
     right = {name: text for name, text in code(source_of(NAME)).items() if name in WRONG[NAME]}
+    right["words"] = "In exact arithmetic nothing is lost."
     students = {"ann": right, "ben": right | {"blur": WRONG[NAME]["blur"]}, "cy": {"basis": "import os\nos._exit(1)"}}
     for user, answers in students.items():
         hand_in(tmp_path / user, exchange, monkeypatch, user, answers)
