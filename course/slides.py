@@ -53,8 +53,7 @@ PAGE = """<!DOCTYPE html>
     for (const formula of body.querySelectorAll('mjx-container[display="true"]'))
       if (formula.scrollWidth > body.clientWidth)
         formula.style.fontSize = `${{(99 * body.clientWidth) / formula.scrollWidth}}%`;
-    const zoom = Math.min(1, 640 / body.scrollHeight);
-    body.style.zoom = zoom;
+    body.style.zoom = Math.min(1, 640 / body.offsetHeight);
   }}
 </script>
 <script src="reveal/reveal.js"></script>

@@ -167,7 +167,7 @@ def code(found: dict[str, dict]) -> dict[str, str]:
 
 
 def secrets(found: dict[str, dict]) -> set[str]:
-    """The lines that no student may get: of solutions, hidden checks, model answers; not those that stand openly too."""
+    """The lines that no student may get: of solutions, hidden checks, model answers; none that stands openly too."""
     lines: set[str] = set()
     opened: set[str] = set()
     for cell in found.values():

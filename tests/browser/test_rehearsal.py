@@ -1,4 +1,4 @@
-"""A whole assignment on a real hub: `make rehearsal`. Minutes, so `make browser` leaves it out (tests/test_course.py)."""
+"""A whole assignment on a real hub: `make rehearsal`. `make browser` leaves it out, it takes minutes."""
 
 import csv
 import json
@@ -110,10 +110,8 @@ def test_a_whole_assignment(open_page, tmp_path, capfd):
         clock("ann fetches it in JupyterLab")
         page.screenshot(path=tmp_path / "fetched.png")
         test_course.no_secret(NAME, test_course.cells(hub.home("ann") / NAME / f"{NAME}.ipynb"))
-        right = {name: text for name, text in test_course.code(test_course.source_of(NAME)).items()}
-        right = {name: right[name] for name in test_course.WRONG[NAME]} | {
-            "words": "In exact arithmetic nothing is lost."
-        }
+        solved = test_course.code(test_course.source_of(NAME))
+        right = {name: solved[name] for name in test_course.WRONG[NAME]} | {"words": "By rounding, at the latest."}
         write_answers(hub, "ann", right)
         page.locator("#fetched_assignments_list button", has_text="Submit").click()
         inbound = hub.state / "exchange/bdbook/inbound"
@@ -136,8 +134,8 @@ def test_a_whole_assignment(open_page, tmp_path, capfd):
         for number in (1, 2):  # in the order of the table, without names
             page.goto(f"{formgrader}/gradebook/{NAME}/{NAME}")
             page.get_by_role("link", name=f"Submission #{number}").click()
-            page.locator("input.score").last.fill("2")
-            with page.expect_response(re.compile(r"/api/grade/")):
+            with page.expect_response(re.compile(r"/api/grade/")):  # saved as soon as it is changed
+                page.locator("input.score").last.fill("2")
                 page.locator("input.score").last.blur()
         page.screenshot(path=tmp_path / "marking.png")
         clock("gives both answers in words 2 points of 3, in the formgrader")
