@@ -45,7 +45,7 @@ RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycac
 SHOWS_RESULTS := $(basename $(notdir $(shell grep -l 'recorded[.]' /dev/null $(CHAPTERS:%=notebooks/%.ipynb))))
 
 .PHONY: help book handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
-        notebooks tested-chapters browser classroom rehearsal clean contents FORCE
+        notebooks tested-chapters browser classroom rehearsal slides clean contents FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -53,6 +53,8 @@ help:
 	@echo "make pdf      the built book as one PDF, $(PDF), printed by Chromium"
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
 	@echo "make hub      a JupyterHub to try at http://127.0.0.1:$(HUB_PORT)/; for a class: hub/README.md"
+	@echo "make slides   the slides of the course's meetings in $(BUILD)/slides; the course: course/README.md"
+	@echo "make rehearsal  a lecturer and three students through one assignment on a real hub, in Chromium"
 	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
 	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
@@ -296,9 +298,21 @@ classroom: $(INSTALLED) $(PROXY)
 	BDBOOK_CHAPTERS=all $(BIN)/python -m pytest tests/test_wheel.py -k copied_alone -n 2
 	BDBOOK_CHAPTERS=all $(BIN)/python -m pytest tests/browser/test_jupyterhub.py -m browser -k reads
 
-# The course: a lecturer and three students through one assignment, on a real hub. Prints how long each step takes.
+# --- the course ------------------------------------------------------------------------------------------
+
+# A lecturer and three students through one assignment, on a real hub. Prints how long each step takes.
 rehearsal: $(INSTALLED) $(PROXY)
 	BDBOOK_REHEARSAL=1 $(BIN)/python -m pytest tests/browser/test_rehearsal.py -m browser
+
+REVEAL := $(VENV)/slides/node_modules/reveal.js
+$(REVEAL)/package.json: course/reveal/package.json course/reveal/package-lock.json | $(INSTALLED)
+	@echo "Installing reveal.js into $(VENV)/slides"
+	@mkdir -p $(VENV)/slides && cp $^ $(VENV)/slides
+	@$(NPM) ci --prefix $(VENV)/slides --no-audit --no-fund --loglevel=error
+	@touch $@
+
+slides: $(EXECUTED) $(REVEAL)/package.json
+	@$(BIN)/python course/slides.py $(BUILD)/executed $(REVEAL) $(BUILD)/slides
 
 clean:
 	rm -rf -- $(BUILD)

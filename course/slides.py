@@ -11,7 +11,7 @@ import html
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -72,9 +72,15 @@ class Shelf:
 
     book: handout.Book
     executed: Path
+    made: dict[str, list[dict]] = field(default_factory=dict)
 
     def cells(self, page: str) -> list[dict]:
         """The plain cells of a chapter, code cells with what they printed."""
+        if page not in self.made:
+            self.made[page] = self.plain(page)
+        return self.made[page]
+
+    def plain(self, page: str) -> list[dict]:
         made = handout.rewrite(page, handout.cells_of(ROOT / f"{page}.ipynb"), self.book)["cells"]
         outputs = {
             cell.get("id"): cell.get("outputs") for cell in handout.cells_of(self.executed / f"{page[10:]}.ipynb")

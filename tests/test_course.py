@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import shutil
+import sys
 import sysconfig
 from contextlib import chdir
 from pathlib import Path
 
+import handout
 import nbformat
 import pytest
+import yaml
 from nbgrader.apps import NbGraderAPI
 from nbgrader.auth import Authenticator
 from nbgrader.converters import GenerateAssignment
@@ -18,6 +22,9 @@ from nbgrader.preprocessors import CheckCellMetadata, SaveCells
 from traitlets.config.loader import PyFileConfigLoader
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "course"))
+import slides  # noqa: E402
+
 SOURCE = ROOT / "course/source"
 ASSIGNMENTS = sorted(path.name for path in SOURCE.iterdir())
 
@@ -252,6 +259,64 @@ def test_a_plausible_wrong_answer_passes_what_is_seen_and_is_refused(name, cell)
     with pytest.raises(AssertionError) as refusal:
         run([found[f"{cell}-hidden"]], names)
     assert len(str(refusal.value)) > 30, "it says what is wrong"
+
+
+# --- the lecturer's page, and the slides ------------------------------------------------------------------------------
+
+
+def rows() -> list[str]:
+    """The plan's table in course/README.md, a line a meeting."""
+    return re.findall(r"^\| \d .*$", (ROOT / "course/README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_marks_of_the_lecturers_page_are_those_of_the_assignments():
+    text = (ROOT / "course/README.md").read_text(encoding="utf-8")
+    for row, by_hand in (("checks", False), ("in words, by hand", True)):
+        shown = re.search(rf"^\| {row} \|(.*)\|$", text, re.MULTILINE)[1]
+        points = [
+            sum(
+                cell["metadata"]["nbgrader"].get("points", 0)
+                for cell in source_of(name).values()
+                if cell["metadata"]["nbgrader"]["solution"] == by_hand
+            )
+            for name in ASSIGNMENTS
+        ]
+        assert [int(number) for number in shown.split("|")] == points
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_meeting_shows_what_its_chapters_have(number):
+    row, book = rows()[number - 1], handout.read(ROOT)
+    pages = {f"notebooks/{name}" for name in re.findall(r"notebooks/(\w+)\.ipynb", "".join(rows()[:number]))}
+    assert f"`{ASSIGNMENTS[number - 1]}` |" in row
+    there = {target.name for target in book.labels.values() if target.page in pages}
+    named = re.findall(r"(Figure|Exercise|Proposition|Theorem)s? (\d+)(?:(?:,| to) (\d+))?", row)
+    assert named
+    assert {f"{kind} {each}" for kind, *numbers in named for each in numbers if each} <= there
+
+
+def test_links_of_the_course_lead_somewhere():
+    for page in ("README.md", "exam.md"):
+        text = (ROOT / "course" / page).read_text(encoding="utf-8")
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert (ROOT / "course" / link).exists(), link
+
+
+def test_every_slide_can_be_made(monkeypatch):
+    """But for the pictures, which take executed chapters."""
+    plan = yaml.safe_load((ROOT / "course/plan.yml").read_text(encoding="utf-8"))
+    assert len(plan) == 8
+    shelf = slides.Shelf(handout.read(ROOT), ROOT / "notebooks")
+    with pytest.raises(ValueError, match="printed no picture"):
+        shelf.slide("fig-blurs")
+    with pytest.raises(ValueError, match="did you mean 'fig-blurs'"):
+        shelf.slide("fig-blur")
+    monkeypatch.setattr(slides, "pictures", lambda outputs: f"<img> of {len(outputs or [])}")
+    for number, meeting in enumerate(plan, 1):
+        page = slides.deck(number, meeting, shelf)
+        assert page.count("<section") == len(meeting["slides"]) + 1 > 10
+        assert re.findall(r"\{[\w:]+\}`|`{3,}\{|Proof\.|<details>|\.ipynb", page) == []
+        assert re.findall(r'(?:src|href)="(?:https?:)?//', re.sub(r'<a href="https:[^>]*>', "", page)) == []
 
 
 # --- one assignment by the grader itself ----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -70,6 +71,7 @@ def test_a_setting_is_read():
         ("TLS", "no/such/folder", "a folder with fullchain.pem and privkey.pem"),
         ("ADMINS", "..", "which '..' is not"),
         ("ADMINS", "ada,Grace", "which 'Grace' is not"),
+        ("LECTURERS", "Ada", "which 'Ada' is not"),
         ("OPEN_SIGNUP", "maybe", "1 or 0"),
         ("IMAGE", "my image", "the name of a Docker image"),
         ("BRIDGE", "docker0", "an IPv4 address"),
@@ -240,6 +242,55 @@ def test_a_name_that_is_no_folder_is_nobodys(monkeypatch, tmp_path, name):
 def test_what_the_hub_keeps_is_its_own(monkeypatch, tmp_path):
     configure(monkeypatch, tmp_path)
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+# --- a course -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "panels"),
+    [({}, {"ada": "off", "ben": "off"}), ({"LECTURERS": "ada"}, {"ada": "lecturer", "ben": "student"})],
+)
+@pytest.mark.parametrize("spawner", ["simple", "docker"])
+def test_who_sees_what_of_the_course(monkeypatch, tmp_path, spawner, given, panels):
+    environment = configure(monkeypatch, tmp_path, SPAWNER=spawner, **given).Spawner.environment
+    for name, role in panels.items():
+        user = mock.Mock()
+        user.user.name = name
+        first, second = environment["JUPYTER_CONFIG_PATH"](user).split(":")
+        assert first == f"{second}/{role}"
+        here = ROOT / second.removeprefix("/opt/bdbook/")
+        assert (here / "nbgrader_config.py").is_file()
+        shown = json.loads((here / role / "jupyter_server_config.d/nbgrader.json").read_text())
+        extensions = shown["ServerApp"]["jpserver_extensions"]
+        assert extensions["nbgrader.server_extensions.formgrader"] == (role == "lecturer")
+        assert extensions["nbgrader.server_extensions.assignment_list"] == (role != "off")
+        if given:
+            assert bool(environment["BDBOOK_COURSE"](user)) == (role == "lecturer")
+    assert ("BDBOOK_EXCHANGE" in environment) == bool(given)
+
+
+def test_the_solutions_are_mounted_for_lecturers_alone(monkeypatch, tmp_path):
+    config = configure(monkeypatch, tmp_path, LECTURERS="ada")
+    for name, mounted in (("ada", {str(ROOT / "course/source"): "/srv/course"}), ("ben", {})):
+        spawner = mock.Mock(volumes=dict(config.DockerSpawner.volumes), read_only_volumes={})
+        spawner.user.name = name
+        config.Spawner.pre_spawn_hook(spawner)
+        assert spawner.volumes == config.DockerSpawner.volumes | {"bdbook-exchange": "/srv/exchange"}
+        assert spawner.read_only_volumes == mounted
+    assert "course/source" not in (HUB / "Dockerfile").read_text()
+
+
+def test_a_lecturer_gets_the_assignments_and_keeps_what_she_changed(tmp_path):
+    source, home = ROOT / "course/source", tmp_path / "home"
+    names = sorted(path.name for path in source.iterdir())
+    assert start.lay_out_course(source, home) == names
+    first = Path("course/source", names[0], f"{names[0]}.ipynb")
+    assert (home / first).read_bytes() == (ROOT / first).read_bytes()
+    (home / first).write_text("my own")
+    shutil.rmtree(home / "course/source" / names[1])
+    assert start.lay_out_course(source, home) == [names[1]]
+    assert (home / first).read_text() == "my own"
 
 
 # --- the chapters ---------------------------------------------------------------------------------------------
