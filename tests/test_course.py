@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import sysconfig
 from contextlib import chdir
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import handout
 import nbformat
 import pytest
+import slides
 import yaml
 from nbgrader.apps import NbGraderAPI
 from nbgrader.auth import Authenticator
@@ -22,9 +22,6 @@ from nbgrader.preprocessors import CheckCellMetadata, SaveCells
 from traitlets.config.loader import PyFileConfigLoader
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "course"))
-import slides  # noqa: E402
-
 SOURCE = ROOT / "course/source"
 ASSIGNMENTS = sorted(path.name for path in SOURCE.iterdir())
 
