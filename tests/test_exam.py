@@ -67,6 +67,12 @@ def hs_ratio() -> float:
     return (process.alpha(0.0) / process.alpha(1.0))[0, 0, -1, -1].item()
 
 
+def floor_of_the_snr() -> float:
+    """What is left of the highest frequency's SNR by blur, half way."""
+    with_blur, without = processes.blurring_diffusion(64, 20.0), processes.blurring_diffusion(64, 0.0)
+    return (with_blur.snr(0.5) / without.snr(0.5))[0, 0, -1, -1].item()
+
+
 def nats(r: float) -> float:
     return 0.5 * (r - 1 - log(r))
 
@@ -89,7 +95,7 @@ CASES = [
     (9, "1.38", delta(9, 9)),
     (11, "148", cos(atan(exp(-5))) / cos(atan(exp(5)))),
     (11, r"1.5\cdot10^5", hs_ratio() / 1e5),
-    (12, "13.8", 2 * log(1e3)),
+    (12, "=10^{-3}$", 10 * (1e6 * floor_of_the_snr()) ** 0.5),
     (13, "1.33", 0.8 / 0.6),
     (13, "0.73", 0.8 * (0.8 / 0.6 - POSTERIOR[0])),
     (14, "28.07", schedules.blur_exponent(torch.arange(1, 1001), 1000, 0.14).sum().item()),

@@ -300,6 +300,8 @@ def test_a_launch_button_opens_the_notebook_in_the_home(open_hub, open_page):
     page.wait_for_url(f"**/user/cat/lab/tree/{CHAPTER}", timeout=STARTS * 1000, wait_until="commit")
     page.get_by_role("heading", name="Blurring diffusion").first.wait_for()
     assert (hub.home("cat") / CHAPTER).read_bytes() == (hub.state / "handout" / CHAPTER).read_bytes()
+    assert page.locator(".lm-MenuBar-item").count() > 5
+    assert page.locator(".lm-MenuBar-item", has_text="Nbgrader").count() == 0, "no course, no panels for one"
 
 
 # A reference, a directive or a label that a reader would see raw; a formula or a figure that failed.

@@ -95,7 +95,6 @@ def test_a_whole_assignment(open_page, tmp_path, capfd):
         page.goto(f"{hub.url}/user/{LECTURER}/formgrader")
         row = page.locator("tr", has_text=NAME)
         row.wait_for()
-        page.screenshot(path=tmp_path / "formgrader.png")
         row.locator(".glyphicon-education").click()
         page.get_by_text("Successfully created").wait_for()
         clock("the lecturer makes the students' version, in the formgrader")
@@ -108,7 +107,6 @@ def test_a_whole_assignment(open_page, tmp_path, capfd):
         page.locator("#released_assignments_list button").click()
         hubs.comes_true(lambda: (hub.home("ann") / NAME).is_dir(), "the assignment arrives")
         clock("ann fetches it in JupyterLab")
-        page.screenshot(path=tmp_path / "fetched.png")
         test_course.no_secret(NAME, test_course.cells(hub.home("ann") / NAME / f"{NAME}.ipynb"))
         solved = test_course.code(test_course.source_of(NAME))
         right = {name: solved[name] for name in test_course.WRONG[NAME]} | {"words": "By rounding, at the latest."}
@@ -138,7 +136,6 @@ def test_a_whole_assignment(open_page, tmp_path, capfd):
             with page.expect_response(re.compile(r"/api/grade/")):  # saved as soon as it is changed
                 page.locator("input.score").last.fill("2")
                 page.locator("input.score").last.blur()
-        page.screenshot(path=tmp_path / "marking.png")
         clock("gives both answers in words 2 points of 3, in the formgrader")
         nbgrader(hub, LECTURER, "export")
         with (hub.home(LECTURER) / "course/grades.csv").open() as file:
@@ -151,7 +148,6 @@ def test_a_whole_assignment(open_page, tmp_path, capfd):
         page = assignment_list(pages["ann"], hub, "ann")
         page.locator("#submitted_assignments_list button", has_text="Fetch Feedback").click()
         hubs.comes_true(lambda: list(hub.home("ann").glob(f"{NAME}/feedback/*/*.html")), "feedback arrives")
-        page.screenshot(path=tmp_path / "feedback.png")
         (feedback,) = hub.home("ann").glob(f"{NAME}/feedback/*/*.html")
         page.goto(f"{hub.url}/user/ann/files/{feedback.relative_to(hub.home('ann'))}")
         assert "Score: 10.0 / 11.0" in page.inner_text("body")
