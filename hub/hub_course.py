@@ -1,6 +1,7 @@
 """A course on the hub: who sees which of nbgrader's panels, where assignments are exchanged, the lecturer's folder.
 
-BDBOOK_HUB_LECTURERS turns it on; without it the panels are hidden. course/README.md says how one teaches with it.
+A lecturer, by BDBOOK_HUB_LECTURERS or by the roster, turns it on; without one the panels are hidden. course/README.md
+says how one teaches with it.
 """
 
 import os
@@ -20,19 +21,19 @@ def configure(c, settings: Settings) -> None:
     A lecturer's server gets BDBOOK_COURSE, the folder of the assignments with their solutions, which hub/start.py
     copies into her home.
     """
-    docker = settings.spawner == "docker"
+    docker, lecturers = settings.spawner == "docker", settings.people("lecturer")
     panels = (IN_THE_IMAGE if docker else ROOT) / "course/jupyter"
     exchange, source = (EXCHANGE, SOURCE) if docker else (str(settings.state / "exchange"), str(ROOT / "course/source"))
 
     def lectures(spawner) -> bool:
-        return spawner.user.name in settings.lecturers
+        return spawner.user.name in lecturers
 
     def paths(spawner) -> str:
-        role = "off" if not settings.lecturers else "lecturer" if lectures(spawner) else "student"
+        role = "off" if not lecturers else "lecturer" if lectures(spawner) else "student"
         return f"{panels / role}:{panels}"
 
     c.Spawner.environment["JUPYTER_CONFIG_PATH"] = paths
-    if not settings.lecturers:
+    if not lecturers:
         return
     c.Spawner.environment["BDBOOK_EXCHANGE"] = exchange
     c.Spawner.environment["BDBOOK_COURSE"] = lambda spawner: source if lectures(spawner) else ""
@@ -50,4 +51,4 @@ def configure(c, settings: Settings) -> None:
         Path(exchange).chmod(0o777)  # as nbgrader wants it; the folder around it is the hub's own
         programs = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]  # nbgrader calls one by its name
         c.Spawner.environment["PATH"] = os.pathsep.join(programs)
-    print(f"The course: lecturers {', '.join(sorted(settings.lecturers))} (course/README.md)")
+    print(f"The course: lecturers {', '.join(sorted(lecturers))} (course/README.md)")

@@ -80,9 +80,9 @@ class Settings:
         return self.login_secret or self.login_secret_file
 
     def people(self, role: str) -> set[str]:
-        """The names that the roster gives this role, and of admins also those set by name."""
-        listed = {name for name, its in (self.roster or {}).items() if its == role}
-        return listed | self.admins if role == "admin" else listed
+        """The names that the roster gives this role, and of admins and lecturers also those set by name."""
+        named = {"admin": self.admins, "lecturer": self.lecturers}.get(role, frozenset())
+        return {name for name, its in (self.roster or {}).items() if its == role} | named
 
     @property
     def inner_address(self) -> str:

@@ -96,10 +96,12 @@ else:
         c.GoogleOAuthenticator.hosted_domain = sorted(settings.login_organisations)
         c.GoogleOAuthenticator.strip_domain = len(settings.login_organisations) == 1
 
+lecturers = settings.people("lecturer")
+if settings.roster is not None or lecturers:
+    c.Authenticator.allowed_users = lecturers | set(settings.roster or ())  # JupyterHub gives no role to others
+    c.Authenticator.allow_existing_users = False  # or nobody could be taken off the roster
 if settings.roster is not None:
     c.Authenticator.allow_all = False
-    c.Authenticator.allowed_users = set(settings.roster)
-    c.Authenticator.allow_existing_users = False  # or nobody could be taken off the roster
     # What the roster says now must hold for those whom it let in before: everyone signs in anew when the hub starts.
     c.JupyterHub.cookie_secret = secrets.token_bytes(32)
 
@@ -180,14 +182,10 @@ c.JupyterHub.load_roles = [
         "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
     }
 ]
-if settings.roster is not None:
+if lecturers:
     # They see who is there, and start and stop servers; what is in them only an admin reaches.
     c.JupyterHub.load_roles.append(
-        {
-            "name": "lecturer",
-            "users": sorted(settings.people("lecturer")),
-            "scopes": ["admin-ui", "list:users", "servers"],
-        }
+        {"name": "lecturer", "users": sorted(lecturers), "scopes": ["admin-ui", "list:users", "servers"]}
     )
 # Pages that say what is stopped when, and why; and, where the platform of a course sends people, to come from there.
 c.JupyterHub.template_paths = [str(HERE / "templates")]

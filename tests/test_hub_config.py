@@ -572,6 +572,8 @@ def test_each_login_gets_what_it_needs(monkeypatch, tmp_path):
     assert github.allowed_organizations == {"uni", "uni:class"}
     assert github.scope == ["read:org"]
     assert not github.allow_all
+    _, github = login(**GITHUB, LECTURERS="lea")
+    assert (github.allowed_users, github.allow_existing_users) == ({"lea"}, False), "and who left the class stays out"
     assert "chalk-dust" not in str(config.Spawner)
     _, google = login(**GITHUB | {"LOGIN": "google", "LOGIN_ORGANISATIONS": "uni.example"})
     assert (google.hosted_domain, google.strip_domain, google.allow_all) == (["uni.example"], True, True)
@@ -625,6 +627,7 @@ def test_a_roster_says_who_comes_in(monkeypatch, tmp_path):
     given = {"ROSTER": str(tmp_path / "roster.csv"), "ADMINS": ""}
     config = configure(monkeypatch, tmp_path, **given)
     assert config.Authenticator.allowed_users == {"ann", "lea", "tom"}
+    assert configure(monkeypatch, tmp_path, **given, LECTURERS="mia").Authenticator.allowed_users > {"mia", "ann"}
     assert config.Authenticator.admin_users == {"tom"}
     assert not config.Authenticator.allow_all
     assert not config.Authenticator.allow_existing_users

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,10 +12,7 @@ import pytest
 import test_course
 import test_jupyterhub as hubs
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not os.environ.get("BDBOOK_REHEARSAL"), reason="make rehearsal runs it"),
-]
+pytestmark = pytest.mark.browser
 NAME = test_course.NAME
 LECTURER, STUDENTS = "teacher", ("ann", "ben", "cat")
 
