@@ -57,6 +57,7 @@ help:
 	@echo "make rehearsal  a lecturer and three students through one assignment on a real hub, in Chromium"
 	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
+	@echo "make classroom  what make test leaves out, for it takes long: all chapters on a hub and from a wheel alone"
 	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
 	@echo "              MINUTES=10 stops after so long, and the same command goes on"
 	@echo "make measured trains \"$(MEASURED)\" (or MEASURED=...) anew and compares with what is recorded"
@@ -244,7 +245,11 @@ hub: $(INSTALLED) $(PROXY)
 
 # --- the tests -------------------------------------------------------------------------------------------
 
-test: lint unit notebooks
+# What reads the code has one core's work, and finds a core among the unit tests, which wait now and then.
+test: $(INSTALLED)
+	@$(MAKE) --no-print-directory lint & lint=$$!; failed=0; \
+	$(MAKE) --no-print-directory unit || failed=1; wait $$lint && exit $$failed
+	@$(MAKE) --no-print-directory notebooks
 	@$(MAKE) --no-print-directory book PROFILE=smoke BUILD=$(BUILD)/smoke
 	@$(MAKE) --no-print-directory browser BUILD=$(BUILD)/smoke
 
@@ -292,17 +297,19 @@ tested-chapters: $(INSTALLED) $(CHAPTERS:%=$(BUILD)/inputs/chapters/%) $(BUILD)/
 browser: $(INSTALLED) $(PROXY)
 	BDBOOK_HTML=$(HTML) $(BIN)/python -m pytest tests/browser -m browser -n 2 --dist loadfile --no-loadscope-reorder -rs
 
-# Every notebook, as committed and to run, executed where only a wheel is, with recorded runs and without; and how each
-# reads in JupyterLab on a hub, where make browser looks at three.
+# Every notebook, as committed and to run, executed where only a wheel is, with recorded runs and without; how each reads
+# and runs in JupyterLab on a hub, where make browser looks at three; and the hub's other logins, on hubs of their own.
+classroom rehearsal: export BDBOOK_CLASSROOM := 1
 classroom: $(INSTALLED) $(PROXY)
-	BDBOOK_CHAPTERS=all $(BIN)/python -m pytest tests/test_wheel.py -k copied_alone -n 2
-	BDBOOK_CHAPTERS=all $(BIN)/python -m pytest tests/browser/test_jupyterhub.py -m browser -k reads
+	$(BIN)/python -m pytest tests/test_wheel.py -k copied_alone -n 2
+	$(BIN)/python -m pytest tests/browser/test_jupyterhub.py -m browser -k reads
+	$(BIN)/python -m pytest tests/browser/test_hub_logins.py -m browser
 
 # --- the course ------------------------------------------------------------------------------------------
 
 # A lecturer and three students through one assignment, on a real hub. Prints how long each step takes.
 rehearsal: $(INSTALLED) $(PROXY)
-	BDBOOK_REHEARSAL=1 $(BIN)/python -m pytest tests/browser/test_rehearsal.py -m browser
+	$(BIN)/python -m pytest tests/browser/test_rehearsal.py -m browser
 
 REVEAL := $(VENV)/slides/node_modules/reveal.js
 $(REVEAL)/package.json: course/reveal/package.json course/reveal/package-lock.json | $(INSTALLED)

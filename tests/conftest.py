@@ -13,6 +13,11 @@ LIBRARY = Path(__file__).resolve().parents[1] / "bdbook"
 CORE = [f"bdbook.{path.stem}" for path in LIBRARY.glob("*.py") if path.stem not in ("__init__", "__main__", "cli")]
 
 
+def pytest_collection_modifyitems(items):
+    """What takes long comes first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_configure(config):
     """Shapes are checked in the library's own tests, from before anything imports it; beside Chromium it costs time."""
     if config.getoption("markexpr") != "browser":

@@ -195,6 +195,7 @@ def launched(processes: int, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_follow_one(tmp_path, capsys):
     """50 steps of one batch in two processes: the losses of one process to 1e-5; then the same images, bit for bit."""
     steps = ("--recipe", "digits-blurring", "--profile", "smoke", "--batch", "4", "--steps", "50", "--log-every", "1")

@@ -32,6 +32,7 @@ def wait_for(process: subprocess.Popen, happened) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_change_nothing(tmp_path):
     steps, whole, broken = 3 * KILLS + 2, tmp_path / "whole", tmp_path / "broken"
     assert main([*TRAIN, "--out", str(whole), "--steps", str(steps)]) == 0

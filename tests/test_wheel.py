@@ -53,9 +53,9 @@ CODE = {
 }
 READERS = {name: [all_of[0], *filter(READS.search, all_of[1:])] for name, all_of in CODE.items()}
 READERS = {name: cells for name, cells in READERS.items() if READS.search("".join(cells))}
-# Which chapters are executed whole: all with BDBOOK_CHAPTERS=all (make classroom).
+# Which chapters are executed whole: all with BDBOOK_CLASSROOM (make classroom).
 ALONE = [("committed", "09_tacos.ipynb", True)]
-if os.environ.get("BDBOOK_CHAPTERS") == "all":
+if os.environ.get("BDBOOK_CLASSROOM"):
     ALONE = [(kind, name, True) for kind in ("committed", "handout") for name in CODE]
     ALONE += [("handout", "00_start_here.ipynb", True), *(("handout", name, False) for name in READERS)]
 

@@ -323,9 +323,9 @@ READ = """() => {
     folded: all(".jp-CodeCell .jp-Cell-inputWrapper .jp-Placeholder").length,
   };
 }"""
-# In CI three of them; with BDBOOK_CHAPTERS=all (make classroom) all, which are then run there too.
+# In CI three of them; with BDBOOK_CLASSROOM (make classroom) all, which are then run there too.
 READABLE = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
-ALL = os.environ.get("BDBOOK_CHAPTERS") == "all"
+ALL = bool(os.environ.get("BDBOOK_CLASSROOM"))
 if not ALL:
     READABLE = ["04_heat_is_gaussian", "09_tacos", "14_head_to_head"]
 
