@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from bdbook.cli import main
 
 KILLS = int(os.environ.get("BDBOOK_KILLS", "2"))
