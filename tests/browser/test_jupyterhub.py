@@ -43,12 +43,12 @@ class Hub:
         return re.search(pattern, self.log.read_text()) is not None
 
 
-def comes_true(get: Callable[[], object], what: str, seconds: float = STARTS) -> None:
-    """Waits until get() is true."""
+def comes_true(get: Callable[[], object], what: str, seconds: float = STARTS, every: float = 0.2) -> None:
+    """Waits until get() is true, and asks every so many seconds."""
     deadline = time.monotonic() + seconds
     while not get():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 def status(url: str, token: str | None = None) -> int:
@@ -219,7 +219,7 @@ def test_from_signing_up_to_the_first_slider(start_hub, open_page):
     (runtime,) = {file.parent for file in hub.home("ann").rglob("kernel-*.json")}
     with asking(runtime, STARTS) as python:
         python("0")  # answered after the cells, which came first
-        comes_true(lambda: all_ran(student, hub.home("ann") / CHAPTER), "every cell ran")
+        comes_true(lambda: all_ran(student, hub.home("ann") / CHAPTER), "every cell ran", every=1)
         student.get_by_text("Python 3 (ipykernel) | Idle").or_(student.get_by_text("Python 3 | Idle")).wait_for()
         assert all_ran(student, hub.home("ann") / CHAPTER)
         assert python("__import__('os').environ['BDBOOK_PROFILE']") == "smoke"
@@ -371,7 +371,7 @@ def test_a_chapter_reads_like_the_book(open_hub, reader, name):
         assert file.startswith("http") or not file or (home / "notebooks" / file).is_file(), link
     if ALL:
         run_all(page)
-        comes_true(lambda: all_ran(page, home / f"notebooks/{name}.ipynb"), "every cell ran")
+        comes_true(lambda: all_ran(page, home / f"notebooks/{name}.ipynb"), "every cell ran", every=5)
         figures = sum(
             "application/vnd.jupyter.widget-view+json" in out.get("data", {})
             for cell in saved(page, home / f"notebooks/{name}.ipynb")
