@@ -277,7 +277,7 @@ lint: $(INSTALLED) $(LINTERS)/node_modules/.package-lock.json
 	$(NODE) $(LINTERS)/node_modules/prettier/bin/prettier.cjs --check --print-width 120 $(JAVASCRIPT)
 
 # One core a worker.
-unit tested-chapters browser: export OMP_NUM_THREADS := 1
+unit tested-chapters browser classroom: export OMP_NUM_THREADS := 1
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4 --dist worksteal
 

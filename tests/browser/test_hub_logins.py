@@ -180,16 +180,6 @@ def test_a_platform_of_courses_sends_its_students(tmp_path):
         assert session.get(f"{hub.url}/hub/home").url.startswith(f"{hub.url}/hub/login")
 
 
-def say(page, hub, name: str, password: str) -> str:
-    """Sign up; what the page answers."""
-    page.goto(f"{hub.url}/hub/signup")
-    page.fill("#username_input", name)
-    page.fill("#password_input", password)
-    page.fill("#password_confirmation_input", password)
-    page.click("#signup_submit")
-    return page.locator(".alert").inner_text()
-
-
 def test_a_class_by_its_list(tmp_path, open_page):
     roster = tmp_path / "roster.csv"
     roster.write_text("name,role,matriculation\nAnn,,1\ncat,lecturer,2\nteacher,admin,3\n")
@@ -202,7 +192,7 @@ def test_a_class_by_its_list(tmp_path, open_page):
             ("ann", "short", "The password has 5 characters; it needs 8 or more"),
             ("ann", "password", "one of those that everyone tries first"),
         ):
-            assert words in say(ann, hub, name, password)
+            assert words in sign_up(ann, hub, name, password)
         for page, user in ((ann, "ann"), (cat, "cat"), (teacher, "teacher")):
             assert "signup was successful" in sign_up(page, hub, user)
 

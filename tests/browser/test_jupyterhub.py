@@ -113,12 +113,13 @@ def open_hub(tmp_path_factory) -> Iterator[Hub]:
         yield start(OPEN_SIGNUP="1")
 
 
-def sign_up(page, hub: Hub, user: str) -> str:
+def sign_up(page, hub: Hub, user: str, password: str | None = None) -> str:
     """Fill the form for new users; return the answer."""
+    password = PASSWORDS[user] if password is None else password
     page.goto(f"{hub.url}/hub/signup")
     page.fill("#username_input", user)
-    page.fill("#password_input", PASSWORDS[user])
-    page.fill("#password_confirmation_input", PASSWORDS[user])
+    page.fill("#password_input", password)
+    page.fill("#password_confirmation_input", password)
     page.click("#signup_submit")
     return page.locator(".alert").inner_text()
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import test_course
 import test_jupyterhub as hubs
+from pages import QUIET
 
 pytestmark = pytest.mark.browser
 NAME = test_course.NAME
@@ -128,7 +129,7 @@ def test_a_whole_assignment(open_page, tmp_path, capfd):
         for number in (1, 2):  # in the order of the table, without names
             page.goto(f"{formgrader}/gradebook/{NAME}/{NAME}")
             page.get_by_role("link", name=f"Submission #{number}").click()
-            page.wait_for_load_state("networkidle")  # the page asks for the marks so far, and only then listens
+            page.evaluate(QUIET)  # the page asks for the marks so far, and only then listens
             with page.expect_response(re.compile(r"/api/grade/")):  # saved as soon as it is changed
                 page.locator("input.score").last.fill("2")
                 page.locator("input.score").last.blur()
