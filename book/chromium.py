@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bdbook.doctor import HOW_TO_GET_CHROMIUM, chromium
+from bdbook.cli.doctor import HOW_TO_GET_CHROMIUM, chromium
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 

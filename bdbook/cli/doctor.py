@@ -1,10 +1,11 @@
-"""What is installed, what is missing, and how to get it."""
+"""bdbook doctor: what is installed, what is missing, and how to get it."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 import shutil
+from dataclasses import dataclass
 
 import torch
 
@@ -33,6 +34,14 @@ NEEDED = {
     "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright", "datasets"),
 }
 IN_CHECKOUT = ("building the book", "the tests")  # a wheel has neither, nor a use for Chromium
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what is installed, what is missing and how to get it."""
+
+    def run(self) -> None:
+        print(report())
 
 
 def report() -> str:

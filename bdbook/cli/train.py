@@ -1,0 +1,72 @@
+"""bdbook train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bdbook import recipes, training
+from bdbook.training import cost, engine, profiles
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a recipe into a run folder."""
+
+    out: Path | None = None
+    """Run folder to write; default: runs/RECIPE-PROFILE."""
+    recipe: str = "photos-blurring"
+    """Recipe name, e.g. photos-blurring, leaves-ddpm, photos-ddpm-plain."""
+    data: str | None = None
+    """Dataset name or a folder of images, instead of the recipe's."""
+    profile: str | None = None
+    """smoke, cpu or gpu; default: BDBOOK_PROFILE, else what the machine has."""
+    steps: int | None = None
+    """Optimisation steps in all; default: the recipe's for the profile."""
+    batch: int | None = None
+    """Images a step; default: the recipe's."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints (and sample grids)."""
+    log_every: int = 50
+    """Steps whose mean loss makes a line of the log."""
+    seed: int = 0
+    """Decides everything that is random."""
+    resume: bool = False
+    """Go on from the last checkpoint in --out, if there is one."""
+    precision: str | None = None
+    """fp32 or bf16, of the network alone; default: bf16 on a GPU that has it, else fp32."""
+    accumulate: int | None = None
+    """Parts in which a process takes its share of a batch, where all at once would not fit; default: the recipe's."""
+    compile: bool = False
+    """Run the network through torch.compile."""
+    minutes: float | None = None
+    """Stop at the first checkpoint after so many minutes; --resume goes on."""
+    dry_run: bool = False
+    """Print parameters, memory, FLOPs and the time it would take on this device, and stop."""
+
+    def run(self) -> None:
+        profile, recipe = profiles.resolve(self.profile), recipes.get(self.recipe)
+        where = engine.current_engine(profile, self.precision, self.compile)
+        asked = {"batch": self.batch, "accumulate": self.accumulate}
+        changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+        if self.dry_run:
+            recipe = replace(recipe, **changes)
+            steps = recipe.steps[profile] if self.steps is None else self.steps
+            print(cost.report(cost.budget(recipe, where.device, where.autocast, steps=steps)))
+            return
+        training.fit(
+            recipe,
+            self.data,
+            self.out,
+            seed=self.seed,
+            steps=self.steps,
+            profile=profile,
+            engine=where,
+            checkpoint_every=self.checkpoint_every,
+            log_every=self.log_every,
+            minutes=self.minutes,
+            resume=self.resume,
+            tell=print,
+            **changes,
+        )
