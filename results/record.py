@@ -142,7 +142,7 @@ def trained(name: str, seed: str, profile: str, work: Path, minutes: float | Non
         if kept.exists():
             continue
         run = training.fit(
-            recipe, folder=work, seed=int(seed), steps=step, profile=profile, minutes=minutes, resume=True, tell=print
+            recipe, folder=work, seed=int(seed), steps=step, profile=profile, minutes=minutes, resume=None, tell=print
         )
         if run.record["step"] < step:
             return False

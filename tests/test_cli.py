@@ -147,7 +147,7 @@ def test_a_dry_run_trains_nothing(tmp_path, monkeypatch, capsys):
 def test_a_run_has_a_folder_of_its_own_by_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--recipe", "digits-ddpm", *TRAIN[:4], "--steps", "2"]) == 0
-    assert (tmp_path / "runs" / "digits-ddpm-smoke" / "weights.safetensors").is_file()
+    assert (tmp_path / "runs" / "digits-ddpm-smoke-seed0" / "weights.safetensors").is_file()
 
 
 def test_a_loss_that_is_not_finite_names_the_last_checkpoint(tmp_path, monkeypatch, capsys):
@@ -159,7 +159,8 @@ def test_a_loss_that_is_not_finite_names_the_last_checkpoint(tmp_path, monkeypat
     assert main(["train", "--out", str(tmp_path), *TRAIN, "--resume"]) == 2
     told = capsys.readouterr().err
     assert "not finite at step 3 (seed 0, its batch's" in told
-    assert "the last checkpoint is" in told
+    assert "The last checkpoint is" in told
+    assert "--learning-rate 0.0001" in told
     assert "step-00000003.safetensors" in told
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["step"] == 3
 

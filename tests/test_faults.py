@@ -17,7 +17,7 @@ import pytest
 from bdbook.cli import main
 
 KILLS = int(os.environ.get("BDBOOK_KILLS", "2"))
-TRAIN = ("train", "--profile", "smoke", "--batch", "2", "--checkpoint-every", "1", "--resume")
+TRAIN = ("train", "--profile", "smoke", "--batch", "2", "--checkpoint-every", "1", "--resume-or-begin")
 
 
 def start(out: Path, steps: int, **options) -> subprocess.Popen:
@@ -58,6 +58,39 @@ def test_kills_at_any_moment_change_nothing(tmp_path):
     assert main([*TRAIN, "--out", str(broken), "--steps", str(steps)]) == 0
     for name in ("weights.safetensors", "log.jsonl"):
         ours, theirs = (_without_clock((folder / name).read_bytes()) for folder in (whole, broken))
+        assert ours == theirs, name
+
+
+@pytest.mark.slow
+def test_two_processes_that_fight_over_a_folder_and_are_killed_lose_nothing(tmp_path):
+    """One trains, the other is kept out; the one that trains is killed, and whoever comes next takes over."""
+    steps, whole, fought = 3 * KILLS + 2, tmp_path / "whole", tmp_path / "fought"
+    mine = tmp_path / "fought" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert main([*TRAIN, "--out", str(whole), "--steps", str(steps)]) == 0
+
+    dice, kept_out = random.Random(1), 0
+    for _ in range(KILLS):
+        before = set(fought.glob("checkpoints/step-*"))
+        fighters = [start(fought, steps, stderr=subprocess.PIPE) for _ in range(2)]
+        while not set(fought.glob("checkpoints/step-*")) - before:
+            assert any(each.poll() is None for each in fighters), [each.stderr.read() for each in fighters]
+            time.sleep(0.0005)
+        time.sleep(dice.uniform(0, 0.2))
+        for each in fighters:
+            each.kill()
+        told = [each.communicate()[1].decode() for each in fighters]
+        for each, words in zip(fighters, told, strict=True):
+            assert each.returncode in (-signal.SIGKILL, 2), words
+            kept_out += "is in use: process" in words
+        assert -signal.SIGKILL in [each.returncode for each in fighters], "the run ended before it could be killed"
+        assert mine.read_text() == "mine"
+    assert kept_out >= KILLS / 2, "they hardly ever met"
+
+    assert main([*TRAIN, "--out", str(fought), "--steps", str(steps)]) == 0
+    for name in ("weights.safetensors", "log.jsonl"):
+        ours, theirs = (_without_clock((folder / name).read_bytes()) for folder in (whole, fought))
         assert ours == theirs, name
 
 

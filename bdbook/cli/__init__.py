@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="bdbook", args=arguments)
     try:
         command.run()
+    except KeyboardInterrupt:
+        print("bdbook: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         print(f"bdbook: {error}", file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ class Train:
     """Train a recipe into a run folder."""
 
     out: Path | None = None
-    """Run folder to write; default: runs/RECIPE-PROFILE."""
+    """Run folder to write; default: runs/RECIPE-PROFILE-seedSEED."""
     recipe: str = "photos-blurring"
     """Recipe name, e.g. photos-blurring, leaves-ddpm, photos-ddpm-plain."""
     data: str | None = None
@@ -33,7 +33,9 @@ class Train:
     seed: int = 0
     """Decides everything that is random."""
     resume: bool = False
-    """Go on from the last checkpoint in --out, if there is one."""
+    """Go on from the last checkpoint in --out."""
+    resume_or_begin: bool = False
+    """The same where there is a checkpoint, else begin: for jobs that a cluster starts again."""
     precision: str | None = None
     """fp32 or bf16, of the network alone; default: bf16 on a GPU that has it, else fp32."""
     accumulate: int | None = None
@@ -66,7 +68,7 @@ class Train:
             checkpoint_every=self.checkpoint_every,
             log_every=self.log_every,
             minutes=self.minutes,
-            resume=self.resume,
+            resume=None if self.resume_or_begin else self.resume,
             tell=print,
             **changes,
         )

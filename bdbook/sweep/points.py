@@ -38,6 +38,8 @@ FIELDS = {
     for k, v in get_type_hints(Recipe).items()
     if k not in ("name", "process", "settings", "unet", "steps", "net", "shape")
 }
+# Seconds that a process may take to notice that its machine was given up, and to let go of its folder.
+LOST = 120.0
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -93,7 +95,8 @@ class Training:
             profile=self.profile,
             engine=where,
             checkpoint_every=self.checkpoint_every,
-            resume=True,
+            resume=None,
+            wait=LOST,
         )
         if run.record["step"] != self.steps:
             raise ValueError(f"{folder} has {run.record['step']} steps, more than {self.steps}; choose another --out")

@@ -2,6 +2,8 @@
 
 fit.py          train into a run folder
 loop.py         the training loop
+folders.py      who may write to a run folder
+stopping.py     signals, and a loss that runs away
 checkpoints.py  the state of a training on disk
 records.py      what a run was
 runs.py         a trained model

@@ -37,11 +37,14 @@ def save(folder: Path, state: State, record: dict, log: list[dict]) -> Path:
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{names[index]}.{k}": v for k, v in moments.items()}
     tensors |= _spectrum_tensors(state.spectrum)
-    path = folder / "checkpoints" / f"step-{state.step:08d}.safetensors"
-    # The log goes first: lines past the last checkpoint are cut at resumption, lost ones could not be found again.
+    path = path_of(folder, state.step)
+    if state.step == 0:  # the first of a run goes first: where it is not, there is no run yet
+        write_atomically(path, _encode(tensors, record, state.step))
+    # The log before a later one: lines past the last checkpoint are cut at resumption, lost ones could not be found.
     write_atomically(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
     write_atomically(folder / "record.json", json.dumps(record, indent=1))
-    write_atomically(path, _encode(tensors, record, state.step))
+    if state.step:
+        write_atomically(path, _encode(tensors, record, state.step))
     for old in found(folder)[:-KEPT]:
         old.unlink(missing_ok=True)  # a process that a cluster has lost sight of may still train the same run
     return path
@@ -53,6 +56,11 @@ def save_weights(path: Path, state: State, record: dict) -> None:
     write_atomically(path, _encode(tensors, record, state.step))
 
 
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return Path(folder) / "checkpoints" / f"step-{step:08d}.safetensors"
+
+
 def found(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted((Path(folder) / "checkpoints").glob("step-*.safetensors"))
@@ -60,27 +68,29 @@ def found(folder: Path) -> list[Path]:
 
 def resume(
     folder: Path, recipe: Recipe, images: Tensor, seed: int, engine: Engine = SINGLE_PROCESS
-) -> tuple[State, dict[str, Any] | None, list[dict[str, Any]]]:
-    """(state, record, log) of the last whole checkpoint in folder; the state is `start`'s where there is none."""
+) -> tuple[State, dict[str, Any], list[dict[str, Any]]]:
+    """(state, record, log) of the last whole checkpoint in folder. Raises ValueError where there is none."""
     state = start(recipe, images, seed, engine)
     for half_written in (Path(folder) / "checkpoints").glob(".*.tmp"):  # by a run that was killed
         if engine.is_main:
             half_written.unlink(missing_ok=True)
     there = found(folder)
     if not there:
-        return state, None, []
+        raise ValueError(f"{folder} has no checkpoint to go on from")
     path, tensors, header = newest_whole(there)
     stored = records.as_identified_now(header["record"]["identity"])
     records.require_same(path, stored, records.identity(recipe, seed, images))
     state.net.load_state_dict(part_of(tensors, "net."))
     state.ema.load_state_dict(part_of(tensors, "ema."))
+    state.step = header["step"]
+    if state.step == 0:  # before the first step Adam has no moments, and the log no line
+        return state, header["record"], []
     names = [name for name, _ in state.net.named_parameters()]
     moments: dict[int, dict[str, Tensor]] = {k: {} for k in range(len(names))}
     for index, name in enumerate(names):
         for key in ("step", "exp_avg", "exp_avg_sq"):
             moments[index][key] = tensors[f"adam.{name}.{key}"]
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
-    state.step = header["step"]
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return state, header["record"], [line for line in log if line["step"] <= state.step]
 

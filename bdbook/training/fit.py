@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from bdbook.errors import unknown
 from bdbook.files import write_atomically
 from bdbook.processes import Degradation
 from bdbook.recipes import Recipe
-from bdbook.training import checkpoints, profiles, records
+from bdbook.training import checkpoints, folders, profiles, records, stopping
 from bdbook.training.engine import Engine, current_engine
-from bdbook.training.loop import State, train
+from bdbook.training.loop import State, start, train
 from bdbook.training.runs import GIVEN, Run
 from bdbook.transforms import Rotation2D, height_width
 
@@ -40,7 +41,8 @@ def fit(
     checkpoint_every: int = 500,
     log_every: int = 50,
     minutes: float | None = None,
-    resume: bool = False,
+    resume: bool | None = False,
+    wait: float = 0.0,
     tell: Callable[[str], None] | None = None,
     on_checkpoint: Callable[[Run], None] | None = None,
     **changes: Any,
@@ -53,80 +55,181 @@ def fit(
 
     recipe: a recipe or its name; or a process, one of your own too, or its name. images: (N, C, H, W), uint8 or in
     [-1, 1]; or what `data.load` knows by name, or a folder of pictures; None for the recipe's. folder: None for
-    runs/RECIPE-PROFILE. net: a network of your own, (x_t, t) -> (B, C, H, W), with a process. profile: smoke, cpu or
-    gpu, which decides `steps` where they are None, and the device where `engine` is. minutes: stop at the first
-    checkpoint after so many; run.record["step"] says how far it came. resume: go on from the last checkpoint, if there
-    is one. tell: is given lines of text about the progress, and a bar is shown; None for silence. on_checkpoint: is
-    called with the model as it is after each. changes: fields of the recipe that shall differ, e.g. batch=32.
+    runs/RECIPE-PROFILE-seedSEED. net: a network of your own, (x_t, t) -> (B, C, H, W), with a process. profile: smoke,
+    cpu or gpu, which decides `steps` where they are None, and the device where `engine` is. minutes: stop at the first
+    checkpoint after so many; run.record["step"] says how far it came. resume: go on from the last checkpoint; None: if
+    there is one, else begin. wait: seconds to wait for another process that trains in the folder. tell: is given lines
+    of text about the progress, and a bar is shown; None for silence. on_checkpoint: is called with the model as it is
+    after each. changes: fields of the recipe that shall differ, e.g. batch=32.
 
-    Raises ValueError where the folder holds a run and resume is False, or a run of another configuration;
-    FloatingPointError at a loss that is not finite. Resumed runs end in the same weights, bit for bit.
+    Ctrl-C and SIGTERM save a checkpoint first; a second one stops at once. Resumed runs end in the same weights, bit
+    for bit. Raises ValueError where the folder holds a run and resume is False, no checkpoint and resume is True, or a
+    run of another configuration; folders.Busy where another process trains there; FloatingPointError at a loss that is
+    not finite or has run away.
     """
     profile = profiles.resolve(profile)
     recipe, source = _recipe(recipe, images, net, changes)
     if profile == "smoke":  # pictures of nothing learnt
         table = recipe.build_process().steps
         recipe = replace(recipe, sample_steps=min(recipes.SMOKE_SAMPLE_STEPS, table or recipes.SMOKE_SAMPLE_STEPS))
-    folder = Path("runs") / f"{recipe.name}-{profile}" if folder is None else Path(folder)
+    folder = Path("runs") / f"{recipe.name}-{profile}-seed{seed}" if folder is None else Path(folder)
     steps = recipe.steps[profile] if steps is None else steps
     if min(steps, checkpoint_every, log_every) < 1:
         raise ValueError(
             f"steps was {steps}, checkpoint-every {checkpoint_every} and log-every {log_every}; "
             "expected at least 1 of each"
         )
-    if checkpoints.found(folder) and not resume:
-        raise ValueError(f"{folder} already holds a run; add --resume to go on with it, or choose another --out")
     engine = current_engine(profile) if engine is None else engine
-    if not isinstance(images, Tensor):
-        with engine.main_first():
-            pictures = data.load_pixels(source, recipe.size, recipe.channels, seed=seed)
-    else:
-        pictures = images
-    given = images if isinstance(images, Tensor) else None
-    pictures = engine.place(pictures)
-    state, record, log = checkpoints.resume(folder, recipe, pictures, seed, engine)
-    if record is None:
-        record = records.new(recipe, seed, pictures, source, profile, engine)
     say = tell if tell is not None and engine.is_main else _silence
-    done = state.step >= steps
-    if not done:
-        parameters = sum(p.numel() for p in state.net.parameters())
-        on = record["device"] + (f", {engine.processes} processes" if engine.processes > 1 else "")
-        say(f"{recipe.name}: {parameters:,} parameters, {len(pictures)} images, {on}, to step {steps}")
-        clock, began, losses = records.Clock(record), time.monotonic(), []
-        trained = _advancing(train(recipe, pictures, state, seed, engine), folder)
-        with tqdm(total=steps, initial=state.step, unit="step", disable=None if say is tell else True) as bar:
-            while state.step < steps:
-                next(trained)  # updates state in place
-                losses.append(_loss(state))
+    with folders.claimed(folder, wait, say) if engine.is_main else nullcontext():
+        resume = bool(checkpoints.found(folder)) if resume is None else resume
+        if engine.is_main:
+            folders.require(folder, resume)
+        if not isinstance(images, Tensor):
+            with engine.main_first():
+                pictures = data.load_pixels(source, recipe.size, recipe.channels, seed=seed)
+        else:
+            pictures = images
+        pictures = engine.place(pictures)
+        if resume:
+            state, record, log = checkpoints.resume(folder, recipe, pictures, seed, engine)
+        else:
+            state, log = start(recipe, pictures, seed, engine), []
+            record = records.new(recipe, seed, pictures, source, profile, engine)
+        given = images if isinstance(images, Tensor) else None
+        training = _Training(folder, recipe, pictures, given, seed, steps, engine, state, record, log)
+        how = _How(checkpoint_every, log_every, minutes, say, tell is say, on_checkpoint)
+        asked = training.run(how, resume)
+    stopping.obey(asked)
+    return training.as_run()
+
+
+@dataclass(frozen=True)
+class _How:
+    """What is said, logged and saved on the way, and when."""
+
+    checkpoint_every: int
+    log_every: int
+    minutes: float | None
+    say: Callable[[str], None]
+    shows: bool
+    on_checkpoint: Callable[[Run], None] | None
+
+
+@dataclass
+class _Training:
+    """A training in a folder that is its own."""
+
+    folder: Path
+    recipe: Recipe
+    pictures: Tensor
+    given: Tensor | None
+    seed: int
+    steps: int
+    engine: Engine
+    state: State
+    record: dict[str, Any]
+    log: list[dict[str, Any]]
+
+    def as_run(self) -> Run:
+        """The model as it stands."""
+        return Run.of_state(self.recipe, self.record, self.state, self.engine, self.given)
+
+    def run(self, how: _How, resumed: bool) -> stopping.Asked:
+        """Train to the last step, or until time is up or a signal asks for an end; which signal."""
+        asked, done = stopping.Asked(), self.state.step
+        if done < self.steps:
+            how.say(self._in_words(resumed))
+            if resumed:
+                self._sit_down(how)
+            elif self.engine.is_main:  # what cannot be written is noticed now, and a kill at any moment finds a run
+                checkpoints.save(self.folder, self.state, self.record, self.log)
+            with stopping.listening(how.shows, deaf=not self.engine.is_main) as asked:
+                self._advance(how, asked)
+        elif done == self.steps:
+            how.say(f"{self.folder} already has {done} of {self.steps} steps; nothing to do")
+        else:
+            how.say(f"{self.folder} already has {done} steps, more than the {self.steps} asked for; nothing to do")
+        if self.state.step < self.steps:
+            by = f" by {asked.by.name}" if asked.by else ""
+            kept = f"; {checkpoints.path_of(self.folder, self.state.step)} is saved" if asked.by else ""
+            how.say(f"stopped{by} at step {self.state.step} of {self.steps}{kept}; add --resume to go on")
+            return asked
+        weights = self.folder / "weights.safetensors"
+        if self.engine.is_main:
+            checkpoints.save_weights(weights, self.state, self.record)
+        how.say(f"weights: {weights}\nsample:  bdbook sample --run {self.folder}")
+        return asked
+
+    def _in_words(self, resumed: bool) -> str:
+        parameters = sum(p.numel() for p in self.state.net.parameters())
+        device = records.where(self.engine)["device"]
+        on = device + (f", {self.engine.processes} processes" if self.engine.processes > 1 else "")
+        told = f"{self.recipe.name}: {parameters:,} parameters, {len(self.pictures)} images, {on}"
+        if not resumed:
+            return f"{told}, to step {self.steps}"
+        return f"{told}\ngoing on from step {self.state.step} of {self.steps}"
+
+    def _sit_down(self, how: _How) -> None:
+        """Note in the record that the training is taken up, where and how; say what is not as it was."""
+        now = records.where(self.engine)
+        last = (self.record.get("sittings") or [self.record])[-1]
+        told = ("device", "processes", "precision")
+        changed = [f"{key} was {last[key]}, is {now[key]}" for key in told if last[key] != now[key]]
+        self.record.setdefault("sittings", []).append({"from": self.state.step, **now, "date": records.today()})
+        if changed:
+            how.say(f"otherwise than before: {'; '.join(changed)}")
+
+    def _advance(self, how: _How, asked: stopping.Asked) -> None:
+        clock, began, losses = records.Clock(self.record), time.monotonic(), []
+        watch = stopping.Watch([line["loss"] for line in self.log])
+        trained = train(self.recipe, self.pictures, self.state, self.seed, self.engine)
+        hidden = None if how.shows else True
+        with tqdm(total=self.steps, initial=self.state.step, unit="step", disable=hidden) as bar:
+            while self.state.step < self.steps:
+                with self._blaming():
+                    state = next(trained)  # updates state in place
+                    losses.append(_loss(state))
+                    watch.look(state.step, losses[-1].item())
                 bar.update()
-                checkpoint = state.step % checkpoint_every == 0 or state.step == steps
-                if checkpoint or state.step % log_every == 0:
-                    log.append({"step": state.step, "loss": torch.stack(losses).mean().item()})
+                due = state.step % how.checkpoint_every == 0 or state.step == self.steps
+                if due or asked.by or state.step % how.log_every == 0:
+                    self.log.append({"step": state.step, "loss": torch.stack(losses).mean().item()})
                     losses = []
-                if not checkpoint:
-                    continue
-                if engine.is_main:
-                    if say is tell:
-                        bar.write(f"step {state.step}: loss {log[-1]['loss']:.4f}, {clock.read():.0f} s")
-                    record["wall_s"] = clock.read()
-                    checkpoints.save(folder, state, record, log)
-                    run = Run.of_state(recipe, record, state, engine, given)
-                    write_atomically(folder / f"samples-{state.step:08d}.png", pixels.png(run.draw(DRAWN, seed), 8))
-                    if on_checkpoint is not None:
-                        on_checkpoint(run)
-                if minutes is not None and _seconds_since(began, engine) >= 60 * minutes:
+                if self.engine.is_main and (due or asked.by):
+                    if how.shows:
+                        bar.write(f"step {state.step}: loss {self.log[-1]['loss']:.4f}, {clock.read():.0f} s")
+                    self.record["wall_s"] = clock.read()
+                    checkpoints.save(self.folder, state, self.record, self.log)
+                if asked.by:
                     break
-    run = Run.of_state(recipe, record, state, engine, given)
-    if state.step < steps:
-        say(f"stopped at step {state.step} of {steps}; add --resume to go on")
-        return run
-    if done:
-        say(f"{folder} already has {state.step} of {steps} steps; nothing to do")
-    if engine.is_main:
-        checkpoints.save_weights(folder / "weights.safetensors", state, record)
-    say(f"weights: {folder / 'weights.safetensors'}\nsample:  bdbook sample --run {folder}")
-    return run
+                if not due:
+                    continue
+                if self.engine.is_main:
+                    self._show(how)
+                if how.minutes is not None and _seconds_since(began, self.engine) >= 60 * how.minutes:
+                    break
+
+    def _show(self, how: _How) -> None:
+        """A grid of samples, and the model for who asked for it."""
+        run = self.as_run()
+        name = f"samples-{self.state.step:08d}.png"
+        write_atomically(self.folder / name, pixels.png(run.draw(DRAWN, self.seed), 8))
+        if how.on_checkpoint is not None:
+            how.on_checkpoint(run)
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """An error says what can be done: the same steps from a checkpoint would end in it again."""
+        try:
+            yield
+        except FloatingPointError as error:
+            kept = next(reversed(checkpoints.found(self.folder)), "of another process")
+            lower = self.recipe.learning_rate / 10
+            raise FloatingPointError(
+                f"{error}. The last checkpoint is {kept}; going on from it would repeat this, bit for bit. Train anew "
+                f"with a lower learning rate (--learning-rate {lower:g}) into another --out"
+            ) from error
 
 
 def _recipe(
@@ -167,16 +270,6 @@ def _shape(images: Tensor | str | Path | None, process: Degradation | None) -> t
             "e.g. data.load(name, 32)"
         )
     return (1, *height_width(process.basis.size))
-
-
-def _advancing(trained: Iterator[State], folder: Path) -> Iterator[State]:
-    """The same steps; an error says which checkpoint there is to go back to."""
-    try:
-        yield from trained
-    except FloatingPointError as error:
-        kept = checkpoints.found(folder)
-        whole = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        raise FloatingPointError(f"{error}; {whole}") from error
 
 
 def _loss(state: State) -> Tensor:

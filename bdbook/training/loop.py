@@ -97,8 +97,7 @@ def train(
             worst = batch.t[~loss.isfinite()][0].item()
             raise FloatingPointError(
                 f"the loss is not finite at step {state.step} (seed {seed}, its batch's {batch.seed}, first at t = "
-                f"{worst:.4f}); the weights are those before this step. Lower the learning rate "
-                f"({recipe.learning_rate}), or resume"
+                f"{worst:.4f}); the weights are those before this step"
             )
         clip_grad_norm_(state.net.parameters(), recipe.clip)
         for group in state.optimizer.param_groups:

@@ -1,4 +1,7 @@
-"""The record of a run: what was trained on what, where and when, and what must agree for it to go on."""
+"""The record of a run: what was trained on what, where and when, and what must agree for it to go on.
+
+A run that was taken up again says so under "sittings": from which step on, on what device, at which precision.
+"""
 
 from __future__ import annotations
 
@@ -32,22 +35,31 @@ def new(
     recipe: Recipe, seed: int, images: Tensor, source: str, profile: str, engine: Engine = SINGLE_PROCESS
 ) -> dict[str, Any]:
     """The record of a run that begins now."""
-    on_gpu = engine.device.type == "cuda"
-    device = torch.cuda.get_device_name(engine.device) if on_gpu else f"CPU, threads: {torch.get_num_threads()}"
-    versions = {"bdbook": __version__, "torch": torch.__version__, "python": platform.python_version()}
     return {
         "identity": identity(recipe, seed, images),
         "recipe": recipe.as_dict(),
         "data": source,
         "profile": profile,
-        "device": device,
-        "processes": engine.processes,
-        "precision": "fp32" if engine.autocast is None else str(engine.autocast).removeprefix("torch."),
-        "versions": versions,
-        "commit": commit(),
-        "date": date.today().isoformat(),
+        **where(engine),
+        "date": today(),
         "wall_s": 0.0,
     }
+
+
+def where(engine: Engine) -> dict[str, Any]:
+    """What a sitting at a training works with; another one may work with something else."""
+    on_gpu = engine.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(engine.device) if on_gpu else f"CPU, threads: {torch.get_num_threads()}",
+        "processes": engine.processes,
+        "precision": "fp32" if engine.autocast is None else str(engine.autocast).removeprefix("torch."),
+        "versions": {"bdbook": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "commit": commit(),
+    }
+
+
+def today() -> str:
+    return date.today().isoformat()
 
 
 def identity(recipe: Recipe, seed: int, images: Tensor) -> dict[str, Any]:

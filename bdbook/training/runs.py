@@ -1,8 +1,8 @@
 """A run folder: what a training leaves on disk, and the trained model that is read from it.
 
-record.json                 recipe, seed, data, device, versions, wall time
+record.json                 recipe, seed, data, device, versions, wall time, sittings
 log.jsonl                   step and mean loss, a line each
-checkpoints/step-*.safetensors   weights, averaged weights, optimiser, spectrum: the last two are kept
+checkpoints/step-*.safetensors   weights, averaged weights, optimiser, spectrum, from step 0 on: the last two are kept
 weights.safetensors         averaged weights and spectrum when training is done
 samples-*.png
 """
@@ -132,7 +132,9 @@ def load(
         if not found:
             raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
         found.sort(key=checkpoints.step_of)  # a training that went on after its end has checkpoints newer than weights
-    _, tensors, header = checkpoints.newest_whole(found)
+    file, tensors, header = checkpoints.newest_whole(found)
+    if header["step"] == 0:
+        raise ValueError(f"{file} is of step 0: nothing is learnt yet, and no later checkpoint is there")
     recipe = Recipe.from_dict(header["record"]["recipe"], process, net)
     built = recipe.build_net().to(engine.device).eval().requires_grad_(False)
     built.load_state_dict(checkpoints.part_of(tensors, "ema."))
