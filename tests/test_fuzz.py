@@ -177,9 +177,8 @@ class Commands(RuleBasedStateMachine):
         to = ["--out", out] if out else []
         told = self.ask("restore", "--image", image, "--run", run, *FEW, *to, after=after)
         if told.status == 0:
-            target = self.folder / (
-                out or ("pictures/restored" if image.startswith("pictures/o") else f"{image}/restored")
-            )
+            base = Path(image) if (self.folder / image).is_dir() else Path(image).parent
+            target = self.folder / (out or base / "restored")
             mine = [name for name in self.theirs if name == image or name.startswith(f"{image}/")]
             for name in mine:
                 inside = Path(name).relative_to(base)
