@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bdbook.shapes import Bytes, Images, Numbers, Picture, Pixels
+from bdbook.shapes import AnyImages, AnyNumbers, Bytes, Picture, Pixels
 
 # Variance that rounding to 8 bits adds to a pixel, or to a coefficient, of images in [-1, 1].
 ROUNDING = (2 / 255) ** 2 / 12
@@ -30,17 +30,23 @@ def subsample_evenly(images: Tensor, most: int) -> Tensor:
     return images[:: -(-len(images) // most)]
 
 
-def quantise(images: Numbers) -> Bytes:
-    """What a file would hold: clamped to [-1, 1] and rounded to 0..255, uint8 (N, C, H, W), on the CPU."""
+def quantise(images: AnyNumbers) -> Bytes:
+    """What a file would hold: clamped to [-1, 1] and rounded to 0..255, uint8 (N, C, H, W), on the CPU.
+
+    What is uint8 is a file's already, and stays as it is.
+    """
+    if not images.is_floating_point():
+        as_float(images[:0])  # refuses other whole numbers
+        return images.detach().cpu()
     return ((images.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).byte()
 
 
-def to_pixels(images: Images) -> Pixels:
-    """(N, C, H, W) in [-1, 1] to uint8 (N, H, W, C); values beyond are clamped."""
+def to_pixels(images: AnyImages) -> Pixels:
+    """(N, C, H, W) in [-1, 1], or uint8, to uint8 (N, H, W, C); values beyond are clamped."""
     return quantise(images).permute(0, 2, 3, 1).numpy()
 
 
-def grid(images: Images, columns: int = 8, gap: int = 1) -> Picture:
+def grid(images: AnyImages, columns: int = 8, gap: int = 1) -> Picture:
     """Images (N, C, H, W) side by side, white between them: uint8 (rows, cols, C)."""
     pixels = to_pixels(images)
     count, height, width, channels = pixels.shape
@@ -52,11 +58,38 @@ def grid(images: Images, columns: int = 8, gap: int = 1) -> Picture:
     return canvas
 
 
-def png(images: Images, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
+def png(images: AnyImages, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
     """A grid of images as the bytes of a PNG, each pixel enlarge times enlarge; gap as in `grid`."""
     canvas = grid(images, columns, gap).repeat(enlarge, 0).repeat(enlarge, 1)
     buffer = io.BytesIO()
     Image.fromarray(canvas.squeeze()).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def writable() -> dict[str, str]:
+    """Suffix -> format, of the pictures that Pillow can write: ".jpg" -> "JPEG"."""
+    Image.init()
+    return {suffix: kind for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
+
+
+def encoded(images: AnyImages, kind: str, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
+    """The same grid as `png`'s as the bytes of another format, by Pillow's name; of JPEG and WebP at high quality.
+
+    Raises ValueError where the format has no place for it.
+    """
+    if kind == "PNG":
+        return png(images, columns, enlarge, gap)
+    canvas = grid(images, columns, gap).repeat(enlarge, 0).repeat(enlarge, 1)
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(canvas.squeeze()).save(buffer, kind, quality=95)
+    except (OSError, ValueError, KeyError, SystemError) as error:
+        height, width, channels = canvas.shape
+        kinds = {1: "grey", 3: "colour"}
+        raise ValueError(
+            f"{kind} cannot hold a grid of {width}x{height} pixels in {kinds.get(channels, channels)}: {error}; write "
+            "a .png, or fewer images"
+        ) from error
     return buffer.getvalue()
 
 

@@ -28,6 +28,7 @@ OfBasis = Float64[Tensor, "1 1 H W"]
 Expanded = Float64[Tensor, "B 1 1 1"]
 Grid = Float64[Tensor, "times"]
 Numbers = Float[Tensor, "*axes"]
+AnyNumbers = Real[Tensor, "*axes"]
 Elementwise = Float64[Tensor, "*axes"]
 # A number for each step, or for each band of frequencies.
 Row = Float64[Tensor, "count"]

@@ -56,14 +56,14 @@ class Row:
 
 
 def measures(metrics: dict) -> dict[str, float]:
-    """Name -> value, of all in a metrics.json that is compared."""
+    """Name -> value, of all in a metrics.json that is compared; NaN for words in place of a number."""
     tables = {"samples": metrics.get("quality", {}).get("samples", {})}
     for part in ("restoration", "generation"):
         tables |= {f"{part}, {way}": row for way, row in metrics.get(part, {}).items() if way in TRAINED}
     found = {f"{name}, {key}": row[key] for name, row in tables.items() for key in MEASURES if key in row}
     if metrics.get("bits"):
         found["bits per dimension"] = metrics["bits"]["mean"]
-    return found
+    return {name: math.nan if isinstance(value, str) else value for name, value in found.items()}
 
 
 def protocol(metrics: dict) -> tuple:

@@ -53,7 +53,7 @@ def test_a_run_beyond_it_is_worse_and_named(shelves, capsys):
     assert said.count("WORSE") == 1
 
 
-@pytest.mark.parametrize(("frechet", "bits"), [(float("nan"), 2.5), (12.0, None)])
+@pytest.mark.parametrize(("frechet", "bits"), [(float("nan"), 2.5), (12.0, None), ("too few: 2 of 33", 2.5)])
 def test_a_measure_that_is_no_number_any_more_is_worse(shelves, frechet, bits):
     fresh, results = shelves
     write(fresh, 0, frechet, bits)

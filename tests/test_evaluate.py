@@ -93,10 +93,11 @@ def run_of(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["digits-deblur", "photos-inpaint", "photos-recolour", "photos-desnow"])
 def test_every_kind_of_restorer_is_measured(run_of, name):
-    rows = restoration.evaluate(run_of(name), restoration.Protocol(count=20))
+    rows = restoration.evaluate(run_of(name), restoration.Protocol(count=100))  # of colour there are 96 features
     assert list(rows) == list(restoration.WAYS)
     for m in rows.values():
-        assert set(m) == {"frechet", "rmse", "psnr", "ssim", "detail"}
+        assert set(m) == {"frechet", "rmse", "psnr", "ssim", "detail", "count"}
+        assert m["count"] == 100
         assert np.isfinite(list(m.values())).all()
     assert "tacos" in restoration.table(rows)
 

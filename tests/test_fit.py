@@ -156,7 +156,7 @@ def test_another_process_does_not_go_on_with_a_run(tmp_path):
 def test_a_process_of_ones_own_is_measured_and_exported(tmp_path):
     run = bdbook.fit(BY_FUNCTIONS, "digits", tmp_path, unet=TINY, steps=2, sample_steps=5, **QUICK)
     assert run.record["data"] == "digits"
-    found = generation.of_samples(run, generation.Protocol(count=20, samples=20))
+    found = generation.of_samples(run, generation.Protocol(count=40, samples=40))
     assert np.isfinite([found["frechet"], found["sliced_wasserstein"]]).all()
     bound = generation.bits(run, images(4))
     assert np.isfinite(bound.mean)

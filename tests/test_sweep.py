@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "fixed": {"batch": 2},
     "profile": "smoke",
-    "evaluate": {"count": 20, "steps": 2},
+    "evaluate": {"count": 40, "steps": 2},
 }
 
 
@@ -170,6 +170,9 @@ BASE = "recipe: digits-blurring\n"
         (BASE + "vary: {seed: [0]}\nevaluate: {count: 0}", "count must be at least 1"),
         (BASE + "vary: {seed: [0]}\nevaluate: {steps: 0}", "steps was 0"),
         (BASE + "vary: {seed: [0]}\nevaluate: {rule: dim}", "did you mean 'ddim'"),
+        (BASE + "vary: {seed: [0]}\nevaluate: {rule: tacos}", "rule 'tacos' does not fit digits-blurring"),
+        (BASE + "vary: {seed: [0]}\nevaluate: {order: 3}", "order was 3"),
+        (BASE + "vary: {seed: [0]}\nevaluate: {samples: 0}", "samples was 0"),
         (BASE + "vary: {seed: [0]}\nevaluate: {split: tset}", "did you mean 'test'"),
         ("recipe: digits-deblur\nvary: {seed: [0]}\nevaluate: {rule: ddim}", "unknown key of evaluate 'rule'"),
         ("chapter: 15_ablation\nvary: {seed: [0]}", "did you mean '15_ablations'"),
@@ -247,6 +250,13 @@ def test_csv_has_every_digit_and_every_column():
     assert rows[0]["frechet"] == ""
 
 
+def test_what_is_no_number_has_words():
+    row = {"seed": 0, "frechet": float("nan"), "psnr": float("inf"), "spectrum": "constant", "state": "done"}
+    (read,) = csv.DictReader(as_csv([row]).splitlines())
+    assert (read["frechet"], read["psnr"], read["spectrum"]) == ("no number", "no number", "constant")
+    assert sweep.table([row], ["seed"]).splitlines()[1].split() == ["0", *["no", "number"] * 2, "constant", "done"]
+
+
 # --- points at work -------------------------------------------------------------------------------------------
 
 
@@ -283,6 +293,20 @@ def test_what_is_asked_anew_is_done_from_where_the_folder_stands(tmp_path):
     for damaged in ("{", "{}"):
         (folder / "row.json").write_text(damaged)
         assert cluster.finished(of(training_steps=3), folder) is None
+
+
+@pytest.mark.parametrize("recipe", ["digits-blurring", "digits-deblur"])
+def test_of_too_few_images_a_row_has_words_and_is_json(tmp_path, recipe):
+    few = {**SMALL, "evaluate": {"count": 1, "steps": 2}}
+    (point,) = grid.points({"recipe": recipe, "vary": {"seed": [1]}, "training_steps": 1, **few})
+    row = cluster.run_point(point, tmp_path / "point")
+    assert "too few: 1 of 2" in row.values()
+    assert row["count"] == 1
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    json.loads((tmp_path / "point" / "row.json").read_text(), parse_constant=refuse)
 
 
 def test_no_cores_is_an_error(tmp_path):
@@ -368,12 +392,12 @@ def test_a_sweep_is_its_trainings_one_by_one_and_a_failed_one_costs_no_other(tmp
         train = ("--profile", "smoke", "--recipe", recipe, "--batch", "2", "--steps", "4", "--seed", "1")
         assert main(["train", "--out", str(alone), *train]) == 0
         capsys.readouterr()
-        assert main(["evaluate", "--run", str(alone), "--profile", "smoke", "--count", "20", "--steps", "2"]) == 0
+        assert main(["evaluate", "--run", str(alone), "--profile", "smoke", "--count", "40", "--steps", "2"]) == 0
         told = capsys.readouterr().out
         point = out / f"learning_rate=0.001,sigma_max={row['sigma_max'].removesuffix('.0')}"
         assert weights(point) == weights(alone)
         assert (point / "log.jsonl").read_bytes() == (alone / "log.jsonl").read_bytes()
-        measured = generation.of_samples(runs.load(alone), generation.Protocol(count=20, steps=2))
+        measured = generation.of_samples(runs.load(alone), generation.Protocol(count=40, steps=2))
         assert {key: float(row[key]) for key in measured if key != "bands"} == {
             key: value for key, value in measured.items() if key != "bands"
         }

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from bdbook.evaluation import generation, restoration
+from bdbook.cli.telling import tell
+from bdbook.evaluation import checks, generation, restoration
 from bdbook.training import engine, profiles, runs
 from bdbook.training.engine import Engine
 from bdbook.training.runs import Run
@@ -21,9 +22,11 @@ class Evaluate:
     run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])]
     """Run folder, or a weights file."""
     count: int = 1024
-    """Images, or all there are."""
+    """Images, or all there are; the table says how many these were."""
     split: str = "test"
     """train or test."""
+    data: str | None = None
+    """Compare with these images: a data set's name or a folder; default: what the run was trained on."""
     steps: int | None = None
     """Steps; default: all of a degradation's, or the recipe's."""
     seed: int = 0
@@ -44,18 +47,23 @@ class Evaluate:
     """Run the network through torch.compile, on a GPU as CUDA graphs."""
 
     def run(self) -> None:
+        # Before anything is loaded, so that a number that makes no sense is told at once.
+        restorer, generator = self._restorers(), self._generators()
         where = engine.current_engine(profiles.resolve(self.profile), self.precision, self.compile)
         run = runs.load(self.run_folder, where)
-        told = self._restorer(run, where) if not run.denoiser.process.noisy else self._generator(run, where)
+        with checks.doubts() as doubts:
+            if run.denoiser.process.noisy:
+                told = self._generator(run, generator, where)
+            else:
+                told = self._restorer(run, restorer, where)
         if where.is_main:
-            print(told)
+            tell("\n".join([told, *(f"note: {doubt}" for doubt in doubts)]))
 
-    def _restorer(self, run: Run, where: Engine) -> str:
-        protocol = restoration.Protocol(self.count, self.split, self.steps, self.seed)
-        return f"{protocol}\n{restoration.table(restoration.evaluate(run, protocol, where))}"
+    def _restorers(self) -> restoration.Protocol:
+        return restoration.Protocol(self.count, self.split, self.steps, self.seed, self.data)
 
-    def _generator(self, run: Run, where: Engine) -> str:
-        protocol = generation.Protocol(
+    def _generators(self) -> generation.Protocol:
+        return generation.Protocol(
             count=self.count,
             samples=self.samples,
             split=self.split,
@@ -63,10 +71,23 @@ class Evaluate:
             steps=self.steps,
             order=self.order,
             seed=self.seed,
+            data=self.data,
         )
+
+    def _restorer(self, run: Run, protocol: restoration.Protocol, where: Engine) -> str:
+        given = {"--samples": self.samples, "--rule": self.rule, "--order": self.order != 1, "--bits": self.bits}
+        unfit = [name for name, value in given.items() if value]
+        if unfit:
+            raise ValueError(f"{', '.join(unfit)}: of generating runs, but {run.recipe.name} restores; leave it out")
+        return f"{protocol}\n{restoration.table(restoration.evaluate(run, protocol, where))}"
+
+    def _generator(self, run: Run, protocol: generation.Protocol, where: Engine) -> str:
         told = f"{protocol.words(run)}\n{generation.table(generation.compare(run, protocol, where, progress=True))}"
         if not self.bits:
             return told
-        truth = restoration.held_out(run, restoration.Protocol(self.count, self.split))
-        bound = generation.bits(run, truth, seed=self.seed)
-        return f"{told}\nbits per dimension, at most: {bound.mean:.3f} +- {bound.standard_error:.3f}"
+        truth = restoration.held_out(run, restoration.Protocol(self.count, self.split, data=self.data))
+        try:
+            bound = generation.bits(run, truth, seed=self.seed)
+        except ValueError as error:  # a process without a bound should not cost the table
+            return f"{told}\nbits per dimension: none, {error}"
+        return f"{told}\nbits per dimension, at most: {generation.bits_in_words(bound)}"

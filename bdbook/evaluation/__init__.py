@@ -1,5 +1,6 @@
 """Comparing what is drawn or restored with data.
 
+checks.py       what a measure takes, and its words where there is no number
 metrics.py      numbers that compare two sets of images
 features.py     the feature network of the Frechet distance
 generation.py   a generating run, measured by one protocol
@@ -10,5 +11,5 @@ tiling.py       restoring one's own pictures, at any size
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["features", "generation", "metrics", "restoration", "tiling"]
+    __name__, ["checks", "features", "generation", "metrics", "restoration", "tiling"]
 )

@@ -1,7 +1,12 @@
-"""Numbers that compare samples with data."""
+"""Numbers that compare samples with data.
+
+Images are (N, C, H, W) in [-1, 1], or uint8, which are taken as the pixels of a file; what no measure takes is refused
+by `checks`, in words that name the argument.
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bdbook.evaluation.checks import Unmeasurable, doubt, pair
+from bdbook.evaluation.checks import images as checked
 from bdbook.pixels import quantise
-from bdbook.shapes import Images, Row
+from bdbook.shapes import Row
 from bdbook.transforms import DCT
 
 # Images a second for features and SSIM alike; more would only take more memory.
 CHUNK = 256
 # Every process of several has all of the images: what they found is not to be added up.
 NOT_SUMMED: dict[str, Any] = {"sync_on_compute": False}
+# Images for each feature of a Frechet distance, below which it is mostly scatter.
+ENOUGH = 10
+# Of the largest value: what rounding leaves in a coefficient that is the same in all images.
+NOTHING = 1e-13
+# torch.quantile takes no more numbers at once.
+MOST_QUANTILES = 2**24
+# Images below which a kernel distance, right on average, is mostly scatter.
+FEW = 100
+TWO = "a variance needs at least two images"
 
 
 def band_index(freq2: Tensor, bands: int) -> Tensor:
@@ -25,36 +41,70 @@ def band_index(freq2: Tensor, bands: int) -> Tensor:
     return (radius / radius.max() * bands).long().clamp_max(bands - 1)
 
 
-def band_variance(images: Images, bands: int = 5) -> Row:
+def band_variance(images: Tensor, bands: int = 5) -> Row:
     """Variance over images of the DCT coefficients, summed in each band: (bands,) float64, on the CPU.
 
-    images: (N, C, H, W).
+    images: (N, C, H, W), at least two. Exactly 0 where all images are the same but for rounding.
     """
-    if len(images) < 2:
-        raise ValueError(f"a variance needs at least two images, but got {len(images)}")
+    return _band_variance(checked(images, least=2, why=TWO), bands)
+
+
+def _band_variance(images: Tensor, bands: int) -> Row:
+    if bands < 1:
+        raise ValueError(f"bands was {bands}; expected at least 1")
     height, width = images.shape[-2:]
     basis = DCT((height, width))
     variance = basis.forward(images.double()).var(0).sum(0)
     index = band_index(basis.freq2, bands).to(images.device)
     totals = torch.zeros(bands, dtype=torch.float64, device=images.device)
-    return totals.scatter_add(0, index.flatten(), variance.flatten()).cpu()
+    totals = totals.scatter_add(0, index.flatten(), variance.flatten()).cpu()
+    if not totals.isfinite().all():
+        raise Unmeasurable.because(
+            f"images reach {images.abs().max():.3g}, whose square is no number any more; expected [-1, 1]", "too large"
+        )
+    rounding = (NOTHING * images.abs().max().double().cpu()) ** 2 * images.shape[1]
+    return totals.where(totals > rounding * torch.bincount(index.cpu().flatten(), minlength=bands), 0.0)
 
 
 def band_ratio(samples: Tensor, data: Tensor, bands: int = 5) -> Row:
-    """Variance of the samples over variance of the data in each frequency band, lowest first; 1 is right."""
-    return band_variance(samples, bands) / band_variance(data, bands)
+    """Variance of the samples over variance of the data in each frequency band, lowest first; 1 is right.
+
+    Both (N, C, H, W), at least two of each. Raises where the data do not vary in a band.
+    """
+    samples, data = pair(samples, data, ("samples", "data"), 2, TWO)
+    variance = _band_variance(data, bands)
+    _varied(variance, "data")
+    return _band_variance(samples, bands) / variance
+
+
+def _varied(variance: Row, name: str) -> None:
+    still = [str(band) for band, value in enumerate(variance.tolist(), 1) if value == 0]
+    if still:
+        raise Unmeasurable.because(
+            f"{name} do not vary in frequency band {', '.join(still)} of {len(variance)}: all of them are constant or "
+            "the same there, and a ratio of variances says nothing; give images that differ",
+            "constant",
+        )
 
 
 def fidelity(images: Tensor, truth: Tensor) -> dict[str, float]:
     """rmse and psnr (dB) over all pixels, ssim as the mean over images; both (N, C, H, W), quantised first.
 
     In units of a range of 1. SSIM as torchmetrics has it: a Gaussian window of 11 pixels, deviation 1.5, over the whole
-    picture, mirrored beyond its borders.
+    picture, mirrored beyond its borders, so that sides of 6 pixels or more are needed. Where both are identical the
+    psnr is infinite; the tables say so in a word.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     if images.shape != truth.shape:
         raise ValueError(f"images had shape {tuple(images.shape)} and truth {tuple(truth.shape)}; expected the same")
+    images, truth = pair(images, truth, ("images", "truth"))
+    height, width = images.shape[-2:]
+    if min(height, width) < 6:
+        raise Unmeasurable.because(
+            f"images were {height}x{width} pixels; expected sides of 6 or more for SSIM's window of 11",
+            f"too small: {height}x{width}",
+        )
     a, b = (quantise(x).double() / 255 for x in (images, truth))
     ssim = torch.cat([_ssim(x, y) for x, y in zip(a.split(CHUNK), b.split(CHUNK), strict=True)])
     return {
@@ -77,30 +127,53 @@ def frechet(images: Tensor, reference: Tensor, features: nn.Module | None = None
 
     features: a module, uint8 (N, C, H, W) -> (N, d); None: the embedded `features.digit_features`, whose distances
     compare among themselves alone. For FID as papers print it give Inception's, for instance torchmetrics'
-    `FrechetInceptionDistance(2048).inception` (it needs torch-fidelity). N should be several times d.
+    `FrechetInceptionDistance(2048).inception` (it needs torch-fidelity). Of N images there are covariances of d
+    features only for N > d, else this raises; below 10 d a warning says how many would do.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    _require_several(images=images, reference=reference)
+    images, reference = pair(images, reference, ("images", "reference"), 2)
     _, channels, height, width = reference.shape
     distance = FrechetInceptionDistance(
         feature=_or_digits(features), input_img_size=(channels, height, width), **NOT_SUMMED
     )
+    for name, x in (("images", images), ("reference", reference)):
+        _enough(name, len(x), distance.real_features_sum.numel())
     for x, real in ((images, False), (reference, True)):
         for chunk in quantise(x).split(CHUNK):
             distance.update(chunk, real=real)
     return distance.compute().item()
 
 
+def _enough(name: str, count: int, dimension: int) -> None:
+    if count <= dimension:
+        raise Unmeasurable.because(
+            f"{name} had {count} images; the Frechet distance's covariance of {dimension} features "
+            f"needs more than {dimension}, and {ENOUGH * dimension} to mean something: give more",
+            f"too few: {count} of {dimension + 1}",
+        )
+    if count < ENOUGH * dimension:
+        doubt(
+            f"Frechet distance: {name} had {count} images for {dimension} features; of so few most of it is their "
+            f"scatter. It needs {ENOUGH * dimension} or more"
+        )
+
+
 def kernel_distance(images: Tensor, reference: Tensor, features: nn.Module | None = None, subset: int = 1000) -> float:
     """KID: squared maximum mean discrepancy of features (cubic kernel), unbiased, so that it may be below 0.
 
     Both (N, C, H, W), quantised first; features as for `frechet`. With more than `subset` images the mean over 100
-    random subsets, as in Binkowski et al. 2018; else all of the smaller set against as many of the larger.
+    random subsets, as in Binkowski et al. 2018; else all of the smaller set against as many of the larger. Below 100
+    images a warning says that they are few.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    _require_several(images=images, reference=reference)
+    images, reference = pair(images, reference, ("images", "reference"), 2)
+    if subset < 2:
+        raise ValueError(f"subset was {subset}; expected at least 2 images")
+    for name, x in (("images", images), ("reference", reference)):
+        if len(x) < FEW:
+            doubt(f"kernel distance: {name} had {len(x)} images; right on average, it scatters widely below {FEW}")
     smaller = min(len(images), len(reference))
     size = min(smaller, subset)
     subsets = 1 if len(images) == len(reference) == size else 100
@@ -125,10 +198,13 @@ def inception_score(images: Tensor, logits: Callable[[Tensor], Tensor] | None = 
     """
     from bdbook.evaluation.features import digit_logits
 
-    _require_several(images=images)
+    images = checked(images, least=2)
+    if not 1 <= splits <= len(images):
+        raise ValueError(f"splits was {splits}; expected 1 to {len(images)}, the number of images")
     logits = digit_logits() if logits is None else logits
     log_p = torch.cat([logits(chunk).double().log_softmax(1) for chunk in quantise(images).split(CHUNK)])
-    scores = [(p.exp() * (p - p.exp().mean(0).log())).sum(1).mean().exp() for p in log_p.chunk(splits)]
+    least = torch.finfo(log_p.dtype).tiny  # of a class that no image has a chance of
+    scores = [(p.exp() * (p - p.exp().mean(0).clamp_min(least).log())).sum(1).mean().exp() for p in log_p.chunk(splits)]
     return torch.stack(scores).mean().item()
 
 
@@ -140,15 +216,16 @@ def _or_digits(features: nn.Module | None) -> nn.Module:
     return digit_features()
 
 
-def _require_several(**sets: Tensor) -> None:
-    for name, x in sets.items():
-        if x.ndim != 4 or len(x) < 2:
-            raise ValueError(f"{name} had shape {tuple(x.shape)}; expected (N, C, H, W) with N of 2 or more")
-
-
 def spectrum_distance(images: Tensor, pictures: Tensor, bands: int = 5) -> float:
-    """Root mean square over frequency bands of ln(variance of images / variance of pictures); 0 is right."""
-    return torch.log(band_ratio(images, pictures, bands)).square().mean().sqrt().item()
+    """Root mean square over frequency bands of ln(variance of images / variance of pictures); 0 is right.
+
+    Both (N, C, H, W), at least two of each. Raises where either do not vary in a band.
+    """
+    images, pictures = pair(images, pictures, ("images", "pictures"), 2, TWO)
+    variances = [_band_variance(x, bands) for x in (images, pictures)]
+    for variance, name in zip(variances, ("images", "pictures")):
+        _varied(variance, name)
+    return torch.log(variances[0] / variances[1]).square().mean().sqrt().item()
 
 
 def sliced_wasserstein(images: Tensor, pictures: Tensor, projections: int = 256, seed: int = 0) -> float:
@@ -157,10 +234,9 @@ def sliced_wasserstein(images: Tensor, pictures: Tensor, projections: int = 256,
     images (N, C, H, W), pictures (M, C, H, W); along one direction the distance matches sorted numbers. In units of a
     pixel: a shift of all pixels by 0.1 has the distance 0.1.
     """
-    if images.shape[1:] != pictures.shape[1:]:
-        raise ValueError(
-            f"images were {tuple(images.shape[1:])} and pictures {tuple(pictures.shape[1:])}; expected equal"
-        )
+    images, pictures = pair(images, pictures, ("images", "pictures"))
+    if projections < 1:
+        raise ValueError(f"projections was {projections}; expected at least 1")
     size = images[0].numel()
     random = torch.Generator().manual_seed(seed)
     directions = torch.randn(size, projections, generator=random, dtype=torch.float64)
@@ -168,5 +244,13 @@ def sliced_wasserstein(images: Tensor, pictures: Tensor, projections: int = 256,
     a, b = ((x.detach().cpu().double().flatten(1) @ directions).sort(0).values for x in (images, pictures))
     if len(a) != len(b):  # quantiles of both at equally many places
         places = (torch.arange(max(len(a), len(b)), dtype=torch.float64) + 0.5) / max(len(a), len(b))
-        a, b = (torch.quantile(x, places, dim=0) for x in (a, b))
-    return (a - b).square().mean().sqrt().item()
+        a, b = (_quantiles(x, places) for x in (a, b))
+    found = (a - b).square().mean().sqrt().item()
+    if not math.isfinite(found):
+        raise Unmeasurable.because("images or pictures are so large that squares are no numbers any more", "too large")
+    return found
+
+
+def _quantiles(x: Tensor, places: Tensor) -> Tensor:
+    columns = x.split(max(1, MOST_QUANTILES // len(x)), dim=1)
+    return torch.cat([torch.quantile(some, places, dim=0) for some in columns], dim=1)

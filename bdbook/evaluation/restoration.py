@@ -5,7 +5,9 @@ Bansal's Tables 1, 2, 3, 5 and 6 compare degraded images, one restoration ("dire
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,8 @@ from tqdm import tqdm
 from bdbook import data, priors, samplers
 from bdbook.degradations import Blend
 from bdbook.denoiser import Denoiser
-from bdbook.evaluation import metrics
+from bdbook.evaluation import checks, metrics
+from bdbook.evaluation.checks import or_words
 from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
@@ -30,19 +33,26 @@ class Protocol:
 
     count images of the split (all where there are fewer), degraded to t = 1 and restored in `steps` steps (None: all
     of the table), compared after clamping to [-1, 1] and rounding to uint8. Frechet distances are to the same images
-    undegraded.
+    undegraded. data: take these images, by the name of a set or a folder, instead of the run's own.
     """
 
     count: int = 1024
     split: str = "test"
     steps: int | None = None
     seed: int = 0
+    data: str | None = None
+
+    def __post_init__(self) -> None:
+        data.check_request(1, self.count, self.split)
+        checks.at_least_one(steps=self.steps)
 
     def __str__(self) -> str:
         steps = "all steps" if self.steps is None else f"{self.steps} steps"
+        source = "" if self.data is None else f" of {self.data}"
         return (
-            f"up to {self.count} images of the {self.split} split, degraded to t = 1, {steps}; clamped to [-1, 1], "
-            f"rounded to uint8; Frechet distance of embedded digit features to the same images; seed {self.seed}"
+            f"up to {self.count} images of the {self.split} split{source}, degraded to t = 1, {steps}; clamped to "
+            "[-1, 1], rounded to uint8; Frechet distance of embedded digit features to the same images; "
+            f"seed {self.seed}"
         )
 
 
@@ -82,8 +92,8 @@ def walk_times(denoiser: Denoiser, steps: int | None, t: float = 1.0) -> Tensor:
     return grid if table is None else torch.round(grid * table) / table
 
 
-def evaluate(run: Run, protocol: Protocol = Protocol(), engine: Engine = SINGLE_PROCESS) -> dict[str, dict[str, float]]:
-    """frechet, ssim, rmse, psnr and detail of each way; detail is the variance in the finer bands over the truth's."""
+def evaluate(run: Run, protocol: Protocol = Protocol(), engine: Engine = SINGLE_PROCESS) -> dict[str, dict[str, Any]]:
+    """`measures` of each way; detail is the variance in the finer bands over the truth's."""
     truth = held_out(run, protocol)
     return {name: measures(images, truth) for name, images in restored_images(run, truth, protocol, engine).items()}
 
@@ -107,7 +117,7 @@ def restored_images(
 
 def held_out(run: Run, protocol: Protocol) -> Tensor:
     """The images of the protocol's split, (N, C, H, W); all there are where there are fewer than its count."""
-    source, size, channels = run.record["data"], run.recipe.size, run.recipe.channels
+    source, size, channels = protocol.data or run.record["data"], run.recipe.size, run.recipe.channels
     seed = run.record["identity"]["seed"]
     try:
         return data.load(source, size, channels, protocol.count, protocol.split, seed)
@@ -115,24 +125,52 @@ def held_out(run: Run, protocol: Protocol) -> Tensor:
         return data.load(source, size, channels, None, protocol.split, seed)
 
 
-def measures(images: Tensor, truth: Tensor) -> dict[str, float]:
-    """All the numbers of one set of images against the truth."""
-    fine = metrics.band_variance(images)[FINE].sum() / metrics.band_variance(truth)[FINE].sum()
+def measures(images: Tensor, truth: Tensor) -> dict[str, Any]:
+    """All the numbers of one set of images against the truth, and count, how many there were.
+
+    In place of a number that does not exist stand a few words: "too few: 2 of 33", "identical", "constant".
+    """
+    close = or_words(metrics.fidelity, images, truth)
+    if isinstance(close, str):
+        close = dict.fromkeys(("rmse", "psnr", "ssim"), close)
+    elif math.isinf(close["psnr"]):
+        close["psnr"] = "identical"
     return {
-        "frechet": metrics.frechet(images, truth),
-        **metrics.fidelity(images, truth),
-        "detail": fine.item(),
+        "frechet": or_words(metrics.frechet, images, truth),
+        **close,
+        "detail": or_words(_detail, images, truth),
+        "count": len(images),
     }
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Rows of measures as text with aligned columns."""
-    lines = [f"{'':10} {'Frechet':>9} {'SSIM':>7} {'RMSE':>7} {'PSNR':>7} {'detail':>7}"]
-    for name, m in rows.items():
-        lines.append(
-            f"{name:10} {m['frechet']:9.2f} {m['ssim']:7.3f} {m['rmse']:7.4f} {m['psnr']:7.2f} {m['detail']:7.2f}"
+def _detail(images: Tensor, truth: Tensor) -> float:
+    return _share(images, truth, FINE, "finer bands")
+
+
+def _share(images: Tensor, pictures: Tensor, bands: slice, words: str) -> float:
+    """Variance in some of five bands over the pictures'."""
+    images, pictures = checks.pair(images, pictures, ("images", "pictures"), 2, metrics.TWO)
+    over, under = (metrics.band_variance(x)[bands].sum() for x in (images, pictures))
+    if under == 0:
+        raise checks.Unmeasurable.because(
+            f"pictures do not vary in {words}: they are constant or the same, and a ratio of variances says nothing; "
+            "give pictures that differ",
+            "constant",
         )
-    return "\n".join(lines)
+    return (over / under).item()
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Rows of measures as text with aligned columns; N: how many images."""
+    columns = [
+        ("frechet", "Frechet", 9, ".2f"),
+        ("ssim", "SSIM", 7, ".3f"),
+        ("rmse", "RMSE", 7, ".4f"),
+        ("psnr", "PSNR", 7, ".2f"),
+        ("detail", "detail", 7, ".2f"),
+        ("count", "N", 6, "d"),
+    ]
+    return "\n".join(checks.aligned(rows, columns))
 
 
 # --- generation -----------------------------------------------------------------------------------------------
@@ -167,7 +205,13 @@ def _end(denoiser: Denoiser, start: Tensor, rule: samplers.Rule) -> Tensor:
     return samplers.last(samplers.sample(denoiser, start, walk_times(denoiser, None), rule)).x
 
 
-def novelty(images: Tensor, pictures: Tensor) -> dict[str, float]:
-    """frechet to the pictures, and the variance between images over that between pictures, all frequencies."""
-    spread = metrics.band_variance(images).sum() / metrics.band_variance(pictures).sum()
-    return {"frechet": metrics.frechet(images, pictures), "variance": spread.item()}
+def novelty(images: Tensor, pictures: Tensor) -> dict[str, Any]:
+    """frechet to the pictures, and the variance between images over that between pictures, all frequencies.
+
+    In place of a number that does not exist stand a few words, as in `measures`.
+    """
+    return {"frechet": or_words(metrics.frechet, images, pictures), "variance": or_words(_spread, images, pictures)}
+
+
+def _spread(images: Tensor, pictures: Tensor) -> float:
+    return _share(images, pictures, slice(None), "any band")

@@ -103,7 +103,9 @@ class Training:
         found: dict[str, Any]
         if isinstance(self.protocol, restoration.Protocol):
             ways = restoration.evaluate(run, self.protocol, where)
+            counts = [measured.pop("count") for measured in ways.values()]
             found = {f"{way} {name}": value for way in reversed(ways) for name, value in ways[way].items()}
+            found["count"] = counts[0]
         else:
             found = generation.of_samples(run, self.protocol, where)
             found |= {f"band {number}": ratio for number, ratio in enumerate(found.pop("bands"), 1)}
@@ -264,11 +266,8 @@ def protocol(recipe: Recipe, asked: Mapping) -> generation.Protocol | restoratio
             raise unknown("key of evaluate", key, hints)
     made = kind(**{key: typed(key, value, hints[key]) for key, value in asked.items()})
     data.check_request(recipe.channels, made.count, made.split)
-    for key in ("samples", "steps"):
-        if asked.get(key) is not None:
-            positive(key, asked[key])
-    if asked.get("rule") is not None:
-        samplers.rule(asked["rule"])
+    if isinstance(made, generation.Protocol):
+        generation.check_rule(recipe, recipe.build_process(), made.rule)
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -19,11 +20,11 @@ def columns(rows: Sequence[dict]) -> list[str]:
 
 
 def as_csv(rows: Sequence[dict]) -> str:
-    """The rows, numbers to the last digit."""
+    """The rows, numbers to the last digit; words where there is none."""
     file = io.StringIO()
     writer = csv.DictWriter(file, columns(rows), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _number(value) for key, value in row.items()} for row in rows)
     return file.getvalue()
 
 
@@ -43,4 +44,9 @@ def table(rows: Sequence[dict], always: Collection[str] = ()) -> str:
 
 
 def _cell(value: Any) -> str:
+    value = _number(value)
     return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def _number(value: Any) -> Any:
+    return "no number" if isinstance(value, float) and not math.isfinite(value) else value
