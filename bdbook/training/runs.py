@@ -133,7 +133,7 @@ def load(
             raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
         found.sort(key=checkpoints.step_of)  # a training that went on after its end has checkpoints newer than weights
     file, tensors, header = checkpoints.newest_whole(found)
-    if header["step"] == 0:
+    if path.is_dir() and header["step"] == 0:
         raise ValueError(f"{file} is of step 0: nothing is learnt yet, and no later checkpoint is there")
     recipe = Recipe.from_dict(header["record"]["recipe"], process, net)
     built = recipe.build_net().to(engine.device).eval().requires_grad_(False)
