@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from bdbook.shapes import AnyImages, AnyNumbers, Bytes, Picture, Pixels
 
 # Variance that rounding to 8 bits adds to a pixel, or to a coefficient, of images in [-1, 1].
 ROUNDING = (2 / 255) ** 2 / 12
+# So far beyond [-1, 1] rounding may lead.
+BEYOND = 1e-4
+# What a PNG of this library says under Software, so that nobody trains on it by mistake.
+SOFTWARE = "bdbook"
 
 
 def as_float(images: Tensor) -> Tensor:
@@ -23,6 +30,26 @@ def as_float(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         raise ValueError(f"expected images of uint8 or of a floating-point type, got {images.dtype}")
     return images.to(torch.float32).div_(127.5).sub_(1)  # in place: large sets are copied once
+
+
+def check_range(images: Tensor) -> None:
+    """Raise unless floating-point images lie in [-1, 1]; warn where they look like [0, 1]. Other types are let be."""
+    if not images.is_floating_point() or not images.numel():
+        return
+    low, high = (bound.item() for bound in images.aminmax())
+    if not math.isfinite(high - low):
+        return  # a recipe says which image it is
+    if max(-low, high) > 1 + BEYOND:
+        raise ValueError(
+            f"images went from {low:.4g} to {high:.4g}; expected were [-1, 1], or uint8. Those of 0 to 255: images / "
+            "127.5 - 1; of 0 to 1: 2 * images - 1; real-valued fields, to be left as they are: "
+            "bdbook.fit(..., unbounded=True)"
+        )
+    if low >= 0 and high > 0:
+        warnings.warn(
+            f"images went from {low:.4g} to {high:.4g}, which looks like [0, 1]; expected were [-1, 1]: 2 * images - 1",
+            stacklevel=3,
+        )
 
 
 def subsample_evenly(images: Tensor, most: int) -> Tensor:
@@ -59,10 +86,15 @@ def grid(images: AnyImages, columns: int = 8, gap: int = 1) -> Picture:
 
 
 def png(images: AnyImages, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
-    """A grid of images as the bytes of a PNG, each pixel enlarge times enlarge; gap as in `grid`."""
+    """A grid of images as the bytes of a PNG, each pixel enlarge times enlarge; gap as in `grid`.
+
+    The file says that it is of this library: `data` leaves it out of a folder of pictures.
+    """
     canvas = grid(images, columns, gap).repeat(enlarge, 0).repeat(enlarge, 1)
     buffer = io.BytesIO()
-    Image.fromarray(canvas.squeeze()).save(buffer, "png")
+    says = PngInfo()
+    says.add_text("Software", SOFTWARE)
+    Image.fromarray(canvas.squeeze()).save(buffer, "png", pnginfo=says)
     return buffer.getvalue()
 
 

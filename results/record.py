@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from bdbook import data, files, pixels, recipes, samplers, training
+from bdbook import files, pixels, recipes, samplers, training
 from bdbook.evaluation import generation, metrics, restoration
 from bdbook.page import live, recorded
 from bdbook.training import engine, profiles, runs
@@ -243,7 +243,7 @@ def bands(run: runs.Run, scale: Scale) -> dict:
     """Variance of samples over that of training data, by band, for each walk."""
     seed = run.record["identity"]["seed"]
     images = run.images()
-    held_out = data.load(run.record["data"], run.recipe.size, run.recipe.channels, 4096, "test", seed)
+    held_out = restoration.held_out(run, restoration.Protocol(count=4096))
     ratios = {"held-out data": metrics.band_ratio(held_out, images).tolist()}
     for rule, steps in BAND_WALKS:
         samples = run.draw(scale.count, seed, rule, steps)

@@ -137,12 +137,15 @@ def test_the_data_set_keeps_the_promises_of_all(made):
 
 
 def test_a_folder_of_pictures_needs_no_code(tmp_path):
-    colours = [0, 51, 102, 153, 255]
-    for number, grey in enumerate(colours):
-        Image.new("L", (40, 30), grey).save(tmp_path / f"{number}.png")
-    images = data.load(tmp_path, 32)  # every fifth is for testing
-    assert images.shape == (4, 1, 32, 32)
-    np.testing.assert_allclose(images[:, 0, 0, 0], np.array(colours[:4]) / 127.5 - 1, atol=1e-6)
+    colours = {"train": [0, 51, 102, 153], "test": [255]}
+    for split, greys in colours.items():
+        (tmp_path / split).mkdir()
+        for number, grey in enumerate(greys):
+            Image.new("L", (40, 30), grey).save(tmp_path / split / f"{number}.png")
+    for split, greys in colours.items():
+        images = data.load(tmp_path, 32, split=split)
+        assert images.shape == (len(greys), 1, 32, 32)
+        np.testing.assert_allclose(images[:, 0, 0, 0], np.array(greys) / 127.5 - 1, atol=1e-6)
 
 
 # --- a chapter ------------------------------------------------------------------------------------------------

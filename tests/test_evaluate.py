@@ -83,7 +83,8 @@ def run_of(tmp_path_factory):
         trained = training.train(recipe, images, state)
         for _ in range(3):
             next(trained)  # updates state in place
-        record = records.new(recipe, 0, images, recipe.data, "smoke")
+        everything = data.load(recipe.data, recipe.size, recipe.channels)  # what its record says it was trained on
+        record = records.new(recipe, 0, everything, recipe.data, "smoke")
         path = tmp_path_factory.mktemp(name) / "weights.safetensors"
         checkpoints.save_weights(path, state, record)
         return runs.load(path)

@@ -471,8 +471,10 @@ def test_unknown_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mnist").mkdir()
     Image.new("L", (8, 8), 255).save(tmp_path / "mnist" / "a.png")
+    with says("'mnist' is both a data set and the folder", "./mnist", "set:mnist"):
+        data.load("mnist", 8)
     with says("'mnist'", "Hugging Face", kind=FileNotFoundError):
-        data.load("mnist", 8)  # a name wins over a folder of that name
+        data.load("set:mnist", 8)
     assert data.load("./mnist", 8).shape == (1, 1, 8, 8)
 
 

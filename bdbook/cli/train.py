@@ -19,7 +19,11 @@ class Train:
     recipe: str = "photos-blurring"
     """Recipe name, e.g. photos-blurring, leaves-ddpm, photos-ddpm-plain."""
     data: str | None = None
-    """Dataset name or a folder of images, instead of the recipe's."""
+    """Dataset name or a folder of images, instead of the recipe's; ./NAME or set:NAME where there are both."""
+    size: tuple[int, ...] | None = None
+    """Side of the images in pixels, or height and width; default: the recipe's."""
+    channels: int | None = None
+    """1 for grey, 3 for colour; default: the recipe's."""
     profile: str | None = None
     """smoke, cpu or gpu; default: BDBOOK_PROFILE, else what the machine has."""
     steps: int | None = None
@@ -52,8 +56,9 @@ class Train:
         where = engine.current_engine(profile, self.precision, self.compile)
         asked = {"batch": self.batch, "accumulate": self.accumulate}
         changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+        size = self._size()
         if self.dry_run:
-            recipe = replace(recipe, **changes)
+            recipe = replace(recipe, **changes).resized(size, self.channels)
             steps = recipe.steps[profile] if self.steps is None else self.steps
             print(cost.report(cost.budget(recipe, where.device, where.autocast, steps=steps)))
             return
@@ -61,6 +66,8 @@ class Train:
             recipe,
             self.data,
             self.out,
+            size=size,
+            channels=self.channels,
             seed=self.seed,
             steps=self.steps,
             profile=profile,
@@ -72,3 +79,12 @@ class Train:
             tell=print,
             **changes,
         )
+
+    def _size(self) -> tuple[int, int] | None:
+        if self.size is None:
+            return None
+        if len(self.size) not in (1, 2):
+            raise ValueError(
+                f"size was {' '.join(map(str, self.size))}; expected a side, or height and width: --size 32 48"
+            )
+        return self.size[0], self.size[-1]

@@ -2,6 +2,7 @@
 
 embedded.py     digits, photos, leaves, gaussian
 huggingface.py  MNIST, CIFAR-10, ... of the Hugging Face hub
+folders.py      which pictures of a folder are trained on and which held out
 reading.py      files of pictures; what all sets share
 
 Every function returns float32 images (N, C, H, W) in [-1, 1] (`gaussian` alone may leave that range), but for
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bdbook import priors
-from bdbook.data import huggingface
+from bdbook.data import folders, huggingface
 from bdbook.data.embedded import (
     EMBEDDED,
     digits,
@@ -31,12 +32,12 @@ from bdbook.data.embedded import (
     photos,
     power_law_variance,
 )
+from bdbook.data.folders import Folder, image_files
 from bdbook.data.reading import (
     SPLITS,
     UNREADABLE,
     Size,
     check_request,
-    image_files,
     read_image,
     read_images,
     resize,
@@ -49,13 +50,16 @@ from bdbook.transforms import height_width
 
 __all__ = [
     "EMBEDDED",
+    "SET",
     "SPLITS",
     "UNREADABLE",
+    "Folder",
     "Pictures",
     "Size",
     "as_float",
     "check_request",
     "digits",
+    "folders",
     "gaussian",
     "huggingface",
     "image_files",
@@ -69,19 +73,30 @@ __all__ = [
     "power_law_variance",
     "read_image",
     "read_images",
+    "recorded",
     "resize",
+    "source",
     "stack",
 ]
 
 
+# Before a name: the data set of that name, whatever folders there are.
+SET = "set:"
+
+
 def load(
-    name: str | Path, size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0
+    name: str | Path | Folder,
+    size: Size,
+    channels: int = 1,
+    count: int | None = None,
+    split: str = "train",
+    seed: int = 0,
 ) -> Tensor:
     """Images of a dataset, (count, channels, H, W) float32 in [-1, 1].
 
     name      "digits", "photos", "leaves", "gaussian", a set of `huggingface` ("mnist", "cifar10", ...), or the path of
-              a folder ("./photos" if it bears such a name); of a folder, every fifth image in order of path is for
-              testing
+              a folder, of which `folders` says what is for testing. Where there are both, the name alone is an error:
+              "./photos" is the folder, "set:photos" the set. A `Path` is always a folder
     size      side in pixels or (height, width)
     channels  1 (grey) or 3 (colour; digits repeat their grey, gaussian channels are independent)
     count     None: all digits, files or images of the hub, 16384 photos or gaussian, 8192 leaves
@@ -91,29 +106,62 @@ def load(
 
 
 def load_pixels(
-    name: str | Path, size: Size, channels: int = 1, count: int | None = None, split: str = "train", seed: int = 0
+    name: str | Path | Folder,
+    size: Size,
+    channels: int = 1,
+    count: int | None = None,
+    split: str = "train",
+    seed: int = 0,
 ) -> Tensor:
     """What `load` makes float32 of, as it is stored: uint8 for a set of the hub, mapped from a file, else float32."""
     size = height_width(size)
     check_request(channels, count, split)
-    if str(name) in EMBEDDED:
-        return _embedded(str(name), size, channels, count, split, seed).clone()  # callers may write to theirs
-    from bdbook.data import huggingface  # here, as it reads images with this module
+    found = name if isinstance(name, Folder) else source(name)
+    if isinstance(found, Folder):
+        return read_images(take(found.part(split), count, f"folder {str(name)!r}, split {split!r},"), size, channels)
+    if found in EMBEDDED:
+        return _embedded(found, size, channels, count, split, seed).clone()  # callers may write to theirs
+    return huggingface.load(found, size, channels, count, split)
 
-    if str(name) in huggingface.DATASETS:
-        return huggingface.load(str(name), size, channels, count, split)
-    if not Path(name).is_dir():
-        raise unknown("dataset", str(name), [*EMBEDDED, *huggingface.DATASETS, "the path of a folder of images"])
-    found = image_files(name)
-    chosen = [file for i, file in enumerate(found) if (i % 5 == 4) == (split == "test")]
-    if not chosen:
-        raise ValueError(f"folder {str(name)!r} has {len(found)} image(s), too few for a {split} split")
-    return read_images(take(chosen, count, f"folder {str(name)!r}, split {split!r},"), size, channels)
+
+def source(name: str | Path) -> str | Folder:
+    """What a name means: the name of a set, without "set:", or the pictures of a folder. ValueError where neither."""
+    sets = [*EMBEDDED, *huggingface.DATASETS]
+    if isinstance(name, Path):
+        if name == Path():
+            raise ValueError("the path was Path('.'), which is what an empty one gives too; give Path.cwd(), or \".\"")
+        return folders.listed(name)
+    if not name.strip():
+        raise ValueError("the name of the data was empty; expected a data set or a folder of pictures, . for this one")
+    if name.startswith(SET):
+        if name.removeprefix(SET) not in sets:
+            raise unknown("dataset", name.removeprefix(SET), sets)
+        return name.removeprefix(SET)
+    folder = Path(name).expanduser()
+    if name in sets:
+        if folder.is_dir():
+            raise ValueError(
+                f"{name!r} is both a data set and the folder {str(folder.absolute())!r}; write ./{name} for the "
+                f"folder, {SET}{name} for the set"
+            )
+        return name
+    if not folder.exists() and name == folder.name:  # a single word, which may be meant either way
+        kinds = [*sets, "the path of a folder of images"]
+        raise ValueError(f"{unknown('dataset', name, kinds)} Of folders, {folders.missing(name)}")
+    return folders.listed(name)
+
+
+def recorded(name: str) -> str | Path:
+    """What stands in a recipe or a record, for `load`: a set's name there is the set, whatever folders there are."""
+    return f"{SET}{name}" if name in EMBEDDED or name in huggingface.DATASETS else name
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """A prior that draws pictures of a data set, which is loaded at the first draw: what animorphosis turns to."""
+    """A prior that draws pictures of a data set, which is loaded at the first draw: what animorphosis turns to.
+
+    name: as in a recipe, where that of a set is the set.
+    """
 
     name: str
     size: Size
@@ -126,7 +174,7 @@ class Pictures:
 
 @lru_cache(maxsize=4)
 def _pictures(asked: Pictures) -> Tensor:
-    return load(asked.name, asked.size, asked.channels, asked.count)
+    return load(recorded(asked.name), asked.size, asked.channels, asked.count)
 
 
 @lru_cache(maxsize=8)

@@ -65,22 +65,6 @@ def stack(images: Sequence[Image.Image]) -> Tensor:
     return as_float(pixels.permute(0, 3, 1, 2).contiguous())
 
 
-def image_files(path: str | Path) -> list[Path]:
-    """Every file below a folder whose name ends like an image that Pillow reads, sorted; hidden files are not."""
-    known = Image.registered_extensions()
-    found = sorted(
-        file
-        for file in Path(path).rglob("*")
-        if file.is_file() and not file.name.startswith(".") and known.get(file.suffix.lower()) in Image.OPEN
-    )
-    if not found:
-        raise ValueError(
-            f"no images below {str(Path(path).resolve())!r}: looked for files such as .png, .jpg, .webp and .tiff, "
-            "in it and in the folders below it"
-        )
-    return found
-
-
 def read_image(path: str | Path | BinaryIO, channels: int = 1) -> Image.Image:
     """One file as an upright 8-bit image, L or RGB; transparent parts show white, of a film the first frame."""
     with Image.open(path) as opened:

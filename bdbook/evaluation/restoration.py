@@ -20,7 +20,7 @@ from bdbook.evaluation import checks, metrics
 from bdbook.evaluation.checks import or_words
 from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
-from bdbook.training.runs import Run
+from bdbook.training.runs import GIVEN, Run
 
 WAYS = ("degraded", "direct", "naive", "tacos")
 # The upper three of five frequency bands: where a blurred picture lacks something.
@@ -116,13 +116,38 @@ def restored_images(
 
 
 def held_out(run: Run, protocol: Protocol) -> Tensor:
-    """The images of the protocol's split, (N, C, H, W); all there are where there are fewer than its count."""
-    source, size, channels = protocol.data or run.record["data"], run.recipe.size, run.recipe.channels
-    seed = run.record["identity"]["seed"]
+    """The images of the protocol's split, (N, C, H, W); all there are where there are fewer than its count.
+
+    Raises ValueError where the run's folder no longer holds what it held when the run was trained, and where its images
+    were handed over in Python: the protocol's data are then what to compare with.
+    """
+    size, channels, seed = run.recipe.size, run.recipe.channels, run.record["identity"]["seed"]
+    source = _recorded(run, protocol.split) if protocol.data is None else data.source(protocol.data)
+    if isinstance(source, data.Folder):
+        count = min(protocol.count, len(source.part(protocol.split)))
+        return data.load(source, size, channels, count, protocol.split, seed)
+    name = data.recorded(source)
     try:
-        return data.load(source, size, channels, protocol.count, protocol.split, seed)
+        return data.load(name, size, channels, protocol.count, protocol.split, seed)
     except ValueError:  # finite sets say how many they have
-        return data.load(source, size, channels, None, protocol.split, seed)
+        return data.load(name, size, channels, None, protocol.split, seed)
+
+
+def _recorded(run: Run, split: str) -> str | data.Folder:
+    """The run's own data, a set by name or a folder; of a folder it is seen to that it holds what it held."""
+    if run.record["data"] == GIVEN:
+        raise ValueError(
+            f"{run.recipe.name} was trained on images that were handed over in Python, and none are known to be held "
+            "out; say what to compare with: Protocol(data=FOLDER), bdbook evaluate --data FOLDER"
+        )
+    source = run.source()
+    if not isinstance(source, data.Folder):
+        return run.record["data"]
+    if "pictures" not in run.record:  # an older record knows only what was trained on
+        run.pixels()
+    elif source.fingerprints[split] != run.record["pictures"]["fingerprints"][split]:
+        raise run.others(split, run.record["pictures"][split], len(source.part(split)))
+    return source
 
 
 def measures(images: Tensor, truth: Tensor) -> dict[str, Any]:

@@ -11,14 +11,25 @@ from bdbook.errors import unknown
 from bdbook.recipes.ablations import ABLATIONS
 from bdbook.recipes.book import BOOK
 from bdbook.recipes.papers import PAPERS
-from bdbook.recipes.recipe import STEPS, Recipe, of_process
+from bdbook.recipes.recipe import COLOURS, STEPS, Recipe, of_process
 
 # Enough for a sampler to run through every line, with a network that has learnt nothing.
 SMOKE_SAMPLE_STEPS = 5
 
 RECIPES = BOOK | ABLATIONS | PAPERS
 
-__all__ = ["ABLATIONS", "BOOK", "PAPERS", "RECIPES", "SMOKE_SAMPLE_STEPS", "STEPS", "Recipe", "get", "of_process"]
+__all__ = [
+    "ABLATIONS",
+    "BOOK",
+    "COLOURS",
+    "PAPERS",
+    "RECIPES",
+    "SMOKE_SAMPLE_STEPS",
+    "STEPS",
+    "Recipe",
+    "get",
+    "of_process",
+]
 
 
 def get(name: str) -> Recipe:

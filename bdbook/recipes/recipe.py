@@ -20,6 +20,7 @@ from bdbook.transforms import DCT, Size, height_width
 from bdbook.unet import InFrequencies, UNet, UNetConfig
 
 DOMAINS = ("pixels", "frequencies")
+COLOURS = {1: "grey", 3: "colour"}
 STEPS: Mapping[str, int] = MappingProxyType({"smoke": 20, "cpu": 1500, "gpu": 20000})
 # The network of the book's recipes, and of a process of one's own where none is given.
 BOOK_UNET = UNetConfig(size=16, channels=16, multipliers=(1, 2, 4), blocks=1, attention=(4,), head_dim=16)
@@ -87,6 +88,34 @@ class Recipe:
         """Whether the network draws random numbers while it is trained; one's own may."""
         return self.unet is None or self.unet.dropout > 0
 
+    def resized(self, size: Size | None = None, channels: int | None = None) -> Recipe:
+        """The recipe for images of another size, (height, width) or a side, in grey (1 channel) or colour (3).
+
+        The network follows, and the name: photos-ddpm-32px, photos-ddpm-48x64px-colour. All else stays; widths of a
+        blur are in pixels, so it is weaker for larger images. Raises ValueError where the sides do not halve as often
+        as the network halves them, and where the network or the process is one's own, for one size.
+        """
+        size, channels = (self.size if size is None else size), (self.channels if channels is None else channels)
+        (height, width), before = height_width(size), height_width(self.size)
+        if channels not in COLOURS:
+            raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels}")
+        asked = (channels, height, width)
+        if asked == (self.channels, *before):
+            return self
+        told = f"recipe {self.name} cannot be made for images {asked}, (channels, height, width)"
+        if self.unet is None:
+            raise ValueError(f"{told}: its network is one's own, for {self.shape}; give another network for these")
+        if isinstance(self.process, Degradation) and (height, width) != before:
+            raise ValueError(f"{told}: its process is one's own, for {before}; give the process at that size instead")
+        if self.process == "colourisation" and channels == 1:
+            raise ValueError(f"{told}: it brings back colours, which grey images have none of; leave it at 3 channels")
+        shape = f"-{height}px" if height == width else f"-{height}x{width}px"
+        name = self.name + (shape if (height, width) != before else "")
+        name += f"-{COLOURS[channels]}" if channels != self.channels else ""
+        side = self.unet.size if (height, width) == before else height if height == width else (height, width)
+        unet = replace(self.unet, size=side, in_channels=channels, out_channels=channels)
+        return replace(self, name=name, unet=unet)
+
     def build_net(self) -> nn.Module:
         """The network, freshly initialised from the global generator; one's own as it was given."""
         net = copy.deepcopy(self.net) if self.unet is None else UNet(self.unet)
@@ -127,7 +156,10 @@ class Recipe:
         """Raise unless images are (N, C, H, W) of this recipe's channels and size, and finite."""
         expected = (self.channels, *height_width(self.size))
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
-            raise ValueError(f"recipe {self.name} expects images (N, {expected}), but got {tuple(images.shape)}")
+            raise ValueError(
+                f"recipe {self.name} expects images (N, {expected}), but got {tuple(images.shape)}; for these, ask for "
+                "recipe.resized(size, channels), or bdbook.fit(..., size=, channels=)"
+            )
         if not images.is_floating_point():
             return
         bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten()

@@ -22,7 +22,7 @@ from bdbook.training import checkpoints, folders, profiles, records, stopping
 from bdbook.training.engine import Engine, current_engine
 from bdbook.training.loop import State, start, train
 from bdbook.training.runs import GIVEN, Run
-from bdbook.transforms import Rotation2D, height_width
+from bdbook.transforms import Rotation2D, Size, height_width
 
 # Images of the grid that is drawn at each checkpoint.
 DRAWN = 16
@@ -34,6 +34,9 @@ def fit(
     folder: str | Path | None = None,
     *,
     net: nn.Module | None = None,
+    size: Size | None = None,
+    channels: int | None = None,
+    unbounded: bool = False,
     seed: int = 0,
     steps: int | None = None,
     profile: str | None = None,
@@ -55,7 +58,9 @@ def fit(
 
     recipe: a recipe or its name; or a process, one of your own too, or its name. images: (N, C, H, W), uint8 or in
     [-1, 1]; or what `data.load` knows by name, or a folder of pictures; None for the recipe's. folder: None for
-    runs/RECIPE-PROFILE-seedSEED. net: a network of your own, (x_t, t) -> (B, C, H, W), with a process. profile: smoke,
+    runs/RECIPE-PROFILE-seedSEED. net: a network of your own, (x_t, t) -> (B, C, H, W), with a process. size,
+    channels: of the images, a side or (height, width), and 1 for grey or 3 for colour, to which the recipe is
+    `resized`; None for the recipe's. unbounded: images beyond [-1, 1] are meant, real-valued fields. profile: smoke,
     cpu or gpu, which decides `steps` where they are None, and the device where `engine` is. minutes: stop at the first
     checkpoint after so many; run.record["step"] says how far it came. resume: go on from the last checkpoint; None: if
     there is one, else begin. wait: seconds to wait for another process that trains in the folder. tell: is given lines
@@ -68,7 +73,8 @@ def fit(
     not finite or has run away.
     """
     profile = profiles.resolve(profile)
-    recipe, source = _recipe(recipe, images, net, changes)
+    source = _source(images)
+    recipe, source = _recipe(recipe, images, source, net, size, channels, changes)
     if profile == "smoke":  # pictures of nothing learnt
         table = recipe.build_process().steps
         recipe = replace(recipe, sample_steps=min(recipes.SMOKE_SAMPLE_STEPS, table or recipes.SMOKE_SAMPLE_STEPS))
@@ -87,15 +93,23 @@ def fit(
             folders.require(folder, resume)
         if not isinstance(images, Tensor):
             with engine.main_first():
-                pictures = data.load_pixels(source, recipe.size, recipe.channels, seed=seed)
+                known = source if isinstance(source, data.Folder) else data.recorded(source)
+                pictures = data.load_pixels(known, recipe.size, recipe.channels, seed=seed)
         else:
             pictures = images
+        if not unbounded and source != "gaussian":
+            pixels.check_range(pictures)
+        if isinstance(source, data.Folder):
+            source = source.unreadable(len(source.train) - len(pictures))
+        say(_of_data(source, pictures))
         pictures = engine.place(pictures)
         if resume:
             state, record, log = checkpoints.resume(folder, recipe, pictures, seed, engine)
         else:
             state, log = start(recipe, pictures, seed, engine), []
-            record = records.new(recipe, seed, pictures, source, profile, engine)
+            record = records.new(recipe, seed, pictures, str(source), profile, engine)
+            if isinstance(source, data.Folder):
+                record |= {"data": str(source.path), "pictures": source.as_dict(len(pictures))}
         given = images if isinstance(images, Tensor) else None
         training = _Training(folder, recipe, pictures, given, seed, steps, engine, state, record, log)
         how = _How(checkpoint_every, log_every, minutes, say, tell is say, on_checkpoint)
@@ -232,16 +246,30 @@ class _Training:
             ) from error
 
 
+def _source(images: Tensor | str | Path | None) -> str | data.Folder | None:
+    """What the images are: a set's name, a folder, GIVEN; None for the recipe's."""
+    return GIVEN if isinstance(images, Tensor) else None if images is None else data.source(images)
+
+
+def _of_data(source: str | data.Folder, pictures: Tensor) -> str:
+    """What is trained on, in a line."""
+    count, channels, height, width = pictures.shape
+    told = source.words(count) if isinstance(source, data.Folder) else f"{source}: {count} images"
+    return f"{told}; {height}x{width}, {recipes.COLOURS.get(channels, f'{channels} channels')}"
+
+
 def _recipe(
     asked: Recipe | Degradation | str,
     images: Tensor | str | Path | None,
+    source: str | data.Folder | None,
     net: nn.Module | None,
+    size: Size | None,
+    channels: int | None,
     changes: dict[str, Any],
-) -> tuple[Recipe, str]:
-    """The recipe of whatever was asked for, and the name of its data."""
-    source = GIVEN if isinstance(images, Tensor) else None if images is None else str(images)
+) -> tuple[Recipe, str | data.Folder]:
+    """The recipe of whatever was asked for, and its data: a folder, or a name as it stands in a recipe."""
     if isinstance(asked, str) and asked not in recipes.RECIPES and asked in processes.PROCESSES:
-        shape = _shape(images, None)
+        shape = _shape(images, None, size, channels)
         settings = {"size": shape[1:]} if processes.has_size(asked) else {}
         asked = processes.process(asked, **settings)
     if isinstance(asked, str):
@@ -251,25 +279,39 @@ def _recipe(
     if isinstance(asked, Recipe):
         if net is not None:
             raise ValueError(f"recipe {asked.name} has a network; give a process with net, recipe.build_process() too")
-        return replace(asked, **changes), source or asked.data
+        return replace(asked, **changes).resized(size, channels), source or _named(asked.data)
     if source is None:
         raise ValueError(f"{asked.name} is a process and names no data; give images")
-    return recipes.of_process(asked, _shape(images, asked), net, source, **changes), source
+    shape = _shape(images, asked, size, channels)
+    place = source if isinstance(source, str) else str(source.path)
+    return recipes.of_process(asked, shape, net, place, **changes), source
 
 
-def _shape(images: Tensor | str | Path | None, process: Degradation | None) -> tuple[int, int, int]:
-    """(C, H, W) of images; of a data set by name, grey and of the process's size."""
+def _named(name: str) -> str | data.Folder:
+    """The data that a recipe names: a set whatever folders there are, or a folder."""
+    return data.source(data.recorded(name))
+
+
+def _shape(
+    images: Tensor | str | Path | None, process: Degradation | None, size: Size | None, channels: int | None
+) -> tuple[int, int, int]:
+    """(C, H, W) of images; of a data set by name as asked for, else grey and of the process's size."""
     if isinstance(images, Tensor):
         if images.ndim != 4:
             raise ValueError(f"images had shape {tuple(images.shape)}; expected (N, C, H, W)")
-        _, channels, height, width = images.shape
-        return channels, height, width
+        _, *shape = images.shape
+        asked = (channels or shape[0], *height_width(size or (shape[1], shape[2])))
+        if list(asked) != shape:
+            raise ValueError(f"images were of {tuple(shape)}, (channels, height, width), but {asked} was asked for")
+        return asked
+    if size is not None:
+        return (channels or 1, *height_width(size))
     if process is None or not isinstance(process.basis, Rotation2D):
         raise ValueError(
             f"images were {images!r}, and nothing says their size; give them as a tensor (N, C, H, W), "
-            "e.g. data.load(name, 32)"
+            "e.g. data.load(name, 32), or size=32"
         )
-    return (1, *height_width(process.basis.size))
+    return (channels or 1, *height_width(process.basis.size))
 
 
 def _loss(state: State) -> Tensor:

@@ -67,9 +67,18 @@ def identity(recipe: Recipe, seed: int, images: Tensor) -> dict[str, Any]:
 
     Of more than 16384 images some, evenly spread, stand for all.
     """
+    return {
+        "recipe": _as_trained(recipe.as_dict()),
+        "seed": seed,
+        "images": fingerprint(images),
+        "count": len(images),
+    }
+
+
+def fingerprint(images: Tensor) -> str:
+    """16 hexadecimal digits of the pixels."""
     some = subsample_evenly(images, HASHED)
-    digest = hashlib.sha256(some.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-    return {"recipe": _as_trained(recipe.as_dict()), "seed": seed, "images": digest, "count": len(images)}
+    return hashlib.sha256(some.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def as_identified_now(stored: dict[str, Any]) -> dict[str, Any]:

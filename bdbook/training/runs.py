@@ -9,6 +9,7 @@ samples-*.png
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bdbook import data, samplers
+from bdbook.data import Folder
 from bdbook.denoiser import Denoiser
 from bdbook.oracle import Gaussian
 from bdbook.priors import Prior
 from bdbook.processes import Degradation
 from bdbook.recipes import Recipe
-from bdbook.training import checkpoints
+from bdbook.training import checkpoints, records
 from bdbook.training.engine import CHUNK, SINGLE_PROCESS, Engine
 from bdbook.training.loop import State, generator_for
 
@@ -56,7 +58,11 @@ class Run:
         return data.as_float(self.pixels())
 
     def pixels(self) -> Tensor:
-        """The same as they are stored: sets that do not fit in memory are mapped from a file."""
+        """The same as they are stored: sets that do not fit in memory are mapped from a file.
+
+        Raises ValueError where they are no longer those it was trained on. A set of the library, which nobody can have
+        changed, is warned about: another machine may round otherwise.
+        """
         if self.given is not None:
             return self.given
         if self.record["data"] == GIVEN:
@@ -64,8 +70,37 @@ class Run:
                 f"{self.recipe.name} was trained on images that were handed over in Python; give them again: "
                 "load_run(folder, images=images)"
             )
-        seed = self.record["identity"]["seed"]
-        return data.load_pixels(self.record["data"], self.recipe.size, self.recipe.channels, seed=seed)
+        known, source = self.record["identity"], self.source()
+        found = data.load_pixels(source, self.recipe.size, self.recipe.channels, seed=known["seed"])
+        if "images" not in known:  # a record made by hand
+            return found
+        if len(found) == known["count"] and records.fingerprint(found) == known["images"]:
+            return found
+        if len(found) == known["count"] and self.record["data"] in data.EMBEDDED:
+            warnings.warn(
+                f"{self.record['data']} differs from what {self.recipe.name} was trained on, by rounding if only the "
+                "machine or the versions of the libraries are others",
+                stacklevel=2,
+            )
+            return found
+        raise self.others("train", known["count"], len(found))
+
+    def source(self) -> str | Path | Folder:
+        """Where its data are, for `data.load`: a set, or a folder as it is now, split as it was."""
+        name = data.recorded(self.record["data"])
+        if name != self.record["data"]:
+            return name
+        folder = data.folders.listed(name)
+        return folder if "pictures" in self.record else data.folders.by_order(folder)
+
+    def others(self, split: str, were: int, are: int) -> ValueError:
+        """What to raise where the data are not those of the training."""
+        changed = f"has {are} now" if were != are else f"has {are} now too, but others"
+        return ValueError(
+            f"{self.record['data']} had {were} pictures in its {split} split when {self.recipe.name} was trained, and "
+            f"{changed}; put back what was there, or compare with what is there all the same: bdbook evaluate --data "
+            f"{self.record['data']}"
+        )
 
     def draw(
         self,
