@@ -16,6 +16,8 @@ def shipped(name: str) -> Path:
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a whole file or leave what was there."""
+    if not path.name or path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder; expected the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -54,6 +54,8 @@ def check_range(images: Tensor) -> None:
 
 def subsample_evenly(images: Tensor, most: int) -> Tensor:
     """All images, or of more than `most` about so many, at equal distances: a view that stands for the set."""
+    if not len(images):
+        raise ValueError(f"images had shape {tuple(images.shape)}: there are none; expected at least one")
     return images[:: -(-len(images) // most)]
 
 

@@ -8,6 +8,8 @@ from torch import Tensor
 from bdbook.shapes import Expanded, Grid
 
 Time = float | Tensor
+# What float32 arithmetic may miss a time by.
+ROUNDING = 1e-6
 
 
 def expand(t: Time) -> Expanded:
@@ -19,11 +21,15 @@ def expand(t: Time) -> Expanded:
 
 
 def check_times(t: Time, steps: int | None, name: str) -> Expanded:
-    """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table of `steps` steps."""
+    """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table of `steps` steps.
+
+    A rounding beyond an end is that end: in float32, 0.1 and 0.9 and such may sum to 1.0000001.
+    """
     t = expand(t)
-    if not ((t >= 0) & (t <= 1)).all():
+    if not ((t >= -ROUNDING) & (t <= 1 + ROUNDING)).all():
         raise ValueError(f"t was {show(t)}; expected times in [0, 1], 0 = data")
-    if steps is not None and ((t * steps - torch.round(t * steps)).abs() > 1e-6 * steps).any():
+    t = t.clamp(0, 1)
+    if steps is not None and ((t * steps - torch.round(t * steps)).abs() > ROUNDING * steps).any():
         raise ValueError(
             f"t was {show(t)}; {name} is tabulated and exists only at t = i / {steps}, i = 0..{steps} "
             "(process.times(n) gives a grid of n steps)"
@@ -58,6 +64,7 @@ def uniform(steps: int | None, table: int | None, name: str) -> Grid:
 
 
 def show(t: Time) -> str:
-    """Times in words, for an error."""
-    values = torch.as_tensor(t).reshape(-1).tolist()
-    return ", ".join(f"{v:g}" for v in values[:4]) + (", ..." if len(values) > 4 else "")
+    """Times in words, for an error: with all digits that tell them from others."""
+    values = torch.as_tensor(t, dtype=torch.float64).reshape(-1).tolist()
+    short = [f"{v:g}" if float(f"{v:g}") == v else repr(v) for v in values[:4]]
+    return ", ".join(short) + (", ..." if len(values) > 4 else "")

@@ -18,6 +18,8 @@ import handout  # noqa: E402
 import hub_course  # noqa: E402
 import hub_settings  # noqa: E402
 
+from bdbook import cores  # noqa: E402
+
 c = get_config()  # noqa: F821, which traitlets puts here
 
 try:
@@ -120,6 +122,7 @@ c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # a class arrives all at
 c.Spawner.environment = {
     # PyTorch counts the machine's cores, not those that a server may use.
     "OMP_NUM_THREADS": str(max(1, int(settings.cpus))),
+    "GOMP_SPINCOUNT": cores.SPINS,  # who waits for a core leaves it to the others
     "JUPYTERHUB_ACTIVITY_INTERVAL": str(settings.activity_seconds),
 }
 if os.environ.get("BDBOOK_PROFILE"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdbook import denoiser, losses, priors, processes, samplers
+from bdbook import denoiser, losses, pixels, priors, processes, samplers, training
 from bdbook.denoiser import EPS, LESS_BLURRED, X0, Denoiser
 from bdbook.oracle import Gaussian
 from bdbook.processes import (
@@ -117,6 +117,34 @@ def test_times_lie_in_0_1(t):
         ):
             with says("t was", shown, "[0, 1]"):
                 call(t)
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_rounding_beyond_an_end_is_that_end(end):
+    """0.7 + 0.2 + 0.1 in float32, and what is near it; and a whole number."""
+    off = float(torch.tensor(1.0) + torch.finfo(torch.float32).eps) - 1
+    for process in (cosine_diffusion(), ddpm(), blurring_diffusion(8)):
+        for t in (end + off, end - off, torch.tensor(end + off), torch.tensor([int(end)]), int(end)):
+            assert torch.equal(process.alpha(t).double(), process.alpha(end)) or 0 < float(t) < 1
+            assert process.sigma(t).isfinite().all()
+
+
+def test_times_that_are_nearly_right_are_shown_with_all_digits():
+    for t in (1.00001, -0.00001, 1.0000123456789):
+        with says(f"t was {t!r}; expected times in [0, 1]"):
+            cosine_diffusion().alpha(t)
+    with says("t was 0.5000012; ddpm is tabulated"):
+        ddpm(100_000).alpha(0.5000012)
+
+
+def test_no_images_at_all():
+    for call in (
+        lambda: training.fit("photos-ddpm", torch.zeros(0, 1, 16, 16), profile="smoke"),
+        lambda: training.fit("photos-ddpm", torch.zeros(0, 1, 16, 16, dtype=torch.uint8), profile="smoke"),
+        lambda: pixels.subsample_evenly(torch.zeros(0, 1, 16, 16), 3),
+    ):
+        with says("images had shape (0, 1, 16, 16): there are none", "expected at least one"):
+            call()
 
 
 @pytest.mark.parametrize("predicts", [EPS, X0])

@@ -1,6 +1,8 @@
 """The command line as a user meets it, in processes of its own."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +76,7 @@ def test_sample_writes_a_grid(trained, capsys):
 def test_doctor_names_versions_and_the_device(capsys):
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
-    for word in ("bdbook", "torch", "jupyter-book", "device:", "Chromium"):
+    for word in ("bdbook", "torch", "jupyter-book", "device:", "cores for this process", "Chromium"):
         assert word in told
 
 
@@ -92,6 +94,16 @@ def test_doctor_names_versions_and_the_device(capsys):
         (["train", "--precision", "half", "--out", "x"], "unknown precision 'half'"),
         (["trian"], "unknown command 'trian': did you mean 'train'"),
         (["sample", "--run", "nowhere"], "nowhere does not exist"),
+        (["train", "--learning-rate", "0", "--out", "x"], "learning_rate was 0.0; expected a number above 0"),
+        (["train", "--seed", "-1", "--out", "x"], "seed was -1"),
+        (["train", "--minutes", "nan", "--out", "x"], "minutes nan; expected"),
+        (["train", "--recipe", "", "--out", "x"], "unknown recipe ''"),
+        (["recipes", "digits-dpm"], "did you mean 'digits-ddpm'"),
+        (["sweep", "."], ". is a folder; expected a YAML file"),
+        (["sweep", ""], "is a folder; expected a YAML file"),
+        (["sweep", "/"], "/ is a folder; expected a YAML file"),
+        (["sample", "--run", "."], ". holds neither weights.safetensors nor checkpoints"),
+        (["evaluate", "--run", ""], "holds neither weights.safetensors nor checkpoints"),
     ],
 )
 def test_mistakes_end_with_one_clear_line(arguments, message, capsys, tmp_path, monkeypatch):
@@ -171,3 +183,64 @@ def test_bits_are_evaluated_where_there_is_a_bound(trained, capsys):
     told = capsys.readouterr().out
     assert "bits per dimension, at most:" in told
     assert "2 steps; averaged weights of step 2" in told
+
+
+@pytest.mark.parametrize("out", [".", "", "/"])
+def test_a_folder_is_no_name_for_a_file(trained, out, capsys):
+    assert main(["sample", "--run", str(trained), "--count", "1", "--steps", "1", "--out", out]) == 2
+    assert "is a folder; expected" in capsys.readouterr().err
+
+
+def run(*arguments: str, **settings) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "bdbook", *arguments], capture_output=True, text=True, **settings)
+
+
+def test_the_version_and_the_help(capsys):
+    for option in ("--version", "-V"):
+        assert main([option]) == 0
+        assert re.fullmatch(r"bdbook \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    for nothing in ([], ["--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(nothing)
+        assert ended.value.code == 0
+        told = capsys.readouterr().out
+        assert all(command in told for command in ("train", "restore", "recipes", "doctor"))
+
+
+@pytest.mark.parametrize("arguments", [("doctor",), ("--help",)])
+def test_a_reader_that_has_read_enough_gets_no_traceback(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "bdbook", *arguments]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_names_that_a_terminal_cannot_show_are_told_with_escapes(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = run("sample", "--run", str(tmp_path / "山"), env=environment)
+    assert done.returncode == 2
+    assert "\\u5c71 does not exist" in done.stderr
+
+
+def test_what_torch_compile_and_a_full_gpu_say_is_a_line(capsys, monkeypatch):
+    from torch._inductor.exc import CppCompileError
+
+    def failing(error):
+        def raises(self):
+            raise error
+
+        monkeypatch.setattr("bdbook.cli.doctor.Doctor.run", raises)
+        return main(["doctor"])
+
+    assert failing(CppCompileError(["g++", "-x"], "no header Python.h")) == 2
+    assert "torch.compile failed: " in (told := capsys.readouterr().err)
+    assert "leave out --compile" in told
+    assert failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmuch")) == 2
+    assert "the GPU's memory is full (CUDA out of memory" in (told := capsys.readouterr().err)
+    assert len(told.splitlines()) == 1
+    assert failing(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "bdbook: interrupted\n"
+    with pytest.raises(RuntimeError, match="a mistake of the library"):
+        failing(RuntimeError("a mistake of the library"))

@@ -309,6 +309,133 @@ def test_of_too_few_images_a_row_has_words_and_is_json(tmp_path, recipe):
     json.loads((tmp_path / "point" / "row.json").read_text(), parse_constant=refuse)
 
 
+def the_files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_rerun_with_fewer_steps_or_of_another_training_changes_nothing(tmp_path, capsys, monkeypatch):
+    content = {"recipe": "digits-blurring", "vary": {"sigma_max": [5]}, "training_steps": 2, **SMALL}
+    out, (point,) = tmp_path / "out", grid.points(content)
+    cluster.run_point(point, out / "sigma_max=5")
+    sweep.run([point], out)
+    before = the_files(out)
+    monkeypatch.setitem(sys.modules, "ray", None)  # which nothing gets as far as
+    for change, why in (
+        ({"training_steps": 1}, "sigma_max=5 has 2 steps, more than 1"),
+        ({"fixed": {"batch": 4}}, "sigma_max=5 is of batch 2 (asked: 4)"),
+        ({"fixed": {"batch": 2, "seed": 3}}, "sigma_max=5 is of seed 0 (asked: 3)"),
+        ({"recipe": "photos-blurring"}, "sigma_max=5 is of data digits (asked: photos)"),
+    ):
+        file = written(tmp_path / "grid.yml", content | change)
+        assert main(["sweep", str(file), "--out", str(out)]) == 2
+        told = capsys.readouterr().err
+        assert f"nothing was changed in {out}" in told
+        assert why in told
+        assert "Ask for the same training_steps and settings, or choose another --out" in told
+        assert the_files(out) == before
+    # What it advises: the same, which is done, and another folder, where only Ray is missing.
+    assert main(["sweep", str(written(file, content)), "--out", str(out)]) == 0
+    written(file, content | {"training_steps": 1})
+    assert main(["sweep", str(file), "--out", str(tmp_path / "another")]) == 2
+    assert "a sweep needs ray" in capsys.readouterr().err
+    assert not (tmp_path / "another").exists()
+
+
+def test_weights_without_checkpoints_are_not_trained_over(tmp_path):
+    (point,) = grid.points({"recipe": "digits-blurring", "vary": {"seed": [1]}, "training_steps": 2, **SMALL})
+    cluster.run_point(point, tmp_path / "seed=1")
+    for checkpoint in (tmp_path / "seed=1" / "checkpoints").iterdir():
+        checkpoint.unlink()
+    assert cluster.finished(point, tmp_path / "seed=1") is not None
+    (tmp_path / "seed=1" / "row.json").unlink()
+    before = the_files(tmp_path)
+    with pytest.raises(ValueError, match="seed=1 holds weights and no checkpoint to go on from"):
+        sweep.run([point], tmp_path)
+    assert the_files(tmp_path) == before
+
+
+def test_many_points_that_are_refused_are_counted(tmp_path):
+    made = grid.points({"recipe": "digits-ddpm", "vary": {"seed": [*range(5)]}, "training_steps": 2})
+    for point in made:
+        folder = tmp_path / grid.name_of(point) / "checkpoints"
+        folder.mkdir(parents=True)
+        (folder / "step-00000003.safetensors").touch()
+    with pytest.raises(ValueError, match=r"seed=0 has 3 steps, more than 2; .*seed=2 has .*, and 2 more\. Ask"):
+        cluster._require_same_trainings(made, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    file = written(tmp_path / "grid.yml", BASE + "vary: {seed: [0]}")
+    for out in (file / "out", file):
+        assert main(["sweep", str(file), "--out", str(out)]) == 2
+        told = capsys.readouterr().err
+        assert f"{out} cannot be written" in told
+        assert "choose another --out" in told
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "seed=0").touch()
+    assert main(["sweep", str(file), "--out", str(tmp_path / "out")]) == 2
+    assert "seed=0 cannot be written" in capsys.readouterr().err
+
+
+def test_failures_take_no_measure_out_of_a_table(tmp_path, capsys, monkeypatch):
+    """A sweep of three seeds that is done, then evaluated anew, where some points fail; then again, where none does."""
+    measured = {}
+
+    def work(ray, points, *_):
+        return ((point, measured[point.seed]) for point in points)
+
+    monkeypatch.setattr(cluster, "_ray", lambda address: SimpleNamespace())
+    monkeypatch.setattr(cluster, "_on_ray", work)
+    file, out = tmp_path / "grid.yml", tmp_path / "out"
+    table, beside = out / "table.csv", out / "table-failed.csv"
+
+    def swept(fails: tuple[int, ...] = (), seeds: int = 3) -> str:
+        measured.update({seed: {"step": 2, "frechet": seed + 0.5} for seed in range(seeds)})
+        measured.update({seed: {"state": "failed: OutOfMemoryError: "} for seed in fails})
+        written(file, {"recipe": "digits-ddpm", "vary": {"seed": [*range(seeds)], "flip": [True]}})
+        assert main(["sweep", str(file), "--out", str(out)]) == (2 if fails else 0)
+        return capsys.readouterr().out
+
+    assert str(table) in swept(fails=(2,))  # the first time there is nothing to lose
+    assert [row["state"] for row in csv.DictReader(table.read_text().splitlines())][:2] == ["done", "done"]
+    swept(fails=(2,))
+    assert not beside.exists(), "what failed before may fail again"
+    whole = swept() and table.read_bytes()
+    told = swept(fails=(1,))
+    assert table.read_bytes() == whole
+    assert f"all of it: {beside}" in told
+    assert f"{table} stays as it was: points are done there that failed this time" in told
+    assert [row["state"][:6] for row in csv.DictReader(beside.read_text().splitlines())] == ["done", "failed", "done"]
+    assert str(table) in swept(fails=(3,), seeds=4)  # a point that the table did not have
+    assert not beside.exists()
+    table.write_text("no table\x00")
+    swept(fails=(1,))
+    assert "failed" in table.read_text()
+
+
+def test_mistakes_that_would_show_after_the_training_show_before(tmp_path):
+    base = {"recipe": "digits-deblur", "vary": {"seed": [0]}}
+    table = recipes.get("digits-deblur").build_process().steps
+    with pytest.raises(ValueError, match=f"tabulated at N = {table} steps, but {table + 1} were asked for"):
+        grid.points(base | {"evaluate": {"steps": table + 1}})
+    with pytest.raises(ValueError, match="steps was 0"):
+        grid.points({"recipe": "digits-ddpm", "vary": {"sample_steps": [0]}})
+    with pytest.raises(ValueError, match="seed was -1; expected 0 or more"):
+        grid.points({"recipe": "digits-ddpm", "vary": {"seed": [-1]}})
+    for key, value in {"clip": -1, "ema": 1, "warmup": -1, "learning_rate": 0}.items():
+        with pytest.raises(ValueError, match=rf"\b{key} (was )?{value}"):
+            grid.points({"recipe": "digits-ddpm", "vary": {key: [value]}})
+    for content, words in (
+        (f"recipe: digits-ddpm\nvary: {{data: [{'x' * 300}]}}", "has too long a name for a folder"),
+        (BASE + "vary: " + "[" * 3000 + "]" * 3000, "expected a grid such as those in results/grids"),
+        (BASE + f"vary: {{seed: [{'9' * 5000}]}}", "expected a grid such as those in results/grids"),
+    ):
+        file = written(tmp_path / "grid.yml", content)
+        with pytest.raises(ValueError, match=f"{file}: .*{words}"):
+            sweep.read(file)
+
+
 def test_no_cores_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="cpus was 0; expected at least 1"):
         sweep.run([], tmp_path, cpus=0)

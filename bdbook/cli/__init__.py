@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import signal
+import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import tyro
 
 from bdbook import __version__, errors
@@ -28,25 +30,58 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "recipes": Recipes,
     "doctor": Doctor,
 }
+LESS_MEMORY = "take a batch in more parts (train: --accumulate), or --profile cpu"
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit status. A mistake is told in a line, and a traceback is a mistake of the library's."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments == ["--version"]:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that the locale cannot write are told with escapes
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(arguments)
+    except BrokenPipeError:  # `bdbook recipes | head`: who reads has read enough
+        _write_nowhere()
+        return 141  # as of a program that SIGPIPE ends
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
+        return _say(error)
+    except torch.OutOfMemoryError as error:
+        return _say(f"the GPU's memory is full ({_first_line(error)}); {LESS_MEMORY}")
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        return _say(f"torch.compile failed: {_first_line(error)}; leave out --compile")
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments in (["--version"], ["-V"]):
         print(f"bdbook {__version__}")
         return 0
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-        print(f"bdbook: {errors.unknown('command', arguments[0], COMMANDS)}", file=sys.stderr)
-        return 2
-    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="bdbook", args=arguments)
+        raise errors.unknown("command", arguments[0], COMMANDS)
     try:
+        command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="bdbook", args=arguments or ["--help"])
         command.run()
-    except KeyboardInterrupt:
-        print("bdbook: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
-        print(f"bdbook: {error}", file=sys.stderr)
-        return 2
     finally:
         engine.shutdown()
+        sys.stdout.flush()  # here, where a pipe that nobody reads is no traceback
     return 0
+
+
+def _say(error: Exception | str, status: int = 2) -> int:
+    print(f"bdbook: {error}", file=sys.stderr)
+    return status
+
+
+def _write_nowhere() -> None:
+    """What is left to print goes to nobody: Python would complain once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

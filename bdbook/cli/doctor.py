@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 from dataclasses import dataclass
 
 import torch
 
+from bdbook import cores
 from bdbook.files import IN_WHEEL
 from bdbook.page import recorded
 
@@ -88,6 +90,8 @@ def _version(package: str) -> str | None:
 
 def _devices() -> str:
     if not torch.cuda.is_available():
-        return f"device: CPU, {torch.get_num_threads()} threads (no CUDA: profile cpu; gpu recipes need one)"
+        cores.limit()
+        at_work = f"{torch.get_num_threads()} threads, {cores.available()} of {os.cpu_count()} cores for this process"
+        return f"device: CPU, {at_work} (no CUDA: profile cpu; gpu recipes need one)"
     free, total = torch.cuda.mem_get_info()
     return f"device: {torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free (profile gpu)"

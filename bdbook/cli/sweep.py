@@ -28,10 +28,15 @@ class Sweep:
     """How often a point is taken up again whose machine or process was lost."""
 
     def run(self) -> None:
+        if self.grid.is_dir():
+            raise ValueError(f"{self.grid} is a folder; expected a YAML file, such as those in results/grids")
         points = sweep.read(self.grid)
         out = self.out or Path("sweeps") / self.grid.stem
         rows = sweep.run(points, out, self.address, self.cpus, self.gpus, self.retries)
-        print(f"{sweep.table(rows, points[0].varied)}\nall of it: {out / 'table.csv'}")
+        file = sweep.place(rows, points[0].varied, out)
+        print(f"{sweep.table(rows, points[0].varied)}\nall of it: {file}")
+        if file.name != "table.csv":
+            print(f"{out / 'table.csv'} stays as it was: points are done there that failed this time")
         failed = [row for row in rows if row["state"] != sweep.DONE]
         if failed:
             raise ValueError(f"{len(failed)} of {len(rows)} points failed; the same command tries them again")

@@ -30,6 +30,10 @@ class Train:
     """Optimisation steps in all; default: the recipe's for the profile."""
     batch: int | None = None
     """Images a step; default: the recipe's."""
+    learning_rate: float | None = None
+    """Of Adam; default: the recipe's."""
+    warmup: int | None = None
+    """Steps over which the learning rate rises to what it is; default: the recipe's."""
     checkpoint_every: int = 500
     """Steps between checkpoints (and sample grids)."""
     log_every: int = 50
@@ -52,9 +56,12 @@ class Train:
     """Print parameters, memory, FLOPs and the time it would take on this device, and stop."""
 
     def run(self) -> None:
+        if self.seed < 0 or not (self.minutes is None or self.minutes >= 0):
+            raise ValueError(f"seed was {self.seed} and minutes {self.minutes}; expected numbers that are not negative")
         profile, recipe = profiles.resolve(self.profile), recipes.get(self.recipe)
         where = engine.current_engine(profile, self.precision, self.compile)
-        asked = {"batch": self.batch, "accumulate": self.accumulate}
+        fields = ("batch", "accumulate", "learning_rate", "warmup")
+        asked = {key: getattr(self, key) for key in fields}
         changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
         size = self._size()
         if self.dry_run:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from bdbook import cold, data
+from bdbook import cold, data, recipes
 from bdbook.denoiser import Denoiser
 from bdbook.errors import unknown
 from bdbook.evaluation import restoration
@@ -164,9 +164,10 @@ def require_degradation(run: Run, name: str | None) -> None:
         return
     if name not in cold.FACTORIES:
         raise unknown("degradation", name, cold.FACTORIES)
+    fitting = [recipe for recipe, of in recipes.BOOK.items() if of.process == name and of.data == "photos"]
+    how = f"train one: bdbook train --recipe {fitting[0]} --out runs/{name}" if fitting else "and no recipe is"
     raise ValueError(
-        f"the weights were trained for {run.denoiser.process.name} (recipe {run.recipe.name}), not for {name}; "
-        f"train one: python -m bdbook train --recipe photos-... --out runs/{name}"
+        f"the weights were trained for {run.denoiser.process.name} (recipe {run.recipe.name}), not for {name}; {how}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
@@ -66,6 +67,13 @@ class Recipe:
         if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
             raise ValueError(
                 f"batch was {self.batch}, in {self.accumulate} parts; expected both at least 1 and equal parts"
+            )
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate was {self.learning_rate}; expected a number above 0")
+        if not (self.clip > 0 and 0 <= self.ema < 1 and self.warmup >= 0):
+            raise ValueError(
+                f"clip was {self.clip}, ema {self.ema} and warmup {self.warmup}; expected a norm above 0, a part in "
+                "[0, 1) and a number of steps"
             )
         if self.unet is None and (self.net is None or self.shape is None):
             raise ValueError("a recipe without a unet needs net, a network, and shape, its images' (C, H, W)")

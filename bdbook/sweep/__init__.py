@@ -5,8 +5,8 @@ cluster.py   working at them, on Ray
 table.py     what comes of it
 """
 
-from bdbook.sweep.cluster import DONE, run
+from bdbook.sweep.cluster import run
 from bdbook.sweep.points import read
-from bdbook.sweep.table import table
+from bdbook.sweep.table import DONE, place, table
 
-__all__ = ["DONE", "read", "run", "table"]
+__all__ = ["DONE", "place", "read", "run", "table"]

@@ -29,7 +29,7 @@ from bdbook.errors import unknown
 from bdbook.evaluation import generation, restoration
 from bdbook.files import shipped
 from bdbook.recipes import Recipe
-from bdbook.training import checkpoints, engine, profiles
+from bdbook.training import checkpoints, engine, profiles, records
 
 CHAPTERS = shipped("notebooks")
 # Fields of a recipe that a grid can set; of the others, settings and steps have their own places.
@@ -40,6 +40,7 @@ FIELDS = {
 }
 # Seconds that a process may take to notice that its machine was given up, and to let go of its folder.
 LOST = 120.0
+LONGEST_NAME = 255  # bytes, on the file systems that are used; percent-encoded, a name has a byte a character
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -62,6 +63,8 @@ class Training:
         chosen = {**fixed, **varied}
         base = recipes.get(typed("recipe", chosen.pop("recipe", grid.get("recipe")), str))
         seed = typed("seed", chosen.pop("seed", 0), int)
+        if seed < 0:
+            raise ValueError(f"seed was {seed}; expected 0 or more")
         hints = settings(base) | FIELDS
         for key in chosen:
             if key not in hints:
@@ -87,6 +90,8 @@ class Training:
     def work(self, folder: Path) -> dict:
         """Train from where the folder stands, evaluate; {"step": ..., measure: number}."""
         where = engine.current_engine(self.profile)
+        if why := refusal(self, folder):
+            raise ValueError(f"{folder} {why}; choose another --out")
         run = training.fit(
             self.recipe,
             folder=folder,
@@ -98,8 +103,6 @@ class Training:
             resume=None,
             wait=LOST,
         )
-        if run.record["step"] != self.steps:
-            raise ValueError(f"{folder} has {run.record['step']} steps, more than {self.steps}; choose another --out")
         found: dict[str, Any]
         if isinstance(self.protocol, restoration.Protocol):
             ways = restoration.evaluate(run, self.protocol, where)
@@ -173,6 +176,24 @@ class Chapter:
 Point = Training | Chapter
 
 
+def refusal(point: Point, folder: Path) -> str:
+    """Why a point that is not finished cannot be taken up in a folder, as it stands; nothing where it can."""
+    if not isinstance(point, Training):
+        return ""
+    if not checkpoints.found(folder):
+        return "holds weights and no checkpoint to go on from" if (folder / "weights.safetensors").exists() else ""
+    # Another configuration comes first: its number of steps says nothing.
+    with suppress(OSError, ValueError, KeyError, TypeError):  # what is damaged, the training itself complains of
+        stored = records.as_identified_now(json.loads((folder / "record.json").read_text())["identity"])
+        asked = records.as_identified_now({"recipe": point.recipe.as_dict(), "seed": point.seed})
+        was, is_now = ({**each["recipe"], "seed": each["seed"]} for each in (stored, asked))
+        differ = [key for key in is_now if key != "name" and was.get(key) != is_now[key]]
+        if differ:
+            return "is of " + ", ".join(f"{key} {was.get(key)} (asked: {is_now[key]})" for key in differ)
+    reached = point.reached(folder)
+    return f"has {reached} steps, more than {point.steps}" if reached > point.steps else ""
+
+
 def read(path: Path) -> list[Point]:
     """The points of a grid file. Raises ValueError with the file, and the line and column where it is no YAML."""
     yaml = needed("yaml")
@@ -185,15 +206,21 @@ def read(path: Path) -> list[Point]:
         raise ValueError(f"{path}{place}: {getattr(error, 'problem', error)}; expected YAML") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text: {error}; expected YAML in UTF-8") from error
+    except (ValueError, RecursionError) as error:  # of numbers with thousands of digits, lists within lists
+        raise ValueError(f"{path}: {error}; expected a grid such as those in results/grids") from error
     if isinstance(tree, yaml.MappingNode):  # of keys that stand twice, the first would be lost without a word
         for node in [tree, *(value for _, value in tree.value if isinstance(value, yaml.MappingNode))]:
             for number, (key, _) in enumerate(node.value):
                 if key.value in [other.value for other, _ in node.value[:number]]:
                     raise ValueError(f"{path}, line {key.start_mark.line + 1}: {key.value} is there already; leave one")
     try:
-        return points(grid)
+        made = points(grid)
+        longest = max(map(name_of, made), key=len)
+        if len(longest) > LONGEST_NAME:
+            raise ValueError(f"the point {longest} has too long a name for a folder; vary fewer keys, or shorter ones")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    return made
 
 
 def points(grid: Mapping) -> list[Point]:
@@ -268,6 +295,8 @@ def protocol(recipe: Recipe, asked: Mapping) -> generation.Protocol | restoratio
     data.check_request(recipe.channels, made.count, made.split)
     if isinstance(made, generation.Protocol):
         generation.check_rule(recipe, recipe.build_process(), made.rule)
+    # Complains now of steps that a table does not have, not after the training.
+    recipe.build_process().times(recipe.sample_steps if made.steps is None and not recipe.is_cold else made.steps)
     return made
 
 

@@ -7,8 +7,11 @@ import io
 import json
 import math
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+DONE = "done"
 WIDTH = 100  # columns of a printed line
 STATE = 30  # of them, at most, that a state has for itself
 
@@ -28,6 +31,19 @@ def as_csv(rows: Sequence[dict]) -> str:
     return file.getvalue()
 
 
+def place(rows: Sequence[dict], varied: Collection[str], out: Path) -> Path:
+    """Where the rows of a sweep belong: out/table.csv, or table-failed.csv beside it.
+
+    The latter where a point has failed that table.csv has as done: what was measured is not lost for a failure.
+    """
+    there = out / "table.csv"
+    done: list[tuple] = []
+    with suppress(OSError, ValueError, csv.Error):  # none, or one that cannot be read
+        done = [_point(row, varied) for row in _read(there.read_text()) if row.get("state") == DONE]
+    failed = [_point(row, varied) for row in _read(as_csv(rows)) if row["state"] != DONE]
+    return out / "table-failed.csv" if {*failed} & {*done} else there
+
+
 def table(rows: Sequence[dict], always: Collection[str] = ()) -> str:
     """The rows as text with aligned columns: the keys in `always`, and of the others the first that fit a line."""
     cells = {key: [key, *(_cell(row.get(key, "")) for row in rows)] for key in columns(rows)}
@@ -41,6 +57,15 @@ def table(rows: Sequence[dict], always: Collection[str] = ()) -> str:
         shown.append([f"{cell:>{width}}  " for cell in column])
     lines = ["".join(line) for line in zip(*shown, state)]
     return "\n".join(line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in lines)
+
+
+def _read(text: str) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def _point(row: dict, varied: Collection[str]) -> tuple:
+    """What tells the point of a row that was read from others."""
+    return tuple((key, row.get(key)) for key in sorted(varied))
 
 
 def _cell(value: Any) -> str:

@@ -9,6 +9,8 @@ the batches nor the images.
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from bdbook import cores
 from bdbook.errors import unknown
 from bdbook.training import profiles
 
@@ -140,13 +143,16 @@ def current_engine(profile: str, precision: str | None = None, compiled: bool = 
     """The engine of this process: of a profile's device, and of as many processes as were launched.
 
     precision: fp32 or bf16; default: bf16 on a GPU that has it, else fp32. compiled: run the network through
-    torch.compile.
+    torch.compile. Threads of the CPU are as many as there are cores for this process, or fewer (bdbook.cores).
     """
     device = profiles.device(profile)
+    cores.limit()
     if precision is None:
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    if compiled:
+        _require_compiler(device)
     autocast, compiler = PRECISIONS[precision], "inductor" if compiled else None
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Engine(device, autocast, compiler)
@@ -160,6 +166,22 @@ def shutdown() -> None:
 
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def _require_compiler(device: torch.device) -> None:
+    """Raise unless what torch.compile hands its code to is there: it would be missed after the data are loaded."""
+    usual: tuple[str, ...]
+    if device.type == "cuda":
+        language, variable, usual = "C", "CC", ("cc", "gcc", "clang")  # for Triton
+    else:
+        language, variable, usual = "C++", "CXX", ("clang++" if sys.platform == "darwin" else "g++",)
+    named = os.environ.get(variable)
+    if not any(map(shutil.which, [named] if named else usual)):
+        what = f"{named}, which {variable} names," if named else f"a {language} compiler ({' or '.join(usual)})"
+        raise ValueError(
+            f"torch.compile needs {what} and none was found: leave out --compile; or install one (apt-get install g++ "
+            f"on Debian, xcode-select --install on a Mac), or name yours in {variable}"
+        )
 
 
 def _accelerator(device: torch.device) -> Accelerator:

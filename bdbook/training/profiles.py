@@ -36,7 +36,7 @@ def device(profile: str) -> torch.device:
     if profile != "gpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ValueError("profile gpu needs a CUDA device and none was found; use profile cpu, or see doctor")
+        raise ValueError("profile gpu needs a CUDA device and none was found; use profile cpu, or see bdbook doctor")
     share = _share()
     if full := _full():
         raise ValueError(f"{full}; use profile cpu, or wait until somebody has finished")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bdbook import data, samplers
+from bdbook import __version__, data, samplers
 from bdbook.data import Folder
 from bdbook.denoiser import Denoiser
 from bdbook.oracle import Gaussian
@@ -170,9 +170,15 @@ def load(
     file, tensors, header = checkpoints.newest_whole(found)
     if path.is_dir() and header["step"] == 0:
         raise ValueError(f"{file} is of step 0: nothing is learnt yet, and no later checkpoint is there")
-    recipe = Recipe.from_dict(header["record"]["recipe"], process, net)
-    built = recipe.build_net().to(engine.device).eval().requires_grad_(False)
-    built.load_state_dict(checkpoints.part_of(tensors, "ema."))
+    try:
+        recipe = Recipe.from_dict(header["record"]["recipe"], process, net)
+        built = recipe.build_net().to(engine.device).eval().requires_grad_(False)
+        built.load_state_dict(checkpoints.part_of(tensors, "ema."))
+    except (KeyError, TypeError, RuntimeError) as error:  # a field, or a name of weights, that is not known here
+        raise ValueError(
+            f"{file} is of a run that bdbook {__version__} cannot read ({type(error).__name__}: {error}); "
+            "read it with the version that is in its record.json"
+        ) from error
     process = recipe.build_process()
     spectrum = Gaussian(process.basis, tensors["spectrum.variance"], tensors["spectrum.mean"])
     predicts = recipe.build_prediction(spectrum)
