@@ -104,11 +104,11 @@ def listed(name: str | Path) -> Folder:
     left_out: Counter[str] = Counter()
     if layout is None:
         found = _digests(_pictures(root, left_out), left_out)
-        test = [file for file, digest in found.items() if int(digest[:12], 16) % HELD_OUT == 0]
+        train = [file for file, digest in found.items() if not _is_held_out(digest)]
+        test = [file for file, digest in found.items() if _is_held_out(digest)]
         how = "by a hash of their contents"
-        if len(test) == len(found):
-            test, how = [], "too few to hold some out"
-        train = [file for file in found if file not in set(test)]
+        if not train:
+            train, test, how = test, [], "too few to hold some out"
     else:
         walked = _Walk(left_out)
         parts = [_digests(_pictures(part, left_out, walked), left_out) for part in layout]
@@ -117,7 +117,8 @@ def listed(name: str | Path) -> Folder:
         left_out[BESIDE] += len(beside.files) + len(beside.own)
         train, test, found = list(parts[0]), list(parts[1]), parts[0] | parts[1]
         how = f"the folder {layout[1].name}"
-        if both := sum(digest in set(parts[0].values()) for digest in parts[1].values()):
+        trained = set(parts[0].values())
+        if both := sum(digest in trained for digest in parts[1].values()):
             warnings.warn(
                 f"{_count(both, 'picture')} of {str(layout[1])!r} are also in {str(layout[0])!r}, so what is held out "
                 "is trained on",
@@ -133,10 +134,9 @@ def listed(name: str | Path) -> Folder:
 def by_order(folder: Folder) -> Folder:
     """The same pictures split as they once were: every fifth, in order of path, is for testing."""
     files = sorted([*folder.train, *folder.test])
+    train = tuple(file for i, file in enumerate(files) if i % HELD_OUT != HELD_OUT - 1)
     test = tuple(files[HELD_OUT - 1 :: HELD_OUT])
-    return replace(
-        folder, train=tuple(f for f in files if f not in set(test)), test=test, how="every fifth", fingerprints={}
-    )
+    return replace(folder, train=train, test=test, how="every fifth", fingerprints={})
 
 
 def image_files(path: str | Path) -> list[Path]:
@@ -197,9 +197,11 @@ class _Walk:
                 warnings.warn(f"left out the folder {str(folder)!r}, which cannot be read: {error}", stacklevel=2)
                 self.left_out["unreadable folders"] += 1
                 continue
-            below = [entry for entry in names if os.path.isdir(entry.path)]
+            below = []
             for entry in names:
-                if entry not in below:
+                if os.path.isdir(entry.path):
+                    below.append(entry)
+                else:
                     self._file(entry)
             ahead += [Path(entry.path) for entry in reversed(below) if self._enters(entry, top, Path(place))]
 
@@ -264,6 +266,10 @@ def _is_own_picture(path: str) -> bool:
 
 def _number_below(folder: str) -> int:
     return sum(is_picture(name.lstrip(".")) for _, _, names in os.walk(folder) for name in names)
+
+
+def _is_held_out(digest: str) -> bool:
+    return int(digest[:12], 16) % HELD_OUT == 0
 
 
 def _layout(root: Path) -> tuple[Path, Path] | None:
