@@ -6,19 +6,24 @@ image: `draw` fixes it for a batch. All are restored through the same `samplers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from scipy import fft
 from scipy.ndimage import zoom as spline_zoom
 from torch import Tensor
 
+from bdbook.errors import unknown
 from bdbook.processes import Degradation, Process, Start, label
+from bdbook.schedules import dissipation_time
 from bdbook.shapes import Coefficients, Images
 from bdbook.times import Time, check_steps
-from bdbook.transforms import Basis, Pixel, Size, exact_arithmetic, height_width, kernel_matrix
+from bdbook.transforms import BOUNDARIES, Basis, Pixel, Size, exact_arithmetic, height_width, kernel_matrix
 
 # Noise that tells the pixels of a flat start apart. Source: Bansal sec. 5.2
 SYMMETRY_BREAKING = 0.002
@@ -61,12 +66,136 @@ class RecursiveBlur(Degradation):
         if tuple(u.shape[-2:]) != (height, width):
             raise ValueError(f"this blur was made for images of size {(height, width)}, but got {tuple(u.shape)}")
         index = torch.round(self.check(t).flatten() * self.steps).long().cpu()
-        rows, cols = (self._products(n)[index].unsqueeze(1).to(u) for n in (height, width))
         with exact_arithmetic(u.device.type):
+            if max(height, width) > DENSE:
+                return self._banded(u, index)
+            rows, cols = (self._products(n)[index].unsqueeze(1).to(u) for n in (height, width))
             return rows @ u @ cols.mT
 
     def _products(self, n: int) -> Tensor:
         return _running_products(n, self.kernels, self.boundary, self.to_mean)
+
+    def _banded(self, u: Tensor, index: Tensor) -> Tensor:
+        """The same product for sides whose dense matrices would outgrow the image, images of one time together."""
+        if self.boundary not in BOUNDARIES:
+            raise unknown("boundary", self.boundary, BOUNDARIES)
+        blurred = torch.empty_like(u)
+        for step in index.unique().tolist():
+            chosen = slice(None) if len(index) == 1 else (index == step).to(u.device)
+            if self.to_mean and step == self.steps:
+                blurred[chosen] = u[chosen].double().mean((-2, -1), keepdim=True).to(u)
+                continue
+            kernels = self.kernels[:step]
+            down, across = (_Banded.of(n, kernels, self.boundary) for n in u.shape[-2:])
+            blurred[chosen] = across.along_rows(down.along_columns(u[chosen]))
+        return blurred
+
+
+# Sides up to which all running products are kept as matrices: of 20 steps 11 MB a side. Above, bands are faster too.
+DENSE = 256
+# Rows that a band's matrix product takes at once, and the part of a kernel's weight that may be left out at its ends.
+BLOCK, NEGLIGIBLE = 64, 1e-16
+
+
+@dataclass(frozen=True)
+class _Banded:
+    """A product of kernel matrices for n pixels whose far corners are 0: its rows, block by block.
+
+    wrapped: pixels of the other end that go before the first and after the last, where the border wraps around.
+    blocks: (first row, first pixel that these rows look at, their part of the matrix), float64.
+    """
+
+    n: int
+    wrapped: int
+    blocks: tuple[tuple[int, int, Tensor], ...]
+
+    @staticmethod
+    def of(n: int, kernels: tuple[tuple[float, ...], ...], boundary: str) -> _Banded:
+        with torch.inference_mode(False):
+            return _banded(n, kernels, boundary)
+
+    def along_columns(self, u: Tensor) -> Tensor:
+        """(..., n, W) -> (..., n, W)."""
+        u, out = self._wrap(u, -2), torch.empty_like(u)
+        for row, first, matrix in self._on(u):
+            out[..., row : row + len(matrix), :] = matrix @ u[..., first : first + matrix.shape[1], :]
+        return out
+
+    def along_rows(self, u: Tensor) -> Tensor:
+        """(..., H, n) -> (..., H, n)."""
+        u, out = self._wrap(u, -1), torch.empty_like(u)
+        for col, first, matrix in self._on(u):
+            out[..., col : col + len(matrix)] = u[..., first : first + matrix.shape[1]] @ matrix.mT
+        return out
+
+    def _wrap(self, u: Tensor, dim: int) -> Tensor:
+        if not self.wrapped:
+            return u
+        return torch.cat([u.narrow(dim, self.n - self.wrapped, self.wrapped), u, u.narrow(dim, 0, self.wrapped)], dim)
+
+    def _on(self, u: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        moved: dict[int, Tensor] = {}  # the blocks between the borders are one matrix
+        for row, first, matrix in self.blocks:
+            if id(matrix) not in moved:
+                moved[id(matrix)] = matrix.to(u)
+            yield row, first, moved[id(matrix)]
+
+
+@lru_cache(maxsize=64)
+def _banded(n: int, kernels: tuple[tuple[float, ...], ...], boundary: str) -> _Banded:
+    taps = _combined(kernels)
+    reach = len(taps) // 2
+    if n <= max(4 * reach, BLOCK):  # nothing lies between the borders: the whole matrix, of a few reaches a side
+        whole = torch.from_numpy(_product(n, kernels, boundary))
+        return _Banded(n, 0, ((0, 0, whole),))
+
+    def inner(count: int) -> Tensor:
+        matrix = np.zeros((count, count + 2 * reach))
+        for row in range(count):
+            matrix[row, row : row + len(taps)] = taps
+        return torch.from_numpy(matrix)
+
+    wraps = boundary == "circular"
+    begin, end = (0, n) if wraps else (reach, n - reach)
+    starts = range(begin, end, BLOCK)
+    each = {count: inner(count) for count in {min(BLOCK, end - start) for start in starts}}
+    # Where it wraps, pixel i of the row lies at i + reach of the longer one.
+    blocks = [(start, start if wraps else start - reach, each[min(BLOCK, end - start)]) for start in starts]
+    if wraps or not reach:
+        return _Banded(n, reach, tuple(blocks))
+    # Rows near a border do not see the other one: they are those of a few pixels' product.
+    few = torch.from_numpy(_product(4 * reach, kernels, boundary))
+    top, bottom = few[:reach, : 2 * reach].clone(), few[-reach:, -2 * reach :].clone()
+    return _Banded(n, 0, ((0, 0, top), *blocks, (n - reach, n - 2 * reach, bottom)))
+
+
+def _combined(kernels: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    """The one kernel, of an odd number of taps, that does what these do far from a border; its ends are cut off.
+
+    What is cut off is below rounding: its absolute weights sum to NEGLIGIBLE of all.
+    """
+    taps, weight = np.ones(1), np.ones(1)
+    for kernel in kernels:
+        # As `kernel_matrix`, out[i] = sum_k kernel[k] u[i + k - radius]; an even number of taps ends one earlier.
+        odd = np.append(kernel, [0.0] * (1 - len(kernel) % 2))
+        taps, weight = np.convolve(taps, odd), np.convolve(weight, np.abs(odd))
+    both = weight + weight[::-1]
+    tail = np.cumsum(both[: len(both) // 2])  # of each cut: the weight on both sides that goes with it
+    cut = int(np.searchsorted(tail, NEGLIGIBLE * weight.sum(), side="right"))
+    return taps[cut : len(taps) - cut]
+
+
+def _product(n: int, kernels: tuple[tuple[float, ...], ...], boundary: str) -> np.ndarray:
+    """W_i ... W_1 for n pixels, (n, n) float64, tap by tap: a kernel has fewer taps than the matrix columns."""
+    product, rows = np.eye(n), np.arange(n)
+    for kernel in kernels:
+        radius, before = len(kernel) // 2, product
+        product = np.zeros((n, n))
+        for offset, tap in zip(range(-radius, radius + 1), kernel):
+            source = BOUNDARIES[boundary](rows + offset, n)
+            there = (source >= 0) & (source < n)
+            product[rows[there]] += tap * before[source[there]]
+    return product
 
 
 def start_of_blur(to_mean: bool) -> Start:
@@ -85,6 +214,65 @@ def _running_products(n: int, kernels: tuple[tuple[float, ...], ...], boundary: 
     if to_mean:
         products[-1] = np.full((n, n), 1 / n)
     return torch.from_numpy(np.stack(products))
+
+
+@dataclass(frozen=True)
+class CosineBlur(Degradation):
+    """`cold.DCTBlur` in pixels, by fast cosine transforms along rows and columns: for pictures of any size."""
+
+    size: Size
+    sigma_max: float = 8.0
+    steps: int | None = None
+    name: str = label("dct_blur")
+    basis = Pixel()
+    local = True
+
+    def resized(self, size: Size) -> CosineBlur:
+        return replace(self, size=size)
+
+    def degrade(self, u: Coefficients, t: Time) -> Coefficients:
+        tau = dissipation_time(self.sigma_max * self.check(t).flatten()).tolist()
+        blurred = torch.empty_like(u)
+        # One channel after another: what a transform needs beside the picture is a few times one of its channels.
+        for index, channel in np.ndindex(tuple(u.shape[:2])):
+            each = u[index, channel].cpu().numpy()
+            for axis, n in enumerate(each.shape):
+                kept = np.exp(-((np.pi * np.arange(n) / n) ** 2) * tau[index if len(tau) > 1 else 0]).astype(each.dtype)
+                options: dict[str, Any] = {"axis": axis, "norm": "ortho", "workers": torch.get_num_threads()}
+                each = fft.dct(each, **options)
+                each *= kept[:, None] if axis == 0 else kept
+                each = fft.idct(each, overwrite_x=True, **options)
+            blurred[index, channel] = torch.from_numpy(each).to(u)
+        return blurred
+
+
+@dataclass(frozen=True)
+class BlockMeans(Degradation):
+    """`cold.Pixelation` in pixels, by means over blocks of 2^i pixels: for pictures of any size."""
+
+    size: Size
+    steps: int = 3
+    name: str = label("super_resolution")
+    basis = Pixel()
+    local = True
+
+    @property
+    def multiple(self) -> int:
+        block: int = 2**self.steps
+        return block
+
+    def resized(self, size: Size) -> BlockMeans:
+        return replace(self, size=size)
+
+    def degrade(self, u: Coefficients, t: Time) -> Coefficients:
+        blocks = [2**i for i in torch.round(self.check(t).flatten() * self.steps).long().tolist()]
+        images = u.split(1) if len(blocks) > 1 else (u,)
+        return torch.cat(
+            [
+                F.avg_pool2d(image, block).repeat_interleave(block, -2).repeat_interleave(block, -1)
+                for image, block in zip(images, blocks)
+            ]
+        )
 
 
 @dataclass(frozen=True)

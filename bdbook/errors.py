@@ -5,6 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+
+class PartlyDone(Exception):
+    """Work of many parts, of which `failed` could not be done; the message says which, and why.
+
+    status: the command's exit status, 10 + failed, at most 110: none that Python, a shell or a command that could not
+    begin (2) gives.
+    """
+
+    def __init__(self, message: str, failed: int) -> None:
+        super().__init__(message)
+        self.failed = failed
+        self.status = 10 + min(failed, 100)
+
+
 # More names than this are not all listed.
 LONGEST_LIST = 40
 

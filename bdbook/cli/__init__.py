@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 141  # as of a program that SIGPIPE ends
     except KeyboardInterrupt:
         return _say("interrupted", 130)
+    except errors.PartlyDone as error:
+        return _say(error, error.status)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         return _say(error)
     except torch.OutOfMemoryError as error:

@@ -68,16 +68,35 @@ def stack(images: Sequence[Image.Image]) -> Tensor:
 def read_image(path: str | Path | BinaryIO, channels: int = 1) -> Image.Image:
     """One file as an upright 8-bit image, L or RGB; transparent parts show white, of a film the first frame."""
     with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode == "F":
-            raise ValueError("floating-point pixels have no agreed range: save it with 8 or 16 bits")
-        if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it at 255
-            scaled = np.asarray(image).astype(np.float64) / 257
-            image = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+        image = eight_bits(ImageOps.exif_transpose(opened), getattr(opened, "filename", ""))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return image.convert("RGB").convert("RGB" if channels == 3 else "L")
+
+
+def eight_bits(image: Image.Image, name: str = "") -> Image.Image:
+    """A grey image of up to 16 bits with 8, others as they are; name: its file's, for a warning.
+
+    Cameras and microscopes store 10 or 12 bits in files of 16: where the largest value fits in 8, 10 or 12 bits, these
+    are taken for its range, with a warning. Raises ValueError for floating-point pixels.
+    """
+    if image.mode == "F":
+        raise ValueError(
+            "floating-point pixels have no agreed range; save it with 8 or 16 bits, e.g. as PNG, its range 0 to 255"
+        )
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)  # Pillow's own conversion would clip it at 255
+    largest = values.max()
+    bits = next(bits for bits in (8, 10, 12, 16) if largest < 2**bits or bits == 16)
+    if bits < 16 and largest > 0:
+        warnings.warn(
+            f"{name or 'an image'} has 16 bits, but no value above {largest:.0f}: it is taken for one of {bits} bits, "
+            f"0 to {2**bits - 1}. Save it with 8 bits if it is as dark as it looked",
+            stacklevel=3,
+        )
+    return Image.fromarray((values * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8))
 
 
 def read_images(paths: Sequence[Path], size: Size, channels: int = 1) -> Tensor:

@@ -5,11 +5,13 @@ metrics.py      numbers that compare two sets of images
 features.py     the feature network of the Frechet distance
 generation.py   a generating run, measured by one protocol
 restoration.py  a restorer, measured by one protocol; what it generates
+restored.py     a folder of restored pictures, and what is done already
+pictures.py     picture files, read and written whole
 tiling.py       restoring one's own pictures, at any size
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["checks", "features", "generation", "metrics", "restoration", "tiling"]
+    __name__, ["checks", "features", "generation", "metrics", "pictures", "restoration", "restored", "tiling"]
 )

@@ -1,32 +1,46 @@
 """Restoring one's own pictures with a trained restorer, at any size.
 
 A network that was trained on small patches is asked tile by tile, and its answers are blended where tiles overlap; the
-degradation itself is computed on the whole picture. What depends on the whole picture (masks, snow, blends) is not
-cut up: then the picture is resized to the size of the training.
+degradation itself is computed on the whole picture, channel by channel, without matrices of the picture's side: memory
+and time grow as the pixels do. What depends on the whole picture (masks, snow, blends) is not cut up: then the picture
+is resized to the size of the training.
 """
 
 from __future__ import annotations
 
 import math
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
-from bdbook import cold, data, recipes
-from bdbook.denoiser import Denoiser
+from bdbook import cold, recipes, samplers
+from bdbook.degradations import BlockMeans, CosineBlur, RecursiveBlur
+from bdbook.denoiser import RESIDUAL, X0, Denoiser, Estimate, Observed
 from bdbook.errors import unknown
 from bdbook.evaluation import restoration
+from bdbook.evaluation.pictures import read_picture
+from bdbook.processes import Degradation, Process
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
-from bdbook.transforms import height_width
+from bdbook.transforms import Rotation2D, height_width
 
-TILE, OVERLAP = 336, 16
-SMALLEST, LARGEST = 16, 4096
+__all__ = ["Restored", "check_run", "read_picture", "require_degradation", "restore", "side_by_side", "tiled"]
+
+TILE, OVERLAP, MARGIN = 336, 16, 8
+# Pixels a side; of the whole picture, of which about 100 bytes each are held at once; a side where a basis of one's own
+# has matrices of it.
+SMALLEST, MOST_PIXELS, LARGEST = 16, 100_000_000, 4096
+# What the eye takes for the brightness of red, green and blue. Source: ITU-R BT.601
+BRIGHTNESS = (0.299, 0.587, 0.114)
+COLOURS = ("brightness", "each")
+# Seconds from which on it is said how long a restoration will take.
+LONG = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class Restored:
     how: str
 
 
+@torch.no_grad()
 def restore(
     run: Run,
     picture: Tensor,
@@ -45,11 +60,158 @@ def restore(
     degrade: bool = False,
     seed: int = 0,
     progress: bool = False,
+    colour: str = "brightness",
 ) -> Restored:
     """Restore `picture` (C, H, W) in [-1, 1], degraded as the run's training images were, to the severity given.
 
     degrade: it is a clean picture; degrade it first. steps: at most so many. seed: of what a degradation draws.
+    progress: say first how long it will take, and show the tiles done. colour: where a network of one channel restores
+    a picture of three: every channel is restored once; TACoS walks their "brightness" (BT.601), and what its further
+    steps change is added to all three, or it walks "each" of them, for up to three times the time.
     """
+    recipe, process = run.recipe, run.denoiser.process
+    check_run(run, severity, degrade)
+    if colour not in COLOURS:
+        raise unknown("way to restore a colour picture", colour, COLOURS)
+    height, width = picture.shape[-2:]
+    x, trained = _batch(picture, recipe.channels).to(run.device), height_width(recipe.size)
+    denoiser, tiles = run.denoiser, 1
+    if process.local:
+        padded = height + -height % process.multiple, width + -width % process.multiple
+        process = of_any_size(process.resized(padded), denoiser)
+        check_size(height, width, LARGEST if isinstance(process.basis, Rotation2D) else None)
+        x = F.pad(x, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
+        # Attention has only seen patches of one size, and of a network of one's own nothing is known.
+        free = recipe.unet is not None and not recipe.unet.attention
+        tile, overlap, margin = ((TILE, TILE), OVERLAP, MARGIN) if free else (trained, min(trained) // 4, 0)
+        factor = 1 if recipe.unet is None else recipe.unet.factors[-1]
+        asked, spans = _Counted(denoiser.net), tiles_of(padded, tile, overlap + 2 * margin, factor)
+        tiles = len(spans[0]) * len(spans[1])
+        net, how = tiled(asked, tile, overlap, factor, margin)
+    else:
+        check_size(height, width)
+        x = F.interpolate(x, trained, mode="bilinear", antialias=True)
+        net = asked = _Counted(denoiser.net)
+        how = f"resized to {trained[1]}x{trained[0]}, the size it was trained on"
+    denoiser = replace(denoiser, net=net, process=process.draw(len(x), generator_for(seed, "restore")))
+    x_t = denoiser.process.mean(x, severity) if degrade else x
+    table = process.steps
+    available = None if table is None else round(severity * table)
+    wanted = steps if available is None or steps is None else min(steps, available)
+    times = restoration.walk_times(denoiser, wanted, severity)
+    together = colour == "brightness" and process.local and len(x) == 3 and recipe.channels == 1
+    # Brightness is degraded as the channels are where the degradation is linear, and answered for where the guess is.
+    together = together and isinstance(process, Process | LINEAR) and denoiser.predicts in (X0, RESIDUAL)
+    passes = len(x) + len(times) - 2 if together else (len(x) if process.local else 1) * (len(times) - 1)
+    if progress and process.local:
+        sides = (side[0].stop - side[0].start for side in spans)
+        _announce(asked.net, torch.zeros(1, x.shape[1], *sides, device=x.device), passes, tiles)
+    with tqdm(total=passes * tiles, desc="restoring", unit="tile", disable=None if progress else True) as bar:
+        asked.bar = bar
+        direct, tacos = (_by_brightness if together else _each)(denoiser, x_t, times)
+    ways = {"degraded": x_t, "direct": direct, "tacos": tacos} | ({"truth": x} if degrade else {})
+    how += ", TACoS by its brightness" if together else ""
+    shape = (height, width) if process.local else trained
+    return Restored({name: _unbatch(y, recipe.channels)[:, : shape[0], : shape[1]] for name, y in ways.items()}, how)
+
+
+def _each(denoiser: Denoiser, x_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    """(direct, tacos) of a batch; one image after another where nothing was drawn for it as a whole, to save memory."""
+    count = 1 if denoiser.process.local else len(x_t)
+    direct, tacos = torch.empty_like(x_t), torch.empty_like(x_t)
+    for start in range(0, len(x_t), count):
+        rows = slice(start, start + count)
+        drawn = replace(denoiser, process=denoiser.process.rows(rows))
+        first = drawn.estimate(x_t[rows], times[0].item())
+        direct[rows] = first.x0_hat
+        tacos[rows] = _walk(drawn, first, times)
+    return direct, tacos
+
+
+def _by_brightness(denoiser: Denoiser, x_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    """(direct, tacos) of the channels of a picture, (3, 1, H, W); the answer for their brightness is theirs, mixed."""
+    direct, process, t = torch.empty_like(x_t), denoiser.process, times[0].item()
+    light, answer = torch.zeros_like(x_t[:1]), torch.zeros_like(x_t[:1])
+    for channel, share in enumerate(BRIGHTNESS):
+        estimate = denoiser.estimate(x_t[channel : channel + 1], t)
+        direct[channel : channel + 1] = estimate.x0_hat
+        light += share * x_t[channel]
+        answer += share * estimate.pixels
+    first = Estimate(Observed(process, light, process.basis.forward(light), t), answer, denoiser.predicts)
+    before = first.x0_hat
+    return direct, direct + (_walk(denoiser, first, times) - before)
+
+
+def _walk(denoiser: Denoiser, first: Estimate, times: Tensor) -> Tensor:
+    """The end of TACoS, whose first answer is there already."""
+    x, estimate = first.seen.x_t, first
+    for number, (t, s) in enumerate(samplers.pairs(times)):
+        if number:
+            estimate = denoiser.estimate(x, t)
+        x = samplers.step(estimate, t, s, samplers.tacos)
+    return x
+
+
+class _Counted:
+    """A network that shows in a bar how often it was asked."""
+
+    def __init__(self, net: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.net = net
+        self.bar: tqdm | None = None
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        out = self.net(x, t)
+        if self.bar is not None:
+            self.bar.update()
+        return out
+
+
+def _announce(net: Callable, piece: Tensor, passes: int, tiles: int) -> None:
+    """Say how long it will take, from one tile, where that is long."""
+    t = torch.ones(1, dtype=piece.dtype, device=piece.device)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        net(piece, t).cpu()
+        return time.perf_counter() - start
+
+    # The first time takes longer.
+    if seconds() * passes * tiles < LONG or (expected := seconds() * passes * tiles) < LONG:
+        return
+    told = f"{expected:.0f} seconds" if expected < 100 else f"{expected / 60:.0f} minutes"
+    print(f"about {told} here: {passes} times {tiles} tiles", file=sys.stderr, flush=True)
+
+
+# Degradations that are no `Process`, but linear, and the same for every channel.
+LINEAR = RecursiveBlur | CosineBlur | BlockMeans
+
+
+def of_any_size(process: Degradation, denoiser: Denoiser) -> Degradation:
+    """The same degradation in pixels, without matrices of the picture's side; itself where none such is known."""
+    if denoiser.predicts not in (X0, RESIDUAL):  # the others divide by alpha, in the basis
+        return process
+    if isinstance(process, cold.KernelBlur):
+        return RecursiveBlur(process.size, process.kernels, process.boundary, process.to_mean, name=process.name)
+    if isinstance(process, cold.DCTBlur):
+        return CosineBlur(process.size, process.sigma_max, process.steps, name=process.name)
+    if isinstance(process, cold.Pixelation):
+        return BlockMeans(process.size, process.steps, name=process.name)
+    return process
+
+
+def check_size(height: int, width: int, largest: int | None = None) -> None:
+    """Raise unless a picture of so many pixels can be restored; largest: a side, where matrices have that side."""
+    small, many = min(height, width) < SMALLEST, height * width > MOST_PIXELS
+    if small or many or (largest is not None and max(height, width) > largest):
+        most = f"at least {SMALLEST}" if largest is None else f"{SMALLEST} to {largest}"
+        raise ValueError(
+            f"the picture has {width}x{height} pixels; expected sides of {most} and at most "
+            f"{MOST_PIXELS // 10**6} million pixels. Resize it first"
+        )
+
+
+def check_run(run: Run, severity: float = 1.0, degrade: bool = False) -> None:
+    """Raise unless a run restores pictures such as the one given, of this severity."""
     recipe, process = run.recipe, run.denoiser.process
     if process.noisy:
         raise ValueError(
@@ -62,32 +224,7 @@ def restore(
             f"{recipe.name} needs to know what was drawn ({process.name}: where, and what covers the picture), which "
             "cannot be seen in it; give a clean picture and --degrade"
         )
-    height, width = picture.shape[-2:]
-    if min(height, width) < SMALLEST or max(height, width) > LARGEST:
-        raise ValueError(
-            f"the picture has {width}x{height} pixels; expected sides of {SMALLEST} to {LARGEST}. Resize it first"
-        )
-    x, trained = _batch(picture, recipe.channels).to(run.device), height_width(recipe.size)
-    if process.local:
-        x = F.pad(x, (0, -width % process.multiple, 0, -height % process.multiple), mode="replicate")
-        process = process.resized((x.shape[-2], x.shape[-1]))
-        # Attention has only seen patches of one size, and of a network of one's own nothing is known.
-        free = recipe.unet is not None and not recipe.unet.attention
-        tile, overlap = ((TILE, TILE), OVERLAP) if free else (trained, min(trained) // 4)
-        net, how = tiled(run.denoiser.net, tile, overlap, 1 if recipe.unet is None else recipe.unet.factors[-1])
-    else:
-        x = F.interpolate(x, trained, mode="bilinear", antialias=True)
-        net, how = run.denoiser.net, f"resized to {trained[1]}x{trained[0]}, the size it was trained on"
-    denoiser = replace(run.denoiser, net=net, process=process.draw(len(x), generator_for(seed, "restore")))
-    check_severity(denoiser, severity)
-    x_t = denoiser.process.mean(x, severity) if degrade else x
-    table = process.steps
-    available = None if table is None else round(severity * table)
-    wanted = steps if available is None or steps is None else min(steps, available)
-    ways = restoration.restorations(denoiser, x_t, wanted, severity, progress, rules=("tacos",))
-    ways |= {"truth": x} if degrade else {}
-    shape = (height, width) if process.local else trained
-    return Restored({name: _unbatch(y, recipe.channels)[:, : shape[0], : shape[1]] for name, y in ways.items()}, how)
+    check_severity(run.denoiser, severity)
 
 
 def check_severity(denoiser: Denoiser, severity: float) -> None:
@@ -98,24 +235,40 @@ def check_severity(denoiser: Denoiser, severity: float) -> None:
         raise ValueError(f"severity was {severity:g}; expected a number in (0, 1]{grid}")
 
 
-def tiled(net: Callable, tile: tuple[int, int], overlap: int, factor: int) -> tuple[Callable, str]:
-    """A network for pictures of any size, and how: asked in overlapping tiles, blended linearly; small ones whole."""
+def tiled(net: Callable, tile: tuple[int, int], overlap: int, factor: int, margin: int = 0) -> tuple[Callable, str]:
+    """A network for pictures of any size, and how: asked in overlapping tiles, blended linearly; small ones whole.
+
+    margin: pixels at a tile's ends inside the picture that are left out, as the network sees zeros beyond them; the
+    tiles overlap by twice as much more.
+    """
 
     def ask(x: Tensor, t: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         # The mirrored margin makes sides that halve often enough.
         padded = _pad(x, -height % factor, -width % factor)
-        rows, cols = (_spans(side, most, overlap, factor) for side, most in zip(padded.shape[-2:], tile))
+        rows, cols = tiles_of((height, width), tile, overlap + 2 * margin, factor)
         total, weight = torch.zeros_like(padded), torch.zeros_like(padded[:1, :1])
         for row in rows:
             for col in cols:
                 piece = padded[..., row, col]
-                ramp = _ramp(piece.shape[-2], overlap).to(x)[:, None] * _ramp(piece.shape[-1], overlap).to(x)
+                down, across = (
+                    _weights(span, side, overlap, margin).to(x) for span, side in zip((row, col), padded.shape[-2:])
+                )
+                ramp = down[:, None] * across
                 total[..., row, col] += ramp * net(piece, t)
                 weight[..., row, col] += ramp
-        return (total / weight)[..., :height, :width]
+        return total.div_(weight)[..., :height, :width]
 
-    return ask, f"in its own size, the network asked in tiles of up to {max(tile)} pixels that overlap by {overlap}"
+    shared = overlap + 2 * margin
+    return ask, f"in its own size, the network asked in tiles of up to {max(tile)} pixels that overlap by {shared}"
+
+
+def tiles_of(
+    size: tuple[int, int], tile: tuple[int, int], overlap: int, factor: int
+) -> tuple[list[slice], list[slice]]:
+    """The rows and the columns of the tiles of a picture (H, W), made longer where its sides are no multiples."""
+    rows, cols = (_spans(side + -side % factor, most, overlap, factor) for side, most in zip(size, tile))
+    return rows, cols
 
 
 def _spans(side: int, tile: int, overlap: int, factor: int) -> list[slice]:
@@ -124,6 +277,12 @@ def _spans(side: int, tile: int, overlap: int, factor: int) -> list[slice]:
     length = min(side, factor * math.ceil((side + (count - 1) * overlap) / count / factor))
     starts = [round(i * (side - length) / max(1, count - 1)) for i in range(count)]
     return [slice(start, start + length) for start in starts]
+
+
+def _weights(span: slice, side: int, overlap: int, margin: int) -> Tensor:
+    """Of a tile's pixels along a side: 0 in the margins, which the picture's own ends have none of, then a ramp."""
+    before, after = margin * (span.start > 0), margin * (span.stop < side)
+    return F.pad(_ramp(span.stop - span.start - before - after, overlap), (before, after))
 
 
 def _ramp(length: int, overlap: int) -> Tensor:
@@ -147,17 +306,6 @@ def _unbatch(x: Tensor, channels: int) -> Tensor:
     return x.squeeze(1).cpu() if channels == 1 else x.squeeze(0).cpu()
 
 
-def read_picture(path: Path) -> Tensor:
-    """A file in its own size, (1 or 3, H, W) in [-1, 1]."""
-    try:
-        with Image.open(path) as opened:
-            channels = 1 if opened.mode in ("1", "L", "LA", "I", "I;16") else 3
-        image = data.read_image(path, channels)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
-    return data.stack([image])[0]
-
-
 def require_degradation(run: Run, name: str | None) -> None:
     """Raise if a degradation was asked for that the weights were not trained for."""
     if name is None or name == run.denoiser.process.name:
@@ -171,7 +319,7 @@ def require_degradation(run: Run, name: str | None) -> None:
     )
 
 
-def side_by_side(restored: Restored) -> Tensor:
-    """truth (where known), degraded, direct and TACoS, (N, C, H, W), for `pixels.png`."""
+def side_by_side(restored: Restored) -> list[Tensor]:
+    """truth (where known), degraded, direct and TACoS, each (C, H, W), for `pictures.compared`."""
     shown = ("truth", "degraded", "direct", "tacos")
-    return torch.stack([restored.ways[name] for name in shown if name in restored.ways])
+    return [restored.ways[name] for name in shown if name in restored.ways]
