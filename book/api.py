@@ -36,7 +36,7 @@ LAYERS = {
     "sweep": ("Sweeps", "Trainings, or chapters, at every point of a grid."),
 }
 # The command line, which says itself what it takes: python -m bdbook --help.
-LEFT_OUT = {"__main__", "cli"}
+LEFT_OUT = {"__main__"}
 INTRO = """# The library by name
 
 Every public name of `bdbook`: what it takes, and what its docstring says. The symbols are those of

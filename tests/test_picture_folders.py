@@ -1,6 +1,7 @@
 """Folders of pictures: what is found, held out and left out; which names mean a folder and which a set."""
 
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -212,9 +213,9 @@ def own_outputs(root):
     (run / "checkpoints").mkdir(parents=True)
     (run / "record.json").write_text("{}")
     save(run / "drawn.png", 120)
-    for name, manifest in (("samples", "samples.json"), ("restored", "restored.json")):
+    for name, manifest in (("samples", {}), ("restored", {"pictures": {"b.png": {"outputs": {"more/a.png": ""}}}})):
         save(root / name / "more" / "a.png", 121)
-        (root / name / manifest).write_text("{}")
+        (root / name / f"{name}.json").write_text(json.dumps(manifest))
     (root / "grid.png").write_bytes(pixels.png(images))
     (root / "deeper").mkdir(exist_ok=True)
     (root / "deeper" / "grid.png").write_bytes(pixels.png(images - 1))

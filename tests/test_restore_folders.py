@@ -139,8 +139,10 @@ def test_outputs_and_runs_are_no_inputs(tmp_path, weights):
         made = below(top / "restored").keys()
         assert made == files_of(("a", ".png"), ("sub/b", ".png")) | {"restored.json"}
     assert run(weights, top, "--out", str(top)) == 0  # beside the pictures
-    assert restored.sources(top, top) == [top / "a.png", top / "sub" / "b.png"]
-    names = {file.name for file in restored.sources(top / "sub" / "done", tmp_path / "elsewhere")}
+    assert restored.sources(top) == [top / "a.png", top / "sub" / "b.png"]
+    save(top / "restored" / "mine.png")
+    assert top / "restored" / "mine.png" in restored.sources(top), "what is restored is told by its list, not its place"
+    names = {file.name for file in restored.sources(top / "sub" / "done")}
     assert names == files_of(("b", ".png")), "given itself, it is a folder of pictures"
 
 

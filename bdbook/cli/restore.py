@@ -37,8 +37,8 @@ class Restore:
     """The picture is clean: degrade it first, and say how close the restorations come."""
     severity: float = 1.0
     """How far it is degraded, in (0, 1]: 1 is the end of what was trained."""
-    steps: int = 10
-    """Steps of TACoS, at most."""
+    steps: int = tiling.STEPS
+    """Steps of TACoS, at most: more bring back more contrast, and come less close."""
     colour: Literal["brightness", "each"] = "brightness"
     """What TACoS walks of a colour picture if the network is grey: its brightness, or each channel (up to 3 times as
     long)."""
@@ -63,7 +63,7 @@ class Restore:
         tiling.check_run(run, self.severity, self.degrade)
         is_folder = self.image.is_dir()
         out = self.out or (self.image if is_folder else self.image.parent) / "restored"
-        tasks = restored.tasks(restored.sources(self.image, out), self.image, out)
+        tasks = restored.tasks(restored.sources(self.image), self.image, out)
         weights, known = restored.fingerprint(run), restored.read(out)
         left = [
             task

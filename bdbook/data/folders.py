@@ -4,8 +4,8 @@ Held out is what lies in `test` (or `val`, `valid`, `validation`) where that is 
 folder and in any case of letters; else about a fifth, chosen by a hash of each file's content. So another file moves
 none from one side to the other, and copies of a picture are on one side.
 
-Left out are hidden files and folders; what bdbook itself wrote (run folders, folders of samples and of restorations,
-single PNG files), unless the folder holds nothing else; files that cannot be read; and beside `train` and `test` what
+Left out are hidden files and folders; what bdbook itself wrote (run folders, folders of samples, restored pictures,
+other PNG files), unless the folder holds nothing else; files that cannot be read; and beside `train` and `test` what
 lies in neither. Links are followed: to each folder once, never back to one that is being walked through, and a file
 with several names is one picture, under the first of them.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
 import warnings
 from collections import Counter
@@ -32,9 +33,10 @@ TESTS = ("test", "val", "valid", "validation")
 HELD_OUT = 5
 HIDDEN, OWN, UNREADABLE, BROKEN, TWICE = "hidden", "of bdbook's own", "unreadable", "broken links", "linked twice"
 BESIDE = "beside the folders that are used"
-# What tells a folder that bdbook wrote: a record beside one of these, or one of the lists of what was made.
+# What tells a folder that bdbook wrote: a record beside one of these, or a list of samples; restored pictures may lie
+# among others, and are those that their list names.
 OF_A_RUN = ("checkpoints", "weights.safetensors", "log.jsonl")
-LISTS = ("restored.json", "samples.json")
+SAMPLES, RESTORED = "samples.json", "restored.json"
 # Where a PNG says who wrote it, and how it says that this library did: a chunk's length, kind, key and text.
 HEAD = 1024
 _SAYS = b"Software\0" + SOFTWARE.encode()
@@ -173,13 +175,17 @@ def missing(name: str | Path) -> str:
 
 @dataclass
 class _Walk:
-    """What was found on the way through folders. folders, real: whatever was seen, by its place without links."""
+    """What was found on the way through folders. folders, real: whatever was seen, by its place without links.
+
+    restored: what lists of restored pictures name.
+    """
 
     left_out: Counter[str]
     folders: set[str] = field(default_factory=set)
     files: list[Path] = field(default_factory=list)
     own: list[Path] = field(default_factory=list)
     real: set[str] = field(default_factory=set)
+    restored: set[str] = field(default_factory=set)
 
     def into(self, root: Path) -> None:
         """Walk through a folder that was asked for by name, whoever wrote it; in order of name, so that it repeats."""
@@ -197,6 +203,7 @@ class _Walk:
                 warnings.warn(f"left out the folder {str(folder)!r}, which cannot be read: {error}", stacklevel=2)
                 self.left_out["unreadable folders"] += 1
                 continue
+            self.restored |= _restored(folder)
             below = []
             for entry in names:
                 if os.path.isdir(entry.path):
@@ -227,7 +234,8 @@ class _Walk:
             self.left_out[TWICE] += 1
         else:
             self.real.add(place)
-            (self.own if _is_own_picture(entry.path) else self.files).append(Path(entry.path))
+            is_own = place in self.restored or _is_own_picture(entry.path)
+            (self.own if is_own else self.files).append(Path(entry.path))
 
 
 def _pictures(root: Path, left_out: Counter[str], walked: _Walk | None = None) -> list[Path]:
@@ -237,7 +245,8 @@ def _pictures(root: Path, left_out: Counter[str], walked: _Walk | None = None) -
         walk.folders = walked.folders
     walk.into(root)
     # Somebody who names a folder of samples wants these; one who names the folder above it does not.
-    asked_for = walk.own if _is_own_folder(root) else [file for file in walk.own if file.parent == root]
+    own = _is_own_folder(root) or (root / RESTORED).is_file()
+    asked_for = walk.own if own else [file for file in walk.own if file.parent == root]
     if walk.files or not asked_for:
         left_out[OWN] += len(walk.own)
         return sorted(walk.files)
@@ -252,7 +261,16 @@ def is_picture(name: str) -> bool:
 
 def _is_own_folder(folder: Path) -> bool:
     is_run = (folder / "record.json").is_file() and any((folder / name).exists() for name in OF_A_RUN)
-    return is_run or any((folder / name).is_file() for name in LISTS)
+    return is_run or (folder / SAMPLES).is_file()
+
+
+def _restored(folder: str | Path) -> set[str]:
+    """The files that the list of restored pictures in a folder names, by their places without links."""
+    try:
+        entries = json.loads((Path(folder) / RESTORED).read_text(encoding="utf-8"))["pictures"].values()
+        return {os.path.realpath(Path(folder) / file) for entry in entries for file in entry["outputs"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _is_own_picture(path: str) -> bool:

@@ -35,34 +35,12 @@ class Task:
     outputs: dict[str, Path]
 
 
-def sources(given: Path, out: Path) -> list[Path]:
-    """The pictures of a folder, or the one file given. Raises ValueError where there are none.
+def sources(given: Path) -> list[Path]:
+    """The pictures of a folder, or the one file given. ValueError where there are none.
 
-    Left out: the folder that is written to, others that hold restored pictures, and run folders; what a manifest in the
-    folder itself lists, where that is written to.
+    What bdbook itself wrote there is left out (`data.folders`): restored pictures, runs, samples.
     """
-    if not given.is_dir():
-        return [given]
-    made = {out.resolve() / file for entry in read(out).values() for file in entry["outputs"]}
-    top, own = given.resolve(), out.resolve()
-    found = []
-    for file in data.image_files(given):
-        folders = [folder for folder in file.resolve().parents if folder != top and folder.is_relative_to(top)]
-        if file.resolve() in made and own == top:
-            continue
-        if not any(folder == own or _is_made(folder) for folder in folders):
-            found.append(file)
-    if not found:
-        raise ValueError(f"{given} holds no pictures but restored ones and those of runs; give one of these itself")
-    return found
-
-
-def _is_made(folder: Path) -> bool:
-    """Whether a folder holds restored pictures, or a run and its samples."""
-    if (folder / MANIFEST).is_file():
-        return True
-    run = (folder / "record.json").is_file()
-    return run and ((folder / "checkpoints").is_dir() or (folder / "weights.safetensors").is_file())
+    return data.image_files(given) if given.is_dir() else [given]
 
 
 def tasks(files: Sequence[Path], given: Path, out: Path) -> list[Task]:
