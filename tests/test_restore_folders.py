@@ -146,6 +146,14 @@ def test_outputs_and_runs_are_no_inputs(tmp_path, weights):
     assert names == files_of(("b", ".png")), "given itself, it is a folder of pictures"
 
 
+def test_a_folder_may_be_given_from_where_one_is(tmp_path, weights, monkeypatch):
+    save(tmp_path / "in" / "sub" / "b.png")
+    for where, given in ((tmp_path, "in"), (tmp_path / "in", "."), (tmp_path / "in" / "sub", "../sub")):
+        monkeypatch.chdir(where)
+        assert run(weights, Path(given), "--overwrite") == 0
+        assert list((where / given).rglob("b-tacos.png"))
+
+
 def test_two_pictures_never_share_a_file(tmp_path, weights, capsys):
     top = tmp_path / "in"
     save(top / "Photo.png"), save(top / "photo.png")

@@ -21,6 +21,8 @@ from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
 
+HANDFUL = 10
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -130,7 +132,7 @@ def measures(images: Tensor, pictures: Tensor, digits: bool = False) -> dict:
     """
     found: dict[str, Any] = {
         "frechet": or_words(metrics.frechet, images, pictures),
-        "kernel": or_words(metrics.kernel_distance, images, pictures),
+        "kernel": or_words(_kernel, images, pictures),
         "sliced_wasserstein": or_words(metrics.sliced_wasserstein, images, pictures),
         "spectrum": or_words(metrics.spectrum_distance, images, pictures),
         "bands": _bands(images, pictures),
@@ -138,6 +140,14 @@ def measures(images: Tensor, pictures: Tensor, digits: bool = False) -> dict:
         "pictures": len(pictures),
     }
     return found | ({"score": or_words(metrics.inception_score, images)} if digits else {})
+
+
+def _kernel(images: Tensor, pictures: Tensor) -> float:
+    """`metrics.kernel_distance`, which a handful of images scatters over more than it can tell."""
+    few = min(len(images), len(pictures))
+    if few < HANDFUL:
+        raise checks.Unmeasurable.because(f"{few} images tell no kernel distance", f"too few: {few} of {HANDFUL}")
+    return metrics.kernel_distance(images, pictures)
 
 
 def _bands(images: Tensor, pictures: Tensor, bands: int = 5) -> list[float | str]:

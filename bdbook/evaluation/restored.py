@@ -46,8 +46,9 @@ def sources(given: Path) -> list[Path]:
 def tasks(files: Sequence[Path], given: Path, out: Path) -> list[Task]:
     """What becomes of each file, its folders mirrored. Raises ValueError where files would collide."""
     found, taken, given_files = [], dict[str, Path](), {file.resolve() for file in files}
+    top = Path(os.path.abspath(given))
     for file in files:
-        below = file.relative_to(given) if given.is_dir() else Path(file.name)
+        below = Path(os.path.abspath(file)).relative_to(top) if given.is_dir() else Path(file.name)
         outputs = {way: out / below.parent / pictures.name_of(below, way) for way in WAYS}
         for path in outputs.values():
             # As on disks that know no capitals, or one way only to write an accent.
