@@ -185,10 +185,14 @@ def test_bits_are_evaluated_where_there_is_a_bound(trained, capsys):
     assert "2 steps; averaged weights of step 2" in told
 
 
-@pytest.mark.parametrize("out", [".", "", "/"])
-def test_a_folder_is_no_name_for_a_file(trained, out, capsys):
-    assert main(["sample", "--run", str(trained), "--count", "1", "--steps", "1", "--out", out]) == 2
-    assert "is a folder; expected" in capsys.readouterr().err
+def test_samples_go_into_the_folder_where_one_is_and_not_to_nowhere(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ("sample", "--run", str(trained), "--count", "1", "--steps", "1", "--out")
+    assert main([*few, ""]) == 2
+    assert "out was ''; give a name that ends in .png" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main([*few, "."]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"00000.png", "samples.json"}
 
 
 def run(*arguments: str, **settings) -> subprocess.CompletedProcess:

@@ -99,7 +99,9 @@ def test_a_process_of_ones_own_is_trained_resumed_sampled_loaded(name, tmp_path)
     )
     final = [load_file(tmp_path / each / "weights.safetensors") for each in ("whole", "parts")]
     assert same(*final)
-    assert told[0].startswith(f"{process.name}: ")
+    assert told[0].startswith("given: 24 images; 8x8, grey")
+    assert told[1].startswith(f"{process.name}: ")
+    assert "going on from step 4 of 6" in told[1]
 
     known = pasted.written(process)
     try:

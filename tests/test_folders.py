@@ -193,6 +193,14 @@ def test_what_cannot_be_written_is_noticed_before_the_data_are_read(tmp_path, mo
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """What is started in the background of a shell ignores it."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
 # --- stopping ---------------------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,7 @@ def test_every_method_makes_colour_pictures_with_a_small_network(tmp_path, metho
     )
     assert run.recipe.name == f"photos-{method}-colour"
     assert run.draw(2, 0).shape == (2, 3, 16, 16)
-    parameters = int(re.search(r": ([\d,]+) parameters", told[0])[1].replace(",", ""))
+    parameters = int(re.search(r": ([\d,]+) parameters", "\n".join(told))[1].replace(",", ""))
     assert parameters == sum(p.numel() for p in run.denoiser.net.parameters()) < 1_000_000
     assert bdbook.load_run(tmp_path).recipe.name == run.recipe.name
 

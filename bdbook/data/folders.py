@@ -69,7 +69,7 @@ class Folder:
         if not files:
             found = _count(len(self.train) + len(self.test), "picture")
             raise ValueError(
-                f"folder {self.name!r} has {found}, and none for the {split} split ({self.how}): make folders train "
+                f"folder {self.name!r} has {found}, and none for the {split} split ({self.how}): put folders train "
                 "and test below it, add more pictures, or take those that are trained on, --split train"
             )
         return files
