@@ -29,7 +29,9 @@ def work(asked):
     os.chdir(asked["folder"])
     status = 70
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         status = main(asked["arguments"])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     except SystemExit as error:
         status = error.code
     except BaseException:
@@ -37,6 +39,8 @@ def work(asked):
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(status)
 
+# A process that is just being forked, or about to end, is no command: what comes then is not for it.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
