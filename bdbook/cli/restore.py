@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from bdbook.cli.telling import tell
 from bdbook.errors import PartlyDone
 from bdbook.evaluation import metrics, pictures, restored, tiling
 from bdbook.files import write_atomically
@@ -72,7 +72,7 @@ class Restore:
         ]
         restored.check_writable(out)
         if len(left) < len(tasks):
-            say(f"{len(tasks) - len(left)} already restored")
+            tell(f"{len(tasks) - len(left)} already restored")
         failed: list[tuple[Path, Exception]] = []
         for task in left:
             try:
@@ -104,13 +104,13 @@ class Restore:
         restored.write(out, restored.read(out) | {task.name: made})
         for way, content in files.items():
             write_atomically(task.outputs[way], content)
-        say(f"{task.name}: {width}x{height}, restored {done.how}")
+        tell(f"{task.name}: {width}x{height}, restored {done.how}")
         if self.degrade:
             truth = done.ways["truth"][None]
             for name in ("degraded", "direct", "tacos"):
                 m = metrics.fidelity(done.ways[name][None], truth)
-                say(f"  {name:9} PSNR {m['psnr']:.2f} dB, SSIM {m['ssim']:.3f}")
-        say(f"  {task.outputs['compared']}")
+                tell(f"  {name:9} PSNR {m['psnr']:.2f} dB, SSIM {m['ssim']:.3f}")
+        tell(f"  {task.outputs['compared']}")
 
 
 def _recorded() -> Path:
@@ -122,9 +122,3 @@ def _recorded() -> Path:
     if not (folder / "weights.safetensors").is_file():
         raise ValueError(f"{folder} holds no weights.safetensors of the recorded {DEFAULT}; restore it, {OF_ONES_OWN}")
     return folder
-
-
-def say(text: str) -> None:
-    """Print, with escapes for what the terminal's encoding has no letters for."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
