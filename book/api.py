@@ -36,7 +36,20 @@ LAYERS = {
     "sweep": ("Sweeps", "Trainings, or chapters, at every point of a grid."),
 }
 # The command line, which says itself what it takes: python -m bdbook --help.
-LEFT_OUT = {"__main__"}
+# The command, which says itself what it does, bdbook --help; and what serves the commands and `fit` alone.
+LEFT_OUT = {
+    "__main__",
+    "restored",
+    "pictures",
+    "stopping",
+    "folders",
+    "checks",
+    "cores",
+    "checkpoints",
+    "records",
+    "going_on",
+    "listing",
+}
 INTRO = """# The library by name
 
 Every public name of `bdbook`: what it takes, and what its docstring says. The symbols are those of
