@@ -177,8 +177,7 @@ class _Training:
 
     def _in_words(self, resumed: bool) -> str:
         parameters = sum(p.numel() for p in self.state.net.parameters())
-        device = records.where(self.engine)["device"]
-        on = device + (f", {self.engine.processes} processes" if self.engine.processes > 1 else "")
+        on = records.device(self.engine) + (f", {self.engine.processes} processes" if self.engine.processes > 1 else "")
         told = f"{self.recipe.name}: {parameters:,} parameters, {len(self.pictures)} images, {on}"
         if not resumed:
             return f"{told}, to step {self.steps}"

@@ -48,14 +48,19 @@ def new(
 
 def where(engine: Engine) -> dict[str, Any]:
     """What a sitting at a training works with; another one may work with something else."""
-    on_gpu = engine.device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(engine.device) if on_gpu else f"CPU, threads: {torch.get_num_threads()}",
+        "device": device(engine),
         "processes": engine.processes,
         "precision": "fp32" if engine.autocast is None else str(engine.autocast).removeprefix("torch."),
         "versions": {"bdbook": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "commit": commit(),
     }
+
+
+def device(engine: Engine) -> str:
+    """The name of the GPU, or how many threads of the CPU."""
+    on_gpu = engine.device.type == "cuda"
+    return torch.cuda.get_device_name(engine.device) if on_gpu else f"CPU, threads: {torch.get_num_threads()}"
 
 
 def today() -> str:
