@@ -30,10 +30,11 @@ REPO_BRANCH ?= main
 HUB_URL ?=
 export REPO_URL REPO_BRANCH HUB_URL
 # Kernels that wait for a core sleep, or two at work on one machine slow each other several times (bdbook/cores.py).
-# A chapter may import torch before bdbook sets it.
+# A chapter may import numpy and torch before bdbook sets it.
 ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 1000
 endif
+export OPENBLAS_THREAD_TIMEOUT ?= 4
 # A debugger's notice in every kernel's log.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 

@@ -1,8 +1,9 @@
 """The cores that this process may use, which OpenMP and torch have to be told before torch is imported.
 
 OpenMP counts the cores that a process is bound to, and knows nothing of a container's quota: with 2 of 64 cores it
-starts 64 threads. And GNU's threads that wait for each other do so at full speed, for so long that two trainings on
-one machine take each other's cores and are several times slower than one after the other (benchmarks/sharing_cores.py).
+starts 64 threads. And threads that wait for each other do so at full speed, those of GNU's OpenMP (torch) and of
+OpenBLAS (numpy, scipy): for so long that two trainings or two chapters on one machine take each other's cores, and are
+several times slower than one after the other (benchmarks/sharing_cores.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path, PurePosixPath
 
 # How often a waiting thread of GNU's OpenMP looks before it sleeps: some microseconds instead of milliseconds.
 SPINS = "1000"
+# How long one of OpenBLAS does, as a power of two of clock ticks: the least that it takes.
+TIMEOUT = "4"
 OF_PROCESS, MOUNTED = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
@@ -25,9 +28,10 @@ def available() -> int:
 
 
 def prepare() -> None:
-    """Set what OpenMP reads when torch is imported, where the user has not; of a torch that is there, limit threads."""
+    """Set what OpenMP and OpenBLAS read when they are loaded, where the user has not; limit a torch that is there."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", TIMEOUT)
     if "OMP_NUM_THREADS" not in os.environ and available() < _bound():
         os.environ["OMP_NUM_THREADS"] = str(available())
         limit()

@@ -123,6 +123,7 @@ c.Spawner.environment = {
     # PyTorch counts the machine's cores, not those that a server may use.
     "OMP_NUM_THREADS": str(max(1, int(settings.cpus))),
     "GOMP_SPINCOUNT": cores.SPINS,  # who waits for a core leaves it to the others
+    "OPENBLAS_THREAD_TIMEOUT": cores.TIMEOUT,
     "JUPYTERHUB_ACTIVITY_INTERVAL": str(settings.activity_seconds),
 }
 if os.environ.get("BDBOOK_PROFILE"):

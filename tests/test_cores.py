@@ -14,7 +14,7 @@ from bdbook import cores
 from bdbook.training import engine
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+OURS = ("GOMP_SPINCOUNT", "OPENBLAS_THREAD_TIMEOUT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
 @pytest.fixture
@@ -75,6 +75,7 @@ def test_what_is_set_before_torch_is_imported(groups, monkeypatch):
     groups("0::/\n")
     cores.prepare()
     assert os.environ["GOMP_SPINCOUNT"] == cores.SPINS
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == cores.TIMEOUT
     assert "OMP_NUM_THREADS" not in os.environ, "without a quota OpenMP counts right"
     groups("0::/\n", **{"cpu.max": "300000 100000"})
     cores.prepare()
@@ -83,7 +84,7 @@ def test_what_is_set_before_torch_is_imported(groups, monkeypatch):
 
 def test_what_a_user_set_stays(groups, monkeypatch):
     groups("0::/\n", **{"cpu.max": "300000 100000"})
-    given = {"GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": "12"}
+    given = {"GOMP_SPINCOUNT": "7", "OPENBLAS_THREAD_TIMEOUT": "9", "OMP_NUM_THREADS": "12"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
@@ -158,8 +159,8 @@ def test_import_bdbook_says_how_threads_wait():
 def test_make_and_the_hub_say_the_same():
     clean = {name: value for name, value in os.environ.items() if name not in OURS and name != "MAKEFLAGS"}
 
-    def made(**environment: str) -> str:
-        rule = "--eval=said: ; @echo $${GOMP_SPINCOUNT-}."
+    def made(name: str = "GOMP_SPINCOUNT", **environment: str) -> str:
+        rule = f"--eval=said: ; @echo $${{{name}-}}."
         command = ["make", "--no-print-directory", rule, "said"]
         return subprocess.run(
             command, cwd=ROOT, env=clean | environment, capture_output=True, text=True, check=True
@@ -168,7 +169,11 @@ def test_make_and_the_hub_say_the_same():
     assert made() == f"{cores.SPINS}."
     assert made(GOMP_SPINCOUNT="5") == "5."
     assert made(OMP_WAIT_POLICY="passive") == "."
+    assert made("OPENBLAS_THREAD_TIMEOUT", OMP_WAIT_POLICY="passive") == f"{cores.TIMEOUT}."
     assert f"ENV GOMP_SPINCOUNT={cores.SPINS}\n" in (ROOT / "hub/Dockerfile").read_text()
+    assert f"ENV OPENBLAS_THREAD_TIMEOUT={cores.TIMEOUT}\n" in (ROOT / "hub/Dockerfile").read_text()
     values = yaml.safe_load((ROOT / "hub/z2jh-values.yaml").read_text())
     assert values["singleuser"]["extraEnv"]["GOMP_SPINCOUNT"] == cores.SPINS
+    assert values["singleuser"]["extraEnv"]["OPENBLAS_THREAD_TIMEOUT"] == cores.TIMEOUT
+    assert f"OPENBLAS_THREAD_TIMEOUT={cores.TIMEOUT}" in (ROOT / "book/how_to_run.md").read_text()
     assert f"GOMP_SPINCOUNT={cores.SPINS}" in (ROOT / "book/how_to_run.md").read_text()

@@ -192,6 +192,7 @@ def test_what_docker_is_asked_for(monkeypatch, tmp_path):
     assert asked["environment"]["BDBOOK_GPU_SHARE"] == "0.25"
     assert asked["environment"]["OMP_NUM_THREADS"] == "1"
     assert asked["environment"]["GOMP_SPINCOUNT"] == "1000"
+    assert asked["environment"]["OPENBLAS_THREAD_TIMEOUT"] == "4"
     host = asked["host_config"]
     assert host["Memory"] == 3 * 2**30
     assert host["CpuQuota"] / host["CpuPeriod"] == 1.5
