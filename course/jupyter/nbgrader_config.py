@@ -4,7 +4,10 @@ The folders beside this file say which of nbgrader's panels JupyterLab shows: to
 without a course.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 c = get_config()  # noqa: F821, which traitlets puts here
@@ -21,3 +24,9 @@ c.ExchangeCollect.check_owner = False  # for the same reason
 c.ClearSolutions.code_stub = {"python": "# your code here\nraise NotImplementedError"}
 c.ClearSolutions.text_stub = "*Your answer here.*"
 c.Execute.timeout = 60  # s a cell, many times what one takes; then it counts as wrong, and the next one runs
+
+# Free ports are looked up first and taken a second later, and another kernel may have one by then; files are one's own.
+sockets = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, sockets, ignore_errors=True)
+c.KernelManager.transport = "ipc"
+c.KernelManager.ip = str(Path(sockets) / "kernel")
