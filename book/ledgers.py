@@ -1,29 +1,35 @@
 """The three ledgers, equations.yml, claims.yml and errata.yml, read strictly and turned into pages.
 
-    python book/ledgers.py FOLDER      write equations.md, claims.md and errata.md into FOLDER
+    python book/ledgers.py pages FOLDER     write equations.md, claims.md, errata.md and index.md into FOLDER
+    python book/ledgers.py chapters         write each chapter's table of claims into its notebook (make claims)
 
 An equation says where the book derives it, which function it is and which test would notice if it broke; a
-claim has a verdict and its evidence; an erratum has the printed form, the right one and who shows it. The
-pages are made while staging (book/stage.py) and never committed.
+claim has a verdict, by the rule of verdicts.py, and its evidence; an erratum has the printed form, the right one and
+who shows it. The pages are made while staging (book/stage.py) and never committed; the tables are committed, since
+the notebooks are read without a build too.
 """
 
 import html
-import os
+import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
+import verdicts
 import yaml
+
+from bdbook import files
 
 HERE = Path(__file__).resolve().parent
 PAGES = ("equations", "claims", "errata")
+CHAPTERS = HERE.parent / "notebooks"
 SOURCES = {
     "Lee": "Lee et al. 2022: progressive deblurring",
     "HS": "Hoogeboom & Salimans 2022: blurring diffusion models",
     "Bansal": "Bansal et al. 2022: cold diffusion",
+    "bdbook": "This book's own",
 }
-# Signs beside the words, so that no colour is needed to tell them apart.
-VERDICTS = {"holds": "✓", "corrected": "≈", "refuted": "✗", "open": "…", "not testable here": "–"}
 # scaled: a training of the papers, of which the book shows a smaller one.
 STATUSES = {"done": "✓", "scaled": "≈", "open": "…"}
 SLIPS = {"formula": "∑", "editorial": "¶"}
@@ -39,7 +45,7 @@ FIELDS = {
     "equations": COMMON
     | {"label": str, "says": str, "chapter": [POINTER], "code": [DOTTED], "test": [TEST], "status": tuple(STATUSES)},
     "claims": COMMON
-    | {"where": str, "claim": str, "kind": ("mathematical", "empirical", "editorial"), "verdict": tuple(VERDICTS)}
+    | {"where": str, "claim": str, "kind": ("mathematical", "empirical", "editorial"), "verdict": verdicts.GIVEN}
     | {"evidence": [POINTER, TEST], "note": str},
     "errata": COMMON
     | {"where": str, "kind": tuple(SLIPS), "printed": str, "right": str, "why": str}
@@ -47,7 +53,7 @@ FIELDS = {
 }
 OPTIONAL = {
     "equations": {"check": str, "erratum": ID, "waits_for": str},
-    "claims": {"waits_for": str},
+    "claims": {"finding": verdicts.FINDINGS, "compares": [verdicts.COMPARISON]},
     "errata": {"waits_for": str},
 }
 
@@ -65,13 +71,11 @@ def read(folder: Path = HERE) -> dict[str, list[dict]]:
 def write(folder: Path, ledgers: dict[str, list[dict]] | None = None) -> dict[str, Path]:
     """Write the pages into `folder`, each at once; name -> path. The same ledgers give the same bytes."""
     ledgers = read() if ledgers is None else ledgers
-    render = {"equations": _equations, "claims": _claims, "errata": _errata}
+    render = {"equations": _equations, "claims": _claims, "errata": _errata, "index": _index}
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for name in PAGES:
-        unfinished, paths[name] = folder / f"{name}.md.part", folder / f"{name}.md"
-        unfinished.write_text(render[name](ledgers), encoding="utf-8")
-        os.replace(unfinished, paths[name])
+    paths = {name: folder / f"{name}.md" for name in render}
+    for name, path in paths.items():
+        files.write_atomically(path, render[name](ledgers))
     return paths
 
 
@@ -111,9 +115,9 @@ def _check_value(file: str, label: str, field: str, value, kind) -> None:
         if not isinstance(value, list):
             _fail(file, label, f"{field} was {value!r}; expected a list")
         for item in value:
-            if not any(isinstance(item, str) and pattern.fullmatch(item) for pattern in kind):
+            if not any(_matches(item, pattern) for pattern in kind):
                 _fail(file, label, f"{field} has {item!r}; expected {' or '.join(_example(k) for k in kind)}")
-        if len(set(value)) < len(value):
+        if len(set(map(str, value))) < len(value):
             _fail(file, label, f"{field} names something twice: {value}")
     elif isinstance(kind, tuple):
         if value not in kind:
@@ -126,7 +130,16 @@ def _check_value(file: str, label: str, field: str, value, kind) -> None:
         _fail(file, label, f"{field} has a formula or code that is not closed: {value!r}")
 
 
-def _example(pattern: re.Pattern) -> str:
+def _matches(item, kind: re.Pattern | dict) -> bool:
+    """Whether an item of a list is a text of that pattern, or a mapping with just those fields (two may lack)."""
+    if isinstance(kind, re.Pattern):
+        return isinstance(item, str) and kind.fullmatch(item) is not None
+    return isinstance(item, dict) and verdicts.is_comparison(item)
+
+
+def _example(pattern: re.Pattern | dict) -> str:
+    if isinstance(pattern, dict):
+        return verdicts.EXAMPLE
     return {
         POINTER: "a pointer like 05_blurring_diffusion#markov-transitions",
         TEST: "a test like tests/test_samplers.py::test_marginal_is_kept",
@@ -138,17 +151,17 @@ def _example(pattern: re.Pattern) -> str:
 def _check_sense(file: str, label: str, entry: dict) -> None:
     """What the fields must say together."""
     waits = "waits_for" in entry
-    if (entry.get("status") == "open" or entry.get("verdict") == "open") and not waits:
+    if entry.get("status") == "open" and not waits:
         _fail(file, label, "it is open; expected waits_for to say what it waits for")
     shown = entry.get("status") in ("done", "scaled")
-    if (shown or entry.get("verdict", "open") != "open") and waits:
+    if shown and waits:
         _fail(file, label, "it is not open, so it waits for nothing; expected no waits_for")
     if shown and not entry["chapter"]:
         _fail(file, label, f"it is {entry['status']}; expected at least one chapter")
     if shown and not entry["code"] and "check" not in entry:
         _fail(file, label, "it names no code; expected check to say why")
-    if entry.get("verdict") in ("holds", "corrected", "refuted") and not entry["evidence"]:
-        _fail(file, label, f"the verdict is {entry['verdict']}; expected evidence")
+    if "verdict" in entry and (broken := verdicts.broken(entry)):
+        _fail(file, label, broken)
     if "shown_by" in entry and entry["kind"] == "formula" and not entry["shown_by"] and not waits:
         _fail(file, label, "nobody shows it; expected shown_by, or waits_for")
 
@@ -184,17 +197,22 @@ def _equation(entry: dict) -> list[str]:
 
 def _claims(ledgers: dict[str, list[dict]]) -> str:
     intro = (
-        "What the three papers claim, in our words, and what this book can say to it. *Holds*: shown here. "
-        "*Corrected*: right after a change, which is named. *Refuted*: the opposite was seen. *Open*: a later chapter "
-        "will tell. *Not testable here*: it speaks of trainings at the papers' scale, of readers' eyes, or of runs "
-        "that nobody else can repeat. A verdict is about the claim as it is worded, in the setting that the note names."
+        "What the three papers claim, in our words, and what this book can say to it; at the end what the book claims "
+        "itself. *Proved*: derived in a chapter. *Exact*: computed without a training, in the laboratory of Gaussian "
+        "data, by algebra or by counting. Both say whether the claim stands as it was made. *Seen*, *mixed* and *not "
+        "seen* are of the recorded trainings, at book scale: a claim is seen where every recorded measure and every "
+        "seed agree, and mixed where one dissents, which is then named. A program decides it from the records, and no "
+        "such evidence says anything of trainings at a paper's scale. *Not testable here*: it speaks of those, of "
+        "readers' eyes, or of runs that nobody else can repeat."
     )
-    return _page("Claims", intro, ledgers["claims"], "verdict", VERDICTS, _claim)
+    entries = [entry | {"word": verdicts.word(entry)} for entry in ledgers["claims"]]
+    return _page("Claims", intro, entries, "word", verdicts.SIGNS, _claim)
 
 
 def _claim(entry: dict) -> list[str]:
-    head = _head(f"{entry['where']}, {entry['kind']}", VERDICTS, entry["verdict"], entry)
-    rows = [f"Claim: {_text(entry['claim'])}", f"Here: {_text(entry['note'])}"]
+    finding = f", {entry['finding']}" if "finding" in entry else ""
+    head = _head(f"{entry['where']}, {entry['kind']}", verdicts.SIGNS, entry["word"], entry) + finding
+    rows = [f"Claim: {_text(entry['claim'])}", f"Here: {_text(verdicts.note(entry))}"]
     return [head, *rows, *([_evidence(entry["evidence"])] if entry["evidence"] else [])]
 
 
@@ -212,6 +230,25 @@ def _erratum(entry: dict) -> list[str]:
     rows = [f"Printed: {_text(entry['printed'])}", f"Right: {_text(entry['right'])}", _text(entry["why"])]
     rows += [_evidence(entry["shown_by"])] if entry["shown_by"] else []
     return [_head(entry["where"], SLIPS, entry["kind"], entry), *rows]
+
+
+def _index(ledgers: dict[str, list[dict]]) -> str:
+    """The landing page: index.md with a card for each chapter, its sentence, and the verdicts that it leads to."""
+    sentences = yaml.safe_load((HERE / "chapters.yml").read_text(encoding="utf-8"))
+    cards = "\n\n".join(_card(name, sentence, ledgers["claims"]) for name, sentence in sentences.items())
+    grid = f"::::{{grid}} 1 2 2 2\n:gutter: 0\n:class-container: bd-chapters\n\n{cards}\n::::"
+    return (HERE / "index.md").read_text(encoding="utf-8").replace("{{cards}}", grid)
+
+
+def _card(name: str, sentence: str, claims: list[dict]) -> str:
+    title = json.loads((CHAPTERS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"][0]["source"][0]
+    here = [claim for claim in claims if any(item.partition("#")[0] == name for item in claim["evidence"])]
+    found = Counter(verdicts.word(claim) for claim in here)
+    tally = ", ".join(f"{found[word]} {word}" for word in verdicts.SIGNS if found[word])
+    head = f":::{{grid-item-card}} {int(name[:2])} · {title.removeprefix('#').strip()}"
+    options = f":link: ../notebooks/{name}\n:link-type: doc\n:shadow: none"
+    claimed = f"\n\n<small>Claims: {tally}.</small>" if tally else ""
+    return f"{head}\n{options}\n{sentence}{claimed}\n:::"
 
 
 def _page(title: str, intro: str, entries: list[dict], field: str, words: dict[str, str], render) -> str:
@@ -266,7 +303,67 @@ def _escape(plain: str) -> str:
     return re.sub(r"([\\*_\[\]{}|~#])", r"\\\1", plain)
 
 
+# --- the chapters' tables --------------------------------------------------------------------------------------
+
+TABLE = "claims"  # the tag of the cell that is made
+HEADING = "## What the sources say, and what was seen here"
+ROLES = {"prop": "prf:ref", "thm": "prf:ref", "fig": "numref", "ex": "ref", "equation": "eq"}
+
+
+def table(chapter: str, ledgers: dict[str, list[dict]]) -> str:
+    """A chapter's section on what the sources say: the claims whose evidence it holds. Empty where there are none."""
+    rows = []
+    for entry in ledgers["claims"]:
+        here = [item.partition("#")[2] for item in entry["evidence"] if item.partition("#")[0] == chapter]
+        if here:
+            word, finding = verdicts.word(entry), f", {entry['finding']}" if "finding" in entry else ""
+            place = f"{entry['source']}, {entry['where']}" if entry["source"] != "bdbook" else "this book"
+            links = "; ".join(filter(None, (_role(fragment) for fragment in here)))
+            said = f"**{verdicts.SIGNS[word]} {word}**{finding}. {_cell(verdicts.note(entry))}"
+            rows.append(f"| {_cell(entry['claim'])} ({_cell(place)}) | {said}{f' ({links})' if links else ''} |")
+    if not rows:
+        return ""
+    return "\n".join([HEADING, "", "| claim | here |", "| --- | --- |", *rows])
+
+
+def _role(fragment: str) -> str:
+    """A reference to a labelled thing of the same chapter; none to a section, which the reader has just read."""
+    kind, _, name = fragment.partition("-")
+    if kind not in ROLES:
+        return ""
+    return f"{{{ROLES[kind]}}}`{name if kind == 'equation' else fragment}`"
+
+
+def _cell(prose: str) -> str:
+    """Prose as a cell of a Markdown table: formulas and code as they are, with no bar that would end the cell."""
+    return _text(prose).replace(r"\|", "&#124;").replace("|", r"\vert ")
+
+
+def write_tables(folder: Path = CHAPTERS, ledgers: dict[str, list[dict]] | None = None) -> list[Path]:
+    """Write each chapter's table into its notebook, in the cell tagged for it; the notebooks that changed."""
+    ledgers = read() if ledgers is None else ledgers
+    changed = []
+    for path in sorted(folder.glob("*.ipynb")):
+        text = path.read_text(encoding="utf-8")
+        notebook = json.loads(text)
+        cells = [cell for cell in notebook["cells"] if TABLE in cell["metadata"].get("tags", [])]
+        made = table(path.stem, ledgers)
+        if len(cells) != bool(made):
+            what = f"{len(cells)} cells are tagged {TABLE!r} and {'some' if made else 'no'} claims have evidence there"
+            _fail("claims.yml", path.stem, f"{what}; expected one such cell where there are claims, and none elsewhere")
+        for cell in cells:
+            cell["source"] = made.splitlines(keepends=True)
+        if (new := json.dumps(notebook, indent=1, ensure_ascii=False) + "\n") != text:
+            files.write_atomically(path, new)
+            changed.append(path)
+    return changed
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    write(Path(sys.argv[1]))
+    match sys.argv[1:]:
+        case ["pages", folder]:
+            write(Path(folder))
+        case ["chapters"]:
+            print(*write_tables(), sep="\n")
+        case _:
+            sys.exit(__doc__)

@@ -12,6 +12,7 @@ import dataclasses
 import re
 
 from bdbook.page import recorded
+from bdbook.page.verdict import Verdict, verdict
 
 GIVEN = ("proved", "exact", "at book scale", "not testable here")
 FINDINGS = ("as claimed", "corrected", "does not hold")
@@ -22,7 +23,6 @@ TRAINED = re.compile(r"1[3-6]_\w+|tests/test_recorded\w*\.py::.*")
 
 COMPARISON = {"better": str, "worse": str, "by": list}
 EXAMPLE = "a comparison like {better: digits-blurring, worse: digits-cosine, by: [frechet]}"
-SAMPLES = "quality.samples"
 NUMBER = re.compile(r"\{=([\w.-]+):([^:}]+):([^}]+)\}")
 
 
@@ -62,27 +62,36 @@ def word(claim: dict) -> str:
     return found.pop() if len(found) == 1 else "mixed"
 
 
-def judged(claim: dict) -> list[tuple[dict, recorded.Verdict]]:
+def judged(claim: dict) -> list[tuple[dict, Verdict]]:
     """Each comparison of a claim with what the records say to it."""
     return [(pair, compare(pair)) for pair in claim["compares"]]
 
 
-def compare(pair: dict) -> recorded.Verdict:
+def compare(pair: dict) -> Verdict:
     """What the recorded runs say to one comparison, paired by seed."""
     measures = {"measures": tuple(pair["by"])} if "by" in pair else {}
-    return recorded.verdict(rows(pair["better"]), rows(pair["worse"]), **measures)
+    return verdict(rows(pair["better"]), rows(pair["worse"]), **measures)
 
 
 def rows(name: str) -> list[recorded.Recorded]:
     """The recorded runs of RECIPE, one a seed; of RECIPE:PATH, with what lies at that path as what was measured."""
     recipe, _, path = name.partition(":")
     runs = recorded.seeds(recipe)
-    return [dataclasses.replace(run, metrics={"quality": {"samples": at(run.metrics, path)}}) for run in runs] if path else runs
+    if not path:
+        return runs
+    # Early in a training, or on one way to sample or to restore, there are no bits; not every seed was watched.
+    found = [(run, at(run.metrics, path)) for run in runs]
+    there = [dataclasses.replace(run, metrics={"quality": {"samples": row}}) for run, row in found if row is not None]
+    if not there:
+        raise ValueError(f"{name}: none of {len(runs)} recorded runs has {path}")
+    return there
 
 
 def at(metrics: dict, path: str):
-    """What lies in nested metrics at a path with dots."""
+    """What lies in nested metrics at a path with dots; None where nothing does."""
     for part in path.split("."):
+        if part not in metrics:
+            return None
         metrics = metrics[part]
     return metrics
 
@@ -97,9 +106,10 @@ def note(claim: dict) -> str:
 
 def number(name: str, path: str, form: str) -> str:
     """A number of a recorded run, or its range over the seeds, in a format of Python's."""
-    ends = [format(at(run.metrics, path), form) for run in recorded.seeds(name)]
-    ordered = sorted(set(ends), key=float)
-    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
+    found = sorted(value for run in recorded.seeds(name) if (value := at(run.metrics, path)) is not None)
+    if not found:
+        raise ValueError(f"no recorded run of {name} has {path}")
+    return " to ".join(dict.fromkeys(format(end, form) for end in (found[0], found[-1])))
 
 
 def counted(claim: dict) -> str:
@@ -112,8 +122,21 @@ def counted(claim: dict) -> str:
         return f"All {total} recorded comparisons agree." if total > 1 else "The one recorded comparison agrees."
     if not agreeing:
         return f"Of {total} recorded comparisons none agrees."
-    names = "; ".join(f"{shown(pair)}: {', '.join(one.dissenting)}" for pair, one in dissenting)
+    names = "; ".join(f"{shown(pair)}, by {named(one.dissenting)}" for pair, one in dissenting)
     return f"Of {total} recorded comparisons {agreeing} agree. Against it: {names}."
+
+
+WORDS = {"frechet": "Frechet distance", "kernel": "kernel distance", "sliced_wasserstein": "sliced W2"}
+WORDS |= {"score": "classifier score", "rmse": "RMSE", "ssim": "SSIM"}
+
+
+def named(dissenting: tuple[str, ...]) -> str:
+    """ "frechet, seed 0" and "frechet, seed 2" as "Frechet distance (seeds 0, 2)"."""
+    seeds: dict[str, list[str]] = {}
+    for one in dissenting:
+        measure, seed = one.split(", seed ")
+        seeds.setdefault(WORDS.get(measure, measure), []).append(seed)
+    return ", ".join(f"{name} (seed{'s' * (len(of) > 1)} {', '.join(of)})" for name, of in seeds.items())
 
 
 def shown(pair: dict) -> str:

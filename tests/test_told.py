@@ -1,7 +1,4 @@
-"""How chapters read the recorded runs, and that no number of a run is typed in their prose: code tells it to them.
-
-The ledger of claims still types some: each is compared with its record.
-"""
+"""How chapters read the recorded runs, and that no number of a run is typed in their prose: code tells it to them."""
 
 import ast
 import json
@@ -10,10 +7,8 @@ import sys
 from pathlib import Path
 
 import myst_nb
-import numpy as np
 import pytest
 import torch
-import yaml
 
 from bdbook import data, recipes, samplers
 from bdbook.evaluation import generation, metrics
@@ -206,102 +201,3 @@ def test_a_few_hundred_images_are_too_few_to_tell():
     assert f"distances from {min(found[359]):.0f} to {max(found[359]):.0f} of" in said
     assert max(found[359]) - min(found[359]) > 10
     assert max(found[1024]) - min(found[1024]) < 2
-
-
-# --- the ledger ----------------------------------------------------------------------------------------------
-
-NOTES = {c["id"]: c["note"] for c in yaml.safe_load((ROOT / "book" / "claims.yml").read_text(encoding="utf-8"))}
-
-
-BASES = ("cosine", "blurring")  # without blur and with 5 px
-
-
-def each(name: str, what: str = "frechet") -> np.ndarray:
-    """A measure of the samples of digits, of every training that there is."""
-    return np.array([run.metrics["quality"]["samples"][what] for run in recorded.seeds(f"digits-{name}")])
-
-
-def bits(name: str) -> float:
-    return recorded.read(f"digits-{name}").metrics["bits"]["mean"]
-
-
-def frechet(name: str, way: str, part: str = "generation") -> float:
-    return recorded.read(name).metrics[part][way]["frechet"]
-
-
-@pytest.mark.parametrize(
-    ("claim", "values"),
-    [
-        (
-            "bansal-any-degradation",
-            {
-                "14": frechet("digits-fixed-noise", "estimated noise"),
-                "37": frechet("digits-from-colour", "tacos"),
-                "115": frechet("digits-from-leaves", "tacos"),
-                "233": frechet("digits-from-mean", "tacos"),
-            },
-        ),
-        (
-            "bansal-estimated-better",
-            {
-                "14": frechet("digits-fixed-noise", "estimated noise"),
-                "78": frechet("digits-fixed-noise", "tacos"),
-            },
-        ),
-        (
-            "bansal-symmetry",
-            {
-                "531": frechet("digits-from-mean", "perfect symmetry"),
-                "233": frechet("digits-from-mean", "tacos"),
-            },
-        ),
-        (
-            "bansal-inpainting",
-            {
-                "0.63": frechet("photos-inpaint", "tacos", "restoration"),
-                "1.04": frechet("photos-inpaint", "direct", "restoration"),
-            },
-        ),
-        (
-            "bansal-super",
-            {
-                "18.7": frechet("photos-superres", "tacos", "restoration"),
-                "19.0": frechet("photos-superres", "direct", "restoration"),
-            },
-        ),
-        (
-            "bansal-diversity",
-            {"7": 100 * recorded.read("digits-from-mean").metrics["generation"]["perfect symmetry"]["variance"]},
-        ),
-        (
-            "hs-more-blur",
-            {
-                "1.9": each("cosine").mean() - each("blurring").mean(),
-                "1.1": each("cosine-plain").mean() - each("blurring-plain").mean(),
-                "10.3": min(each("cosine-plain")),
-                "17.9": max(each("cosine-plain")),
-            },
-        ),
-        ("hs-x-prediction", {"2.2": bits("cosine-plain"), "30": np.mean([bits(f"{base}-x0") for base in BASES])}),
-    ],
-)
-def test_numbers_in_the_ledger_are_the_recorded_ones(claim, values):
-    for written, value in values.items():
-        decimals = len(written.partition(".")[2])
-        assert f"{value:.{decimals}f}" == written
-        assert re.search(rf"(?<![\d.]){re.escape(written)}(?![\d.]*\d)", NOTES[claim]), f"{written} is not in the note"
-
-
-def test_words_in_the_ledger_are_the_recorded_numbers():
-    for run in recorded.seeds("photos-deblur"):
-        assert round(100 * run.metrics["restoration"]["direct"]["detail"]) in (2, 3)
-    assert "two or three per cent of the fine detail" in NOTES["bansal-blurry"]
-    runs = [run for name in ("digits-from-mean", "digits-from-mean-plain") for run in recorded.seeds(name)]
-    naive, tacos = (np.array([run.metrics["generation"][way]["frechet"] for run in runs]) for way in ("naive", "tacos"))
-    assert (sum(naive < tacos), len(runs)) == (5, 6)
-    assert "in five of six trainings" in NOTES["bansal-algorithm-2-needed"]
-    usual, mean = (
-        np.array([each(f"{base}{end}", "bands")[0, 4] for base in BASES]) for end in ("-plain", "-step-mean")
-    )
-    assert int(min(mean / usual)) == 9
-    assert "nine times and more" in NOTES["hs-mean-worse"]

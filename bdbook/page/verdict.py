@@ -1,4 +1,4 @@
-"""Whether recorded runs agree that one system is better than another: in every measure and every seed, or who dissents."""
+"""Whether recorded runs agree that one system is better: in every measure and every seed, or who dissents."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def verdict(better: list[Recorded], worse: list[Recorded], measures: Iterable[st
     measures = tuple(measures)
     if unknown := [name for name in measures if name not in MEASURES]:
         raise ValueError(f"measures were {', '.join(unknown)}; expected some of {', '.join(MEASURES)}")
-    agreeing, dissenting = [], []
+    agreeing: list[str] = []
+    dissenting: list[str] = []
     for seed, one, other in _pairs(better, worse):
         ours, theirs = measured(one), measured(other)
         for name in measures:
