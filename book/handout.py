@@ -238,6 +238,8 @@ class Chapter:
             return f"$$\n{body}{tag}\n$$"
         if name in NUMBERED:
             number = self.number(found, label)
+            if name == "exercise":  # a heading: what a solution before it computes is folded as far as this
+                return f"### Exercise {number}{f' ({title})' if title else ''}\n\n{body}"
             return f"**{NUMBERED[name]} {number}{f' ({title})' if title else ''}.** {body}"
         if name == "prf:proof":
             return f"**Proof.** {body}{' ' if not body.endswith('$$') else chr(10) * 2}{END_OF_PROOF}"
@@ -363,10 +365,10 @@ def closed_solutions(chapter: Chapter, cells: list[dict]) -> Iterator[dict]:
     for before, cell, after in zip([None, *cells], cells, [*cells[1:], None], strict=False):
         hidden = cell["metadata"].get("jupyter", {}).get("outputs_hidden")
         if hidden and before and before["source"].endswith("</details>"):
-            if after and not after["source"].startswith("## "):
+            if after and not after["source"].startswith(("## ", "### ")):
                 raise UnknownError(
                     f"{chapter.page}.ipynb: what follows the computed part of a solution would be folded with it. "
-                    "Begin the cell after it with a heading, ##."
+                    "Begin the cell after it with a heading, ##, or the next exercise."
                 )
             yield markdown_cell("#### The solution, computed", f"{cell['id']}-closed") | {
                 "metadata": {"jp-MarkdownHeadingCollapsed": True}
