@@ -1,8 +1,7 @@
 """What the network predicts, what it is trained on, and how it becomes D(x0_hat, r) for any time r.
 
-A sampler never asks a network for x0. It asks for mean_r = V' D(x0_hat, r), the expected coefficients at time
-r, because x0_hat = (u - sigma eps) / alpha multiplies an error by 1 / alpha, up to 1e5 where blur is strong,
-while mean_s = mean_t alpha_s / alpha_t does not.
+A sampler never asks a network for x0. It asks for mean_r = V' D(x0_hat, r), the expected coefficients at time r,
+because these exist where x0_hat = (u - sigma eps) / alpha does not: where alpha underflows, as without a floor it does.
 """
 
 from __future__ import annotations
