@@ -117,26 +117,13 @@ def counted(claim: dict) -> str:
     every = judged(claim)
     agreeing = sum(len(one.agreeing) for _, one in every)
     dissenting = [(pair, one) for pair, one in every if one.dissenting]
-    total = agreeing + sum(len(one.dissenting) for _, one in dissenting)
+    total = sum(one.total for _, one in every)
     if not dissenting:
         return f"All {total} recorded comparisons agree." if total > 1 else "The one recorded comparison agrees."
     if not agreeing:
         return f"Of {total} recorded comparisons none agrees."
-    names = "; ".join(f"{shown(pair)}, by {named(one.dissenting)}" for pair, one in dissenting)
+    names = "; ".join(f"{shown(pair)}, by {one.dissenters}" for pair, one in dissenting)
     return f"Of {total} recorded comparisons {agreeing} agree. Against it: {names}."
-
-
-WORDS = {"frechet": "Frechet distance", "kernel": "kernel distance", "sliced_wasserstein": "sliced W2"}
-WORDS |= {"score": "classifier score", "rmse": "RMSE", "ssim": "SSIM"}
-
-
-def named(dissenting: tuple[str, ...]) -> str:
-    """ "frechet, seed 0" and "frechet, seed 2" as "Frechet distance (seeds 0, 2)"."""
-    seeds: dict[str, list[str]] = {}
-    for one in dissenting:
-        measure, seed = one.split(", seed ")
-        seeds.setdefault(WORDS.get(measure, measure), []).append(seed)
-    return ", ".join(f"{name} (seed{'s' * (len(of) > 1)} {', '.join(of)})" for name, of in seeds.items())
 
 
 def shown(pair: dict) -> str:

@@ -26,7 +26,13 @@ def test_all_agree_none_agrees_and_one_dissents():
     assert verdict([other], [one]).word == "not seen"
     mixed = verdict([one], [run(frechet=2.0, score=9.0)])
     assert (mixed.word, mixed.dissenting) == ("mixed", ("score, seed 0",))
-    assert str(mixed) == "mixed: 1 of 2 agree, not score, seed 0"
+    assert str(mixed) == "mixed: 1 of 2 comparisons agree; against it: classifier score (seed 0)"
+
+
+def test_dissenters_are_named_with_their_seeds():
+    found = Verdict(("bits, seed 0",), ("frechet, seed 0", "bits, seed 1", "frechet, seed 2"))
+    assert found.dissenters == "Fréchet distance (seeds 0, 2), bits (seed 1)"
+    assert found.total == 4
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -102,6 +102,14 @@ def seeds(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Reco
     return present(name, profile, results) or [read(name, profile, SEEDS[0], results)]
 
 
+def against_training(results: Path = RESULTS) -> dict[str, dict]:
+    """What results/against_training.py recorded: name of a run or a floor -> "measured", and how it came about."""
+    if results == RESULTS and none_here():
+        raise NotRecordedError(_none_has_it("against_training"))
+    found: dict[str, dict] = json.loads((results / "against_training.json").read_text(encoding="utf-8"))
+    return found
+
+
 def over_seeds(runs: list[Recorded], number: Callable[[dict], float]) -> tuple[float, float, list[float]]:
     """(mean, half of the range, each) of a number of the metrics over runs that differ by their seed."""
     each = [number(run.metrics) for run in runs]

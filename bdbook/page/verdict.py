@@ -45,6 +45,9 @@ MEASURES: dict[str, Better] = {
     "detail": nearer_one,
     "variance": nearer_one,
 }
+# As prose calls them.
+WORDS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "sliced_wasserstein": "sliced W2"}
+WORDS |= {"score": "classifier score", "rmse": "RMSE", "ssim": "SSIM", "spectrum": "spectrum distance"}
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,23 @@ class Verdict:
             return "seen"
         return "mixed" if self.agreeing else "not seen"
 
+    @property
+    def total(self) -> int:
+        """How many comparisons there were."""
+        return len(self.agreeing) + len(self.dissenting)
+
+    @property
+    def dissenters(self) -> str:
+        """The dissenting measures with their seeds: "Fréchet distance (seeds 0, 2), bits (seed 1)"."""
+        seeds: dict[str, list[str]] = {}
+        for one in self.dissenting:
+            measure, seed = one.split(", seed ")
+            seeds.setdefault(WORDS.get(measure, measure), []).append(seed)
+        return ", ".join(f"{name} (seed{'s' * (len(of) > 1)} {', '.join(of)})" for name, of in seeds.items())
+
     def __str__(self) -> str:
-        total = len(self.agreeing) + len(self.dissenting)
-        if self.word == "mixed":
-            return f"mixed: {len(self.agreeing)} of {total} agree, not {'; '.join(self.dissenting)}"
-        return f"{self.word}: {len(self.agreeing)} of {total}"
+        told = f"{self.word}: {len(self.agreeing)} of {self.total} comparisons agree"
+        return f"{told}; against it: {self.dissenters}" if self.word == "mixed" else told
 
 
 def measured(run: Recorded) -> dict[str, float]:
