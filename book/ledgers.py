@@ -28,6 +28,7 @@ SOURCES = {
     "Lee": "Lee et al. 2022: progressive deblurring",
     "HS": "Hoogeboom & Salimans 2022: blurring diffusion models",
     "Bansal": "Bansal et al. 2022: cold diffusion",
+    "Daras": "Daras et al. 2022: soft diffusion, as the others describe it",
     "bdbook": "This book's own",
 }
 # scaled: a training of the papers, of which the book shows a smaller one.
