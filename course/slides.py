@@ -113,7 +113,7 @@ def of_label(block: str, target: handout.Target) -> str:
                 before = parts[index - 1] if index and not parts[index - 1].startswith("#") else ""
                 return f"{before}\n\n{part}"
         return ""
-    begin = rf"\*\*{target.kind} {target.number}\b"
+    begin = rf"(?:\*\*|### ){target.kind} {target.number}\b"  # an exercise has a heading
     found = re.search(
         rf"^{begin}.*?(?=^\*\*Proof|^<details>|^\*\*(?:Figure|Proposition|Theorem)|\Z)", block, re.M | re.S
     )
