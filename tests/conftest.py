@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import ledger_calls
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -22,3 +23,4 @@ def pytest_configure(config):
     """Shapes are checked in the library's own tests, from before anything imports it; beside Chromium it costs time."""
     if config.getoption("markexpr") != "browser":
         install_import_hook(CORE, "checked.shapes")
+        config.pluginmanager.register(ledger_calls.plugin(), "ledger_calls")
