@@ -50,12 +50,13 @@ PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path
 RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*' -not -path 'results/grids/*'))
 SHOWS_RESULTS := $(basename $(notdir $(shell grep -l 'recorded[.]' /dev/null $(CHAPTERS:%=notebooks/%.ipynb))))
 
-.PHONY: help book claims handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
+.PHONY: help book claims mutants handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
         notebooks tested-chapters browser classroom rehearsal slides clean contents FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
 	@echo "make handout  the chapters as notebooks to run, in plain Markdown, in $(BUILD)/handout"
+	@echo "make mutants  faults put into each function of book/equations.yml: which do its tests let through?"
 	@echo "make claims   each chapter's table of claims, from book/claims.yml and the recorded runs"
 	@echo "make pdf      the built book as one PDF, $(PDF), printed by Chromium"
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
@@ -202,6 +203,10 @@ measured: | $(INSTALLED)
 	rm -rf $(MEASURED_IN)
 	$(BIN)/python results/record.py --only $(MEASURED) --results $(MEASURED_IN)/results --runs $(MEASURED_IN)/runs
 	$(BIN)/python results/compare.py --fresh $(MEASURED_IN)/results
+
+# Faults in every function of the ledger: what survives its tests. Some hours; what was killed is not tried again.
+mutants: | $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
 
 # Each chapter's table of claims, from book/claims.yml and the recorded runs, into its notebook.
 claims: | $(INSTALLED)

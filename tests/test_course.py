@@ -368,3 +368,33 @@ def test_one_assignment_from_release_to_feedback(tmp_path, monkeypatch):
     assert do("generate_feedback", "ben")["success"]
     feedback = (home / f"course/feedback/ben/{NAME}/{NAME}.html").read_text(encoding="utf-8")
     assert "look at tau, and at H and W" in feedback
+
+
+# What the plan of the meetings calls by number, in the order in which it does.
+NAMED = {
+    "Exercise": "ex-mean ex-ddim ex-clock ex-scratch ex-two-errors ex-nat ex-same-seed",
+    "Proposition": "prop-delta prop-blurring-one-step prop-posterior",
+    "Theorem": "thm-toy",
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_the_plan_names_what_it_means_by_the_number_that_it_has(kind):
+    labels = handout.read(ROOT).labels
+    meant = [labels[label].number for label in NAMED[kind].split()]
+    plan = (ROOT / "course" / "README.md").read_text(encoding="utf-8")
+    assert [int(number) for number in re.findall(rf"\b{kind} (\d+)", plan)] == meant
+
+
+def test_the_figures_of_the_plan_are_of_the_chapters_beside_them():
+    figures = {target.number: target.page for target in handout.read(ROOT).labels.values() if target.kind == "Figure"}
+    plan = (ROOT / "course" / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in plan.splitlines() if re.match(r"\| \d ", line)]
+    assert len(rows) == 8
+    for row in rows:
+        chapters = set(re.findall(r"\.\./(notebooks/\w+)\.ipynb", row))
+        named = [
+            int(number) for words in re.findall(r"Figures? ([\d, to]+\d)", row) for number in re.findall(r"\d+", words)
+        ]
+        assert named
+        assert {figures[number] for number in named} <= chapters
