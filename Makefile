@@ -50,13 +50,12 @@ PAGES := _config.yml _toc.yml docutils.conf $(shell find book -type f -not -path
 RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycache__/*' -not -path 'results/grids/*'))
 SHOWS_RESULTS := $(basename $(notdir $(shell grep -l 'recorded[.]' /dev/null $(CHAPTERS:%=notebooks/%.ipynb))))
 
-.PHONY: help book claims mutants handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
-        notebooks tested-chapters browser classroom rehearsal slides clean contents FORCE
+.PHONY: help book claims handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
+        mutants notebooks tested-chapters browser classroom rehearsal slides clean contents FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
 	@echo "make handout  the chapters as notebooks to run, in plain Markdown, in $(BUILD)/handout"
-	@echo "make mutants  faults put into each function of book/equations.yml: which do its tests let through?"
 	@echo "make claims   each chapter's table of claims, from book/claims.yml and the recorded runs"
 	@echo "make pdf      the built book as one PDF, $(PDF), printed by Chromium"
 	@echo "make serve    show the built book at http://127.0.0.1:$(PORT)/"
@@ -66,6 +65,8 @@ help:
 	@echo "make test     lint, unit tests, every chapter under the smoke profile, the pages in Chromium"
 	@echo "              its parts: make lint, make unit, make notebooks, make browser"
 	@echo "make classroom  what make test leaves out, for it takes long: all chapters on a hub and from a wheel alone"
+	@echo "make mutants  small faults in the functions of the ledger: do the tests that it names notice? (an hour; -j cores:"
+	@echo "              JOBS=4; some entries: ENTRIES='lee-eq-7 hs-eq-18')"
 	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
 	@echo "              MINUTES=10 stops after so long, and the same command goes on"
 	@echo "make measured trains \"$(MEASURED)\" (or MEASURED=...) anew and compares with what is recorded"
@@ -204,10 +205,6 @@ measured: | $(INSTALLED)
 	$(BIN)/python results/record.py --only $(MEASURED) --results $(MEASURED_IN)/results --runs $(MEASURED_IN)/runs
 	$(BIN)/python results/compare.py --fresh $(MEASURED_IN)/results
 
-# Faults in every function of the ledger: what survives its tests. Some hours; what was killed is not tried again.
-mutants: | $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
-
 # Each chapter's table of claims, from book/claims.yml and the recorded runs, into its notebook.
 claims: | $(INSTALLED)
 	@$(BIN)/python book/ledgers.py chapters
@@ -293,9 +290,15 @@ lint: $(INSTALLED) $(LINTERS)/node_modules/.package-lock.json
 	$(NODE) $(LINTERS)/node_modules/prettier/bin/prettier.cjs --check --print-width 120 $(JAVASCRIPT)
 
 # One core a worker.
-unit tested-chapters browser classroom: export OMP_NUM_THREADS := 1
+unit mutants tested-chapters browser classroom: export OMP_NUM_THREADS := 1
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4 --dist worksteal
+
+# Small faults put into the functions of the ledger, one at a time: fails where its tests let more than 2 in 100 through.
+ENTRIES ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+mutants: $(INSTALLED)
+	$(BIN)/python tests/mutants.py -j $(JOBS) $(ENTRIES)
 
 # Chapters as tests, in copies: what they print makes the book that the browser tests look at, and nothing runs
 # twice. The timeout is for a cell that hangs; a slow machine is no failure. The copies lie outside _build, in which

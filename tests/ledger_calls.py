@@ -1,9 +1,9 @@
 """Do the tests that the ledger names really call what the ledger names? Noted while the ordinary suite runs.
 
 A plugin of pytest, registered in conftest.py. While a test runs that book/equations.yml names, every Python function
-that begins is noted (by sys.monitoring, or sys.setprofile before Python 3.12). The test's report says which names of the
-ledger were called, from xdist's workers too. At the end the session fails if all tests of an entry ran and passed and a
-name under its `code` was called by none of them. What counts as a call:
+that begins is noted (by sys.monitoring, or sys.setprofile before Python 3.12). The test's report says which names of
+the ledger were called, from xdist's workers too. At the end the session fails if all tests of an entry ran and passed
+and a name under its `code` was called by none of them. What counts as a call:
 
 - a function or a method: its own code began;
 - a class: one of its own methods, a written or generated __init__ included;

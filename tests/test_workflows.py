@@ -42,7 +42,7 @@ def parts_of_test() -> set[str]:
 
 
 def test_there_is_a_workflow_for_each_purpose():
-    assert [workflow.stem for workflow in WORKFLOWS] == ["book", "classroom", "gpu", "links", "tests"]
+    assert [workflow.stem for workflow in WORKFLOWS] == ["book", "classroom", "gpu", "links", "mutants", "tests"]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
