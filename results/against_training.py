@@ -29,7 +29,7 @@ FILE = HERE / "against_training.json"
 # In few steps: name in the file -> rule, order, steps.
 FEW = {f"{steps} steps of second order": ("ddim", 2, steps) for steps in (5, 10, 15, 30)}
 # Of the recorded runs with weights those whose order chapter 14 tells.
-SYSTEMS = ("cosine", "ddpm", "blurring", "soft")
+SYSTEMS = ("cosine", "ddpm", "blurring")
 PROTOCOL = {"count": 2048, "samples": 1024, "split": "train"}
 
 
