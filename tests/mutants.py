@@ -33,6 +33,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import math
 import os
 import re
 import sys
@@ -336,14 +337,15 @@ class Collected:
     as it was stays so, and so `survived` may be wrong here: those are run again, each with a library of its own.
     """
 
-    def __init__(self, jobs: list, workers: int, ended: Callable[[int, int], None]):
-        self.jobs, self.workers, self.ended = jobs, workers, ended
+    def __init__(self, jobs: list, workers: int, ended: Callable[[int, int], None], minutes: float = math.inf):
+        self.jobs, self.workers, self.ended, self.minutes = jobs, workers, ended, minutes
 
     def pytest_runtestloop(self, session) -> bool:
         self.session = session
+        until = time.monotonic() + 60 * self.minutes
         gc.freeze()  # a child that collects garbage would copy all of this process's memory
         session.config.pluginmanager.get_plugin("capturemanager").suspend_global_capture(in_=True)
-        for number, status, _ in run(self.jobs, self.workers, KEPT.parent, self.child):
+        for number, status, _ in run(self.jobs, self.workers, KEPT.parent, self.child, until):
             self.ended(number, status)
         return True
 
@@ -413,14 +415,16 @@ def verdict(status: int) -> str:
     raise RuntimeError(f"the tests of a mutant ended with status {status}")
 
 
-def run(jobs: list, workers: int, folder: Path, begin: Callable = child) -> Iterator[tuple[int, int, str]]:
+def run(
+    jobs: list, workers: int, folder: Path, begin: Callable = child, until: float = math.inf
+) -> Iterator[tuple[int, int, str]]:
     """Of each job (mutant, tests, seconds it may take), as it ends: its number, its status and what it printed.
 
-    begin: begins one, and returns the process's id.
+    begin: begins one, and returns the process's id. until: the time.monotonic() after which none is begun.
     """
     waiting, running = list(enumerate(jobs))[::-1], {}
-    while waiting or running:
-        while waiting and len(running) < workers:
+    while running or (waiting and time.monotonic() < until):
+        while waiting and len(running) < workers and time.monotonic() < until:
             number, (mutant, tests, limit) = waiting.pop()
             log = folder / f"{os.getpid()}-{number}.txt"
             running[begin(mutant, tests, log)] = number, time.monotonic() + limit, log
@@ -539,6 +543,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("entries", nargs="*", metavar="ENTRY")
     parser.add_argument("-j", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="mutants at once")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no more after so long: a fair sample")
     parser.add_argument("--list", action="store_true", help="the mutants, none of them run")
     parser.add_argument("--sample", action="store_true", help="a dozen of them, chosen by hand")
     asked = parser.parse_args()
@@ -585,33 +590,31 @@ def main() -> int:
                 ended(number, status)
                 progress.update()
             else:
-                kept[keys[number]] = "suspect"
+                again.append(number)
 
+        again: list[int] = []
         if jobs:
-            session(["-q", *names], (Collected(jobs, asked.j, first),))
-        again = [number for number, key in enumerate(keys) if key not in told]
+            session(["-q", *names], (Collected(jobs, asked.j, first, asked.minutes),))
         for number, status, _ in run([jobs[number] for number in again], asked.j, KEPT.parent):
             ended(again[number], status)
             progress.update()
-    return table(every, left, told)
+    done = [each for each in left if digest(each[0], each[1]) in told]
+    if len(done) < len(left):
+        print(f"not run, for want of time: {len(left) - len(done)}")
+    return table(len(every) - len(left), done, told)
 
 
-def table(every: list, left: list, told: dict[str, str]) -> int:
+def table(equivalents: int, done: list, told: dict[str, str]) -> int:
     """Print what survived and how many of each kind were killed; 1 where more than 2 in 100 survived."""
-    survived = [each for each in left if told[digest(each[0], each[1])] == "survived"]
+    survived = [each for each in done if told[digest(each[0], each[1])] == "survived"]
     for mutant, _, ids in survived:
         print(f"survived: {mutant.path}:{mutant.number} {mutant.kind} {mutant.function} ({', '.join(ids)})")
         print(f"    {mutant.line}\n    {mutant.change}")
-    print(f"\n{'':10}{'all':>7}{'equivalent':>12}{'killed':>8}{'survived':>10}{'percent':>9}")
+    print(f"\n{'':10}{'killed':>8}{'survived':>10}{'percent':>9}    and {equivalents} that nothing can see")
     for kind in ("sign", "exponent", "index", "together"):
-
-        def of(some: list, kind: str = kind) -> int:
-            return sum(kind in (each[0].kind, "together") for each in some)
-
-        share = 100 * of(survived) / max(1, of(left))
-        counts = of(every), of(every) - of(left), of(left) - of(survived), of(survived)
-        print(f"{kind:10}{counts[0]:7}{counts[1]:12}{counts[2]:8}{counts[3]:10}{share:9.1f}")
-    return int(len(survived) > 0.02 * len(left))
+        of = [sum(kind in (each[0].kind, "together") for each in some) for some in (done, survived)]
+        print(f"{kind:10}{of[0] - of[1]:8}{of[1]:10}{100 * of[1] / max(1, of[0]):9.1f}")
+    return int(len(survived) > 0.02 * len(done))
 
 
 if __name__ == "__main__":
