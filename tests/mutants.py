@@ -184,7 +184,7 @@ def computing(function: ast.FunctionDef) -> Iterator[ast.expr]:
             if called in SHAPES:
                 yield from walk(node.func)
                 for each in node.args:
-                    if not isinstance(each, ast.Constant | ast.UnaryOp):
+                    if not isinstance(each, ast.Constant | ast.UnaryOp | ast.Tuple):
                         yield from walk(each)
                 return
         if isinstance(node, ast.Subscript):
@@ -206,7 +206,8 @@ def computing(function: ast.FunctionDef) -> Iterator[ast.expr]:
         for child in ast.iter_child_nodes(node):
             yield from walk(child)
 
-    yield from (each for each in function.args.defaults if isinstance(each, ast.Constant))
+    # Of defaults, what is measured: how many steps or channels is no mathematics.
+    yield from (each for each in function.args.defaults if type(getattr(each, "value", None)) is float)
     for statement in function.body:
         for node in walk(statement):
             if isinstance(node, ast.Return) and node.value is not None:

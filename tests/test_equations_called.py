@@ -8,8 +8,9 @@ import pytest
 import torch
 from reference import dct, idct, lam
 from test_errata import EPS_HAT, NOISE, PIXELS, SIZE, STEPS, X0, a9_errors, images, lee_marginal, lee_steps, power
+from test_train import some_images, tiny
 
-from bdbook import priors
+from bdbook import priors, training
 from bdbook.denoiser import EPS, Denoiser
 from bdbook.denoiser import X0 as PREDICTS_X0
 from bdbook.oracle import Gaussian
@@ -70,6 +71,17 @@ def test_f_and_g_of_lees_difference_equation(i, j):
     np.testing.assert_allclose(g2, np.eye(PIXELS) - m @ m, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("boundary", ["zero", "symmetric"])
+def test_fine_to_coarse_begins_with_all_of_the_image(boundary):
+    """I - D is 0 for a frequency that W leaves as it is; no step has been taken at t = 0, and one takes all of it."""
+    process = blur_diffusion(SIZE, steps=STEPS, boundary=boundary, order="fine_to_coarse")
+    assert (process.alpha(0.0) == 1).all()
+    assert (process.sigma(0.0) == 0).all()
+    kept = process.alpha(1.0)
+    assert kept.isfinite().all()
+    assert kept.min() < (0.5 if boundary == "symmetric" else 1)
+
+
 # --- HS ------------------------------------------------------------------------------------------------------
 
 
@@ -82,9 +94,9 @@ def alpha_sigma(t, sigma_max):
     return math.cos(angle) * d, math.sin(angle)
 
 
-def three_steps_by_bayes_rule():
+def by_bayes_rule(times=(1.0, 0.6, 0.3, 0.0)):
     """Data, process and times; and the mean and variance per frequency after HS Eq. 18 with the exact denoiser."""
-    process, times = blurring_diffusion(SIZE, 2.0), [1.0, 0.6, 0.3, 0.0]
+    process = blurring_diffusion(SIZE, 2.0)
     mean, variance = np.linspace(-1, 1, PIXELS).reshape(SIZE), np.linspace(0.3, 2, PIXELS).reshape(SIZE)
     data = Gaussian(process.basis, *(torch.from_numpy(m)[None, None] for m in (variance, mean)))
     m, p = np.zeros(SIZE), np.ones(SIZE)  # of white noise
@@ -102,7 +114,7 @@ def three_steps_by_bayes_rule():
 
 def test_algorithm_1_from_white_noise_has_the_law_that_bayes_rule_gives():
     """Three steps from `priors.normal`, the exact denoiser: mean and variance per frequency, against 4,000 draws."""
-    data, process, times, m, p = three_steps_by_bayes_rule()
+    data, process, times, m, p = by_bayes_rule()
     count, random = 4000, torch.Generator().manual_seed(1)
     start = priors.normal((1, *SIZE))(count, random).double()
     drawn = dct(last(sample(data.denoiser(process), start, times, ancestral, random)).x.numpy()[:, 0])
@@ -113,7 +125,7 @@ def test_algorithm_1_from_white_noise_has_the_law_that_bayes_rule_gives():
 
 def test_the_oracle_walks_from_white_noise_as_bayes_rule_does():
     """The same three steps without a draw, from a start that is not the marginal: mean, variance and their targets."""
-    data, process, times, m, p = three_steps_by_bayes_rule()
+    data, process, times, m, p = by_bayes_rule()
     zeros, ones = torch.zeros(1, 1, *SIZE).double(), torch.ones(1, 1, *SIZE).double()
     error = data.sampler_error(process, times, ancestral, start=(zeros, ones))
     np.testing.assert_allclose(error.mean[0, 0].numpy(), m, rtol=0, atol=1e-9)
@@ -122,6 +134,27 @@ def test_the_oracle_walks_from_white_noise_as_bayes_rule_does():
     mean, variance = data.mean[0, 0].numpy(), data.variance[0, 0].numpy()
     np.testing.assert_allclose(error.target_mean[0, 0].numpy(), alpha * mean, rtol=0, atol=1e-12)
     np.testing.assert_allclose(error.target_variance[0, 0].numpy(), alpha**2 * variance + sigma**2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [63, 64, 65, 130])
+def test_the_oracle_walks_as_far_as_you_like(steps):
+    """It takes 64 steps at once; what lies at the borders between them is not lost."""
+    data, process, times, m, p = by_bayes_rule(np.linspace(1, 0, steps + 1).tolist())
+    zeros, ones = torch.zeros(1, 1, *SIZE).double(), torch.ones(1, 1, *SIZE).double()
+    error = data.sampler_error(process, times, ancestral, start=(zeros, ones))
+    np.testing.assert_allclose(error.mean[0, 0].numpy(), m, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(error.variance[0, 0].numpy(), p, rtol=1e-8)
+
+
+def test_without_a_warm_up_the_first_step_is_of_full_length():
+    """Adam's first step moves a weight by the learning rate, whatever its gradient (where it has one)."""
+    for warmup, share in ((0, 1), (1, 1), (4, 1 / 4)):
+        recipe = tiny(learning_rate=0.01, warmup=warmup)
+        state = training.start(recipe, some_images())
+        before = [weight.detach().clone() for weight in state.net.parameters()]
+        next(training.train(recipe, some_images(), state))
+        moved = [(weight - old).abs().max().item() for weight, old in zip(state.net.parameters(), before)]
+        assert max(moved) == pytest.approx(0.01 * share, rel=1e-3)
 
 
 # --- Bansal --------------------------------------------------------------------------------------------------
