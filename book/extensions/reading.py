@@ -41,6 +41,8 @@ def cut_out(element: Tag, page: str) -> str:
         node.decompose()
     for node in copy.find_all(True):
         del node["id"]
+        if "bd-math" in node.get("class", []):
+            node["class"] = ["bd-math", "math"]  # what else Sphinx says on each of a thousand weighs much
         for name in {"href", "src"} & node.attrs.keys():
             if not urlsplit(node[name]).scheme:
                 node[name] = "%root%" + resolve(page, node[name])

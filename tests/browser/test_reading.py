@@ -1,5 +1,6 @@
 """Reading aids: hovers on references, the notation in a drawer, numbered figures, and the book on paper."""
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -160,7 +161,8 @@ def test_a_hover_is_dark_on_a_dark_page(book, open_typeset):
 
 def test_the_aids_weigh_little(book):
     files = ["reading.js", "reading.css", "hovers.js", "notation.js"]
-    assert sum((book / "_static" / name).stat().st_size for name in files) < 150_000
+    assert sum((book / "_static" / name).stat().st_size for name in files) < 200_000
+    assert sum(len(gzip.compress((book / "_static" / name).read_bytes())) for name in files) < 50_000  # as served
 
 
 # --- the notation ---
