@@ -66,8 +66,9 @@ def tacos(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFreq
 def momentum(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
     """c = sigma_s^2 / sigma_t^2, tau^2 = sigma_t^2 - sigma_s^2. Source: Daras et al. 2022 (soft diffusion).
 
-    It refreshes with the forward process's noise and not the posterior's, so it keeps the marginal only as
-    s -> t. It needs a sigma that does not fall with t.
+    Its refresh is neither the posterior's nor, where the step blurs, the forward step's: it is that of a reverse
+    equation with noise of strength d sigma^2 / dt (chapter 7), which has the marginals as s -> t. It needs a sigma
+    that does not fall with t.
     """
     _, sigma_t, _, sigma_s = process.coefficients(t, s)
     _needs_noise(process, sigma_t, "momentum")

@@ -56,6 +56,8 @@ KEPT = ROOT / "_build" / "mutants.json"
 CHECKS = re.compile(r"_?(check|require|needs|unknown|show)")
 SHAPES = {"flatten", "mean", "sum", "unsqueeze", "squeeze", "cumsum", "cumprod", "reshape", "expand", "view", "cat"}
 SHAPES |= {"zeros", "ones", "zeros_like", "full", "randn", "randint", "flip", "movedim", "getattr", "range"}
+# Calls whose arguments may come in any order, or whose order is a matter of types or of a network's parts.
+ANY_ORDER = {"min", "max", "hypot", "broadcast_shapes", "map", "__setattr__", "scatter_add", "Sequential"}
 SIGNS = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*"}
 COMPARED = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "=="}
 FUNCTIONS = {"sin": "cos", "cos": "sin", "cosh": "sinh", "exp": "expm1", "expm1": "exp", "log1p": "log"}
@@ -182,7 +184,7 @@ def computing(function: ast.FunctionDef) -> Iterator[ast.expr]:
             if called in SHAPES:
                 yield from walk(node.func)
                 for each in node.args:
-                    if not isinstance(each, ast.Constant | ast.UnaryOp):
+                    if not isinstance(each, ast.Constant | ast.UnaryOp | ast.Tuple):
                         yield from walk(each)
                 return
         if isinstance(node, ast.Subscript):
@@ -204,7 +206,8 @@ def computing(function: ast.FunctionDef) -> Iterator[ast.expr]:
         for child in ast.iter_child_nodes(node):
             yield from walk(child)
 
-    yield from (each for each in function.args.defaults if isinstance(each, ast.Constant))
+    # Of defaults, what is measured: how many steps or channels is no mathematics.
+    yield from (each for each in function.args.defaults if type(getattr(each, "value", None)) is float)
     for statement in function.body:
         for node in walk(statement):
             if isinstance(node, ast.Return) and node.value is not None:
@@ -248,7 +251,8 @@ def changes(node: ast.expr, known: set[str]) -> Iterator[tuple[str, str]]:
             yield "exponent", f"{text(node.func.value)}.{FUNCTIONS[called]}({', '.join(map(text, node.args))})"
     if isinstance(node, ast.Call) and len(node.args) >= 2 and not any(isinstance(a, ast.Starred) for a in node.args):
         *before, one, two = node.args
-        if text(one) != text(two):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if text(one) != text(two) and called not in ANY_ORDER:
             rest = [text(each) for each in node.keywords]
             yield "index", f"{text(node.func)}({', '.join([*map(text, before), text(two), text(one), *rest])})"
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARED:

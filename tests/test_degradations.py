@@ -380,7 +380,7 @@ def test_without_severity_there_is_no_snow_even_where_the_field_is_above_the_thr
 
 
 def test_a_flake_appears_at_once_so_snow_is_not_continuous_in_t():
-    # S_C of app. A.5 leaps from 0 to above the threshold (sec. 3.1 asks for continuity of the outputs' distribution only).
+    # S_C of app. A.5 leaps from 0 to above the threshold; sec. 3.1 asks for continuity of the distribution only.
     f = torch.zeros(1, 1, 4, 4).double()
     f[..., 1, 1] = 0.9  # 1.15 - 0.45 t = 0.9
     flurry = Snow(4, steps=None, field=f, vertical=torch.tensor([True]))
@@ -408,7 +408,7 @@ def test_snow_leaps_by_at_least_what_the_proposition_says(vertical, grey):
         least = min(taps[0] / taps.sum() * min(v, 1), (1 - before) / 2)
         assert (after - before) / 2 >= least - 1e-6
         leaps += least > 0.01
-    assert leaps > 3, "some of the leaps can be seen"
+    assert leaps >= 3, "some of the leaps can be seen"
 
 
 # --- noise and other images -----------------------------------------------------------------------------------

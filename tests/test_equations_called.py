@@ -8,8 +8,9 @@ import pytest
 import torch
 from reference import dct, idct, lam
 from test_errata import EPS_HAT, NOISE, PIXELS, SIZE, STEPS, X0, a9_errors, images, lee_marginal, lee_steps, power
+from test_train import some_images, tiny
 
-from bdbook import priors
+from bdbook import priors, training
 from bdbook.denoiser import EPS, Denoiser
 from bdbook.denoiser import X0 as PREDICTS_X0
 from bdbook.oracle import Gaussian
@@ -70,6 +71,17 @@ def test_f_and_g_of_lees_difference_equation(i, j):
     np.testing.assert_allclose(g2, np.eye(PIXELS) - m @ m, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("boundary", ["zero", "symmetric"])
+def test_fine_to_coarse_begins_with_all_of_the_image(boundary):
+    """I - D is 0 for a frequency that W leaves as it is; no step has been taken at t = 0, and one takes all of it."""
+    process = blur_diffusion(SIZE, steps=STEPS, boundary=boundary, order="fine_to_coarse")
+    assert (process.alpha(0.0) == 1).all()
+    assert (process.sigma(0.0) == 0).all()
+    kept = process.alpha(1.0)
+    assert kept.isfinite().all()
+    assert kept.min() < (0.5 if boundary == "symmetric" else 1)
+
+
 # --- HS ------------------------------------------------------------------------------------------------------
 
 
@@ -82,9 +94,9 @@ def alpha_sigma(t, sigma_max):
     return math.cos(angle) * d, math.sin(angle)
 
 
-def test_algorithm_1_from_white_noise_has_the_law_that_bayes_rule_gives():
-    """Three steps from `priors.normal`, the exact denoiser: mean and variance per frequency, against 4,000 draws."""
-    process, times, count = blurring_diffusion(SIZE, 2.0), [1.0, 0.6, 0.3, 0.0], 4000
+def by_bayes_rule(times=(1.0, 0.6, 0.3, 0.0)):
+    """Data, process and times; and the mean and variance per frequency after HS Eq. 18 with the exact denoiser."""
+    process = blurring_diffusion(SIZE, 2.0)
     mean, variance = np.linspace(-1, 1, PIXELS).reshape(SIZE), np.linspace(0.3, 2, PIXELS).reshape(SIZE)
     data = Gaussian(process.basis, *(torch.from_numpy(m)[None, None] for m in (variance, mean)))
     m, p = np.zeros(SIZE), np.ones(SIZE)  # of white noise
@@ -92,16 +104,57 @@ def test_algorithm_1_from_white_noise_has_the_law_that_bayes_rule_gives():
         (a_t, s_t), (a_s, s_s) = alpha_sigma(t, 2.0), alpha_sigma(s, 2.0)
         forward = a_t / a_s
         added = s_t**2 - forward**2 * s_s**2
-        fresh = 1 / (1 / s_s**2 + forward**2 / added)  # HS Eq. 18
+        fresh = 1 / (1 / s_s**2 + forward**2 / added)
         gain = a_t * variance / (a_t**2 * variance + s_t**2)
         from_x, from_u = fresh * a_s / s_s**2, fresh * forward / added
         m = from_u * m + from_x * (mean + gain * (m - a_t * mean))
         p = (from_u + from_x * gain) ** 2 * p + fresh
-    random = torch.Generator().manual_seed(1)
+    return data, process, torch.tensor(times, dtype=torch.float64), m, p
+
+
+def test_algorithm_1_from_white_noise_has_the_law_that_bayes_rule_gives():
+    """Three steps from `priors.normal`, the exact denoiser: mean and variance per frequency, against 4,000 draws."""
+    data, process, times, m, p = by_bayes_rule()
+    count, random = 4000, torch.Generator().manual_seed(1)
     start = priors.normal((1, *SIZE))(count, random).double()
-    drawn = dct(last(sample(data.denoiser(process), start, torch.tensor(times), ancestral, random)).x.numpy()[:, 0])
+    drawn = dct(last(sample(data.denoiser(process), start, times, ancestral, random)).x.numpy()[:, 0])
+    # 24 numbers, each a normal deviate: beyond 4.5 once in six thousand seeds.
     assert np.abs((drawn.mean(0) - m) / np.sqrt(p / count)).max() < 4.5
     assert np.abs((drawn.var(0) / p - 1) / math.sqrt(2 / count)).max() < 4.5
+
+
+def test_the_oracle_walks_from_white_noise_as_bayes_rule_does():
+    """The same three steps without a draw, from a start that is not the marginal: mean, variance and their targets."""
+    data, process, times, m, p = by_bayes_rule()
+    zeros, ones = torch.zeros(1, 1, *SIZE).double(), torch.ones(1, 1, *SIZE).double()
+    error = data.sampler_error(process, times, ancestral, start=(zeros, ones))
+    np.testing.assert_allclose(error.mean[0, 0].numpy(), m, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(error.variance[0, 0].numpy(), p, rtol=1e-9)
+    alpha, sigma = alpha_sigma(0.0, 2.0)
+    mean, variance = data.mean[0, 0].numpy(), data.variance[0, 0].numpy()
+    np.testing.assert_allclose(error.target_mean[0, 0].numpy(), alpha * mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(error.target_variance[0, 0].numpy(), alpha**2 * variance + sigma**2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [63, 64, 65, 130])
+def test_the_oracle_walks_as_far_as_you_like(steps):
+    """It takes 64 steps at once; what lies at the borders between them is not lost."""
+    data, process, times, m, p = by_bayes_rule(np.linspace(1, 0, steps + 1).tolist())
+    zeros, ones = torch.zeros(1, 1, *SIZE).double(), torch.ones(1, 1, *SIZE).double()
+    error = data.sampler_error(process, times, ancestral, start=(zeros, ones))
+    np.testing.assert_allclose(error.mean[0, 0].numpy(), m, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(error.variance[0, 0].numpy(), p, rtol=1e-8)
+
+
+def test_without_a_warm_up_the_first_step_is_of_full_length():
+    """Adam's first step moves a weight by the learning rate, whatever its gradient (where it has one)."""
+    for warmup, share in ((0, 1), (1, 1), (4, 1 / 4)):
+        recipe = tiny(learning_rate=0.01, warmup=warmup)
+        state = training.start(recipe, some_images())
+        before = [weight.detach().clone() for weight in state.net.parameters()]
+        next(training.train(recipe, some_images(), state))
+        moved = [(weight - old).abs().max().item() for weight, old in zip(state.net.parameters(), before)]
+        assert max(moved) == pytest.approx(0.01 * share, rel=1e-3)
 
 
 # --- Bansal --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bdbook import data, denoiser, losses, oracle, processes, samplers, schedules
 from bdbook.denoiser import Denoiser
-from bdbook.transforms import DCT
+from bdbook.transforms import DCT, gaussian_kernel
 
 SIZE = 8
 LAW = oracle.Gaussian(DCT(SIZE), data.power_law_variance(SIZE))
@@ -221,22 +221,44 @@ def test_the_probability_flow_carries_gaussians_to_gaussians():
 
 
 def test_lees_chain_tends_to_its_equation_if_f_falls():
-    """The library's own chain at N = 1000 against exp(-1/2 int gamma), and the total blur with f(N) fixed."""
+    """Chapter 6, prop-lee-limit (1): drift, noise and marginals of the library's chain, f(i) = phi(i / N) / N."""
     chain = processes.blur_diffusion(SIZE)
-    eigenvalues = chain.basis.eigenvalues
-    fine = np.linspace(0, 1, 100001)
-    for t in (0.25, 0.5, 1.0):
-        k = round(t * 100000)
-        beta = np.trapezoid((0.1 + 19.9 * fine)[: k + 1], fine[: k + 1])
-        phi = np.trapezoid((140 * fine**4)[: k + 1], fine[: k + 1])
-        limit = torch.exp(-beta / 2 + phi * torch.log(eigenvalues))
-        assert (chain.alpha(t) / limit - 1).abs().max() < 0.15
+    loss = -torch.log(chain.basis.eigenvalues)
+    for t in (0.3, 0.6):
+        gamma = 0.1 + 19.9 * t + 2 * 140 * t**4 * loss
+        assert gamma.max() > 1.1 * gamma.min(), "blur is seen"
+        a, noise = chain.transition(t, t - 1e-3)
+        torch.testing.assert_close(1000 * (1 - a), (gamma / 2).expand_as(a), rtol=0.015, atol=0)
+        torch.testing.assert_close(1000 * noise, gamma.expand_as(noise), rtol=0.015, atol=0)
+    for t in (0.5, 1.0):
+        without = np.exp(-(0.1 * t + 19.9 * t**2 / 2) / 2)
+        limit = without * torch.exp(-140 * t**5 / 5 * loss)
         assert (chain.alpha(t) - limit).abs().max() < 2e-3
+        offs = [abs(blur_alone(n, 140 / n, t) - 140 * t**5 / 5) for n in (250, 1000, 4000)]
+        assert [a / b for a, b in itertools.pairwise(offs)] == pytest.approx([4, 4], rel=0.01), "falls as 1 / N"
+
+
+def blur_alone(steps, f_max, t):
+    """The sum of Lee's f up to t, read off the library's alpha with and without blur."""
+    blurred, plain = (processes.blur_diffusion(SIZE, f_max=f, steps=steps) for f in (f_max, 0.0))
+    powers = torch.log(blurred.alpha(t) / plain.alpha(t)) / torch.log(blurred.basis.eigenvalues)
+    assert (powers.max() - powers.min()).abs() < 1e-6 * powers.max()
+    return powers.mean().item()
+
+
+def test_lees_chain_has_no_limit_if_f_stays():
+    """prop-lee-limit (2) and (3): f falling faster than 1 / N blurs nothing in the limit; f(N) = 0.14 takes all."""
+    for t in (0.5, 1.0):
+        falls, stays = (
+            [blur_alone(n, f(n), t) for n in (250, 1000, 4000)] for f in (lambda n: 70 / n**1.5, lambda n: 0.14)
+        )
+        assert [b / a for a, b in itertools.pairwise(falls)] == pytest.approx([0.5, 0.5], rel=0.02)
+        assert [b / a for a, b in itertools.pairwise(stays)] == pytest.approx([4, 4], rel=0.02)
+    taps = gaussian_kernel(0.4)
     totals = [
         schedules.blur_exponent(torch.arange(1, n + 1), n, 0.14, "quartic").sum().item() for n in (10**3, 10**4, 10**5)
     ]
-    assert [a / b for b, a in itertools.pairwise(totals)] == pytest.approx([10, 10], rel=0.01)
-    assert [round(float(np.sqrt(2 * 0.0404 * total)), 1) for total in totals] == [1.5, 4.8, 15.0]
+    assert [round(float(np.sqrt(2 * taps[0] * total)), 1) for total in totals] == [1.5, 4.8, 15.0]
 
 
 def test_lees_local_error_changes_its_sign():
@@ -247,3 +269,40 @@ def test_lees_local_error_changes_its_sign():
             off = step - (of_signal - noise) / (1 - noise)
             assert off == pytest.approx(noise**2 * (1 / of_signal - of_signal / 2), rel=0.05)
             assert np.sign(off) == sign
+
+
+def test_lees_local_error_against_the_posteriors():
+    """The numbers at i = 100 and M = 49, and the posterior rule's own loss of variance by the library's steps."""
+    process = processes.blur_diffusion(32)
+    noise, sigma2 = schedules.linear_beta(1000)[99].item(), (process.sigma(0.1) ** 2).min().item()
+    assert f"{noise**2 * (1 / 49 - 49 / 2):.3g}" == "-0.000105"
+    assert f"{noise**2 / 49:.1e}" == "8.8e-08", "which a book might take for it"
+    assert f"{-(noise**2) * (49 - sigma2) / (sigma2 * 49):.1e}" == "-4.2e-05"
+    chain = processes.ddpm()
+    t, s = 0.1, 0.099
+    alpha_t, sigma_t, alpha_s, sigma_s = (k.item() for k in chain.coefficients(t, s))
+    carry, refresh = (k.item() for k in samplers.ancestral(chain, t, s))
+    for v in (0.02, 1.0, 50.0):
+        of_signal = alpha_t**2 * v + sigma_t**2
+        guess = alpha_t * v / of_signal
+        variance = (alpha_s * guess + carry * (1 - alpha_t * guess)) ** 2 * of_signal + refresh**2
+        off = variance - (alpha_s**2 * v + sigma_s**2)
+        assert off == pytest.approx(-(noise**2) * (of_signal - sigma_t**2) / (sigma_t**2 * of_signal), rel=0.03)
+
+
+@pytest.mark.parametrize("t", [0.05, 0.12, 0.3, 0.7])
+def test_drift_and_noise_of_blurring_diffusion(t):
+    """Chapter 5: f = a'/a + d'/d and g^2 = (sigma^2)' - 2 sigma^2 f, by automatic slopes, against short transitions."""
+    h = 1e-6
+    time = torch.tensor(t, dtype=torch.float64)
+
+    def parts(moment):
+        a, sigma = schedules.cosine(moment)
+        tau = schedules.dissipation_time(schedules.sin2_blur(moment, 5.0))
+        return a.reshape(1), schedules.frequency_scaling(DCT(SIZE).freq2, tau, 1e-3).flatten(), sigma.reshape(1) ** 2
+
+    (a, d, sigma2), (da, dd, dsigma2) = torch.func.jvp(parts, (time,), (torch.ones_like(time),))
+    f, g2 = da / a + dd / d, dsigma2 - 2 * sigma2 * (da / a) - 2 * sigma2 * (dd / d)
+    short, fresh = (k.flatten() for k in BLURRING.transition(t + h / 2, t - h / 2))
+    torch.testing.assert_close((short - 1) / h, f, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(fresh / h, g2, rtol=1e-4, atol=1e-6)
