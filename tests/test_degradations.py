@@ -380,7 +380,7 @@ def test_without_severity_there_is_no_snow_even_where_the_field_is_above_the_thr
 
 
 def test_a_flake_appears_at_once_so_snow_is_not_continuous_in_t():
-    # Sec. 3.1 asks D(x, t) to vary continuously; S_C of app. A.5 leaps from 0 to above the threshold.
+    # S_C of app. A.5 leaps from 0 to above the threshold; sec. 3.1 asks for continuity of the distribution only.
     f = torch.zeros(1, 1, 4, 4).double()
     f[..., 1, 1] = 0.9  # 1.15 - 0.45 t = 0.9
     flurry = Snow(4, steps=None, field=f, vertical=torch.tensor([True]))
@@ -389,6 +389,26 @@ def test_a_flake_appears_at_once_so_snow_is_not_continuous_in_t():
     assert leap.max() >= 1.15 - 0.45 * (t + h)
     assert (degraded(flurry, x, t + h) - degraded(flurry, x, t - h)).max() > 0.1
     assert (degraded(flurry, x, t + 2 * h) - degraded(flurry, x, t + h)).max() < 1e-9
+
+
+@pytest.mark.parametrize("vertical", [True, False])
+@pytest.mark.parametrize("grey", [0.0, 0.5, 0.95])
+def test_snow_leaps_by_at_least_what_the_proposition_says(vertical, grey):
+    """min(w min(v, 1), r) of prop-snow at the pixel whose flake falls, for each flake of a random field."""
+    flurry, h, leaps = snow((6, 5), vertical, threshold=(1.15, 0.2), wind=(0.3, 3.0), seed=3), 1e-9, 0
+    x = np.full((2, 1, 6, 5), 2 * grey - 1)
+    for row, column in np.ndindex(6, 5):
+        v = flurry.field[0, 0, row, column].item()
+        t = (1.15 - v) / 0.95
+        if not 0.01 < t < 0.99:
+            continue
+        reach = np.arange(5 + vertical)
+        taps = np.exp(-0.5 * (reach / (0.3 + 2.7 * t)) ** 2)
+        before, after = (degraded(flurry, x, t + sign * h)[0, 0, row, column].item() for sign in (-1, 1))
+        least = min(taps[0] / taps.sum() * min(v, 1), (1 - before) / 2)
+        assert (after - before) / 2 >= least - 1e-6
+        leaps += least > 0.01
+    assert leaps >= 3, "some of the leaps can be seen"
 
 
 # --- noise and other images -----------------------------------------------------------------------------------
