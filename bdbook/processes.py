@@ -551,6 +551,68 @@ class SoftDiffusion(_OfOneSize):
         return self.noise_min * (self.noise_max / self.noise_min) ** t
 
 
+# --- since 2022 ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Process):
+    """Flow matching on straight paths: alpha = 1 - t, sigma = t. Source: Liu et al. 2023; Lipman et al. 2023.
+
+    The path from an image to its noise has the velocity eps - x, so that DDIM's step is Euler's. At t = 0 there is no
+    noise and SNR is infinite: grids by log-SNR (`timegrids`) and likelihoods need some, and do not take it.
+    """
+
+    basis: Basis = PIXEL
+    name: str = label("rectified_flow")
+
+    steps = None
+    start = Start("noise")
+
+    def __post_init__(self) -> None:
+        if self.basis is None:
+            object.__setattr__(self, "basis", Pixel())
+
+    @schedule
+    def alpha(self, t: Expanded) -> PerFrequency:
+        return 1 - t
+
+    @schedule
+    def sigma(self, t: Expanded) -> PerFrequency:
+        return t.clone()
+
+
+@dataclass(frozen=True)
+class HeatFlow(_OfOneSize):
+    """Flow matching along the heat equation: alpha = (1 - t) d_t, sigma = noise t. Source: Ma et al. 2026 (HDFM).
+
+    d_t = (1 - t)^(rate lambda): the dissipation time is -rate ln(1 - t), in px^2 like rate, and the blur has a width of
+    sqrt(-2 rate ln(1 - t)) px. This is their released code with its time turned round and without its cut of t;
+    rate = 0 is `RectifiedFlow`, whose remark on t = 0 holds here too.
+    """
+
+    size: Size
+    rate: float = 0.5
+    noise: float = 1.0
+    name: str = label("heat_flow")
+
+    steps = None
+
+    def __post_init__(self) -> None:
+        self._keep_size()
+        if not 0 <= self.rate < math.inf:
+            raise ValueError(f"rate was {self.rate}; expected a dissipation time of 0 px^2 or more (0 does not blur)")
+        if not 0 < self.noise < math.inf:
+            raise ValueError(f"noise was {self.noise}; expected a standard deviation above 0")
+
+    @schedule
+    def alpha(self, t: Expanded) -> PerFrequency:
+        return (1 - t) ** (1 + self.rate * self.basis.freq2.to(t.device))
+
+    @schedule
+    def sigma(self, t: Expanded) -> PerFrequency:
+        return self.noise * t
+
+
 # The systems by the names that the book, its recipes and its ledgers use.
 ddpm = DDPM
 cosine_diffusion = CosineDiffusion
@@ -558,6 +620,8 @@ heat_dissipation = HeatDissipation
 blurring_diffusion = BlurringDiffusion
 blur_diffusion = BlurDiffusion
 soft_diffusion = SoftDiffusion
+rectified_flow = RectifiedFlow
+heat_flow = HeatFlow
 
 PROCESSES: dict[str, type[Process]] = {
     "ddpm": DDPM,
@@ -566,6 +630,8 @@ PROCESSES: dict[str, type[Process]] = {
     "blurring_diffusion": BlurringDiffusion,
     "blur_diffusion": BlurDiffusion,
     "soft_diffusion": SoftDiffusion,
+    "rectified_flow": RectifiedFlow,
+    "heat_flow": HeatFlow,
 }
 
 

@@ -111,6 +111,31 @@ def analytic(variance: Scale) -> Rule:
     return rule
 
 
+def coloured(variance: Scale, power: float = 1.0) -> Rule:
+    """`ancestral` with its noise moved to what is not known yet: tau^2 times (1 - known)^power, its sum kept.
+
+    known = alpha_t^2 v / (alpha_t^2 v + sigma_t^2) is the share of a coefficient's variance v, (1, C|1, H, W), that the
+    best guess explains. power = 1 is Algorithm 1 of Davidson et al. 2026 (Colored Noise Sampling), who measure the
+    share on a network; 0 is `ancestral`. As the steps get smaller its law does not become that of the data.
+    """
+    if not power >= 0:
+        raise ValueError(f"power was {power}; expected 0 (white) or more")
+    variance = variance.double()
+
+    def rule(process: Degradation, t: Time, s: Time) -> tuple[PerFrequency, PerFrequency]:
+        carry, refresh = ancestral(process, t, s)
+        alpha_t, sigma_t, _, _ = process.coefficients(t, s)
+        signal = alpha_t**2 * variance.to(alpha_t.device)
+        unknown_share = sigma_t**2 / (signal + sigma_t**2)
+        white, moved = torch.broadcast_tensors(refresh**2, refresh**2 * unknown_share**power)
+        image = (-3, -2, -1)
+        energy, weight = white.sum(image, keepdim=True), moved.sum(image, keepdim=True)
+        # Where nothing is refreshed, there is nothing to move.
+        return carry, torch.sqrt(moved * torch.where(weight > 0, energy / weight, 0.0))
+
+    return rule
+
+
 def ihdm(delta: float = IHDM_DELTA) -> Rule:
     """Re-blur and add white noise of standard deviation delta. Source: Rissanen et al. 2022; HS Eq. 11."""
     if not delta >= 0:

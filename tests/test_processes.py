@@ -20,6 +20,8 @@ from bdbook.processes import (
     cosine_diffusion,
     ddpm,
     heat_dissipation,
+    heat_flow,
+    rectified_flow,
     soft_diffusion,
 )
 from bdbook.schedules import blur_exponent
@@ -44,6 +46,8 @@ def make(name, size=(6, 5)):
         "blur_diffusion_symmetric": lambda: blur_diffusion(size, boundary="symmetric"),
         "blur_diffusion_log": lambda: blur_diffusion(size, f_max=0.6, f_type="log"),
         "soft_diffusion": lambda: soft_diffusion(size),
+        "rectified_flow": rectified_flow,
+        "heat_flow": lambda: heat_flow(size),
     }[name]()
 
 
@@ -383,5 +387,5 @@ def test_ddpm_and_cosine_in_another_basis():
 def test_process_by_name():
     assert processes.process("blurring_diffusion", 8, sigma_max=3.0).name == "blurring_diffusion"
     for name in processes.PROCESSES:
-        size = [] if name in ("ddpm", "cosine_diffusion") else [4]
+        size = [] if name in ("ddpm", "cosine_diffusion", "rectified_flow") else [4]
         assert processes.process(name, *size).name == name
