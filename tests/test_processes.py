@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from bdbook import processes
 from bdbook.processes import (
+    EqualSNR,
     Process,
     blur_diffusion,
     blurring_diffusion,
@@ -27,7 +28,7 @@ from bdbook.transforms import DCT, Colour, Haar, Pixel
 
 SIDES = st.integers(2, 64)
 UNIT = st.floats(0, 1)
-NAMES = sorted([*processes.PROCESSES, "blur_diffusion_symmetric", "blur_diffusion_log", "blurring_sin"])
+NAMES = sorted([*processes.PROCESSES, "blur_diffusion_symmetric", "blur_diffusion_log", "blurring_sin", "equal_snr"])
 BETA = 1e-4 + (0.02 - 1e-4) * np.arange(1000) / 999
 FLOAT32 = 5e-6
 
@@ -44,6 +45,7 @@ def make(name, size=(6, 5)):
         "blur_diffusion_symmetric": lambda: blur_diffusion(size, boundary="symmetric"),
         "blur_diffusion_log": lambda: blur_diffusion(size, f_max=0.6, f_type="log"),
         "soft_diffusion": lambda: soft_diffusion(size),
+        "equal_snr": lambda: EqualSNR(DCT(size), 1 / (0.1 + DCT(size).freq2), kappa=0.5),
     }[name]()
 
 
