@@ -2,6 +2,9 @@ from . import (
     adapters as adapters,
 )
 from . import (
+    clocks as clocks,
+)
+from . import (
     cold as cold,
 )
 from . import (
@@ -114,6 +117,9 @@ from .processes import (
     ddpm as ddpm,
 )
 from .processes import (
+    equal_snr as equal_snr,
+)
+from .processes import (
     heat_dissipation as heat_dissipation,
 )
 from .processes import (
@@ -129,6 +135,9 @@ from .samplers import (
     ddim as ddim,
 )
 from .samplers import (
+    flow as flow,
+)
+from .samplers import (
     ihdm as ihdm,
 )
 from .samplers import (
@@ -136,6 +145,9 @@ from .samplers import (
 )
 from .samplers import (
     lee_euler as lee_euler,
+)
+from .samplers import (
+    matched as matched,
 )
 from .samplers import (
     momentum as momentum,

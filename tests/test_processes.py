@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from bdbook import processes
 from bdbook.processes import (
+    EqualSNR,
     Process,
     blur_diffusion,
     blurring_diffusion,
@@ -29,7 +30,7 @@ from bdbook.transforms import DCT, Colour, Haar, Pixel
 
 SIDES = st.integers(2, 64)
 UNIT = st.floats(0, 1)
-NAMES = sorted([*processes.PROCESSES, "blur_diffusion_symmetric", "blur_diffusion_log", "blurring_sin"])
+NAMES = sorted([*processes.PROCESSES, "blur_diffusion_symmetric", "blur_diffusion_log", "blurring_sin", "equal_snr"])
 BETA = 1e-4 + (0.02 - 1e-4) * np.arange(1000) / 999
 FLOAT32 = 5e-6
 
@@ -48,6 +49,7 @@ def make(name, size=(6, 5)):
         "soft_diffusion": lambda: soft_diffusion(size),
         "rectified_flow": rectified_flow,
         "heat_flow": lambda: heat_flow(size),
+        "equal_snr": lambda: EqualSNR(DCT(size), 1 / (0.1 + DCT(size).freq2), kappa=0.5),
     }[name]()
 
 
