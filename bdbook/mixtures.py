@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -34,9 +34,7 @@ from bdbook.shapes import AnyImages, Coefficients, Images, PerImage
 from bdbook.times import Time, expand
 from bdbook.transforms import DCT, Basis, Colour, Haar, Hartley, Pixel, Separable
 
-# One number for each component, and for each coefficient of each.
-Weights = Float[Tensor, "K"]
-PerComponent = Float[Tensor, "K C H W"]
+# How probable each component is, and which it was, for each image.
 Shares = Float64[Tensor, "B K"]
 Labels = Int64[Tensor, "B"]
 # Numbers of float64 that are worked on at once: they stay in a core's cache.
@@ -58,9 +56,9 @@ class Mixture:
     """
 
     basis: Basis
-    weights: Weights
-    means: PerComponent
-    variances: PerComponent
+    weights: Tensor
+    means: Tensor
+    variances: Tensor
 
     def __post_init__(self) -> None:
         for name in ("weights", "means", "variances"):
