@@ -29,6 +29,9 @@ from . import (
     losses as losses,
 )
 from . import (
+    mixtures as mixtures,
+)
+from . import (
     oracle as oracle,
 )
 from . import (
@@ -95,6 +98,7 @@ from .denoiser import (
     V as V,
 )
 from .evaluation import metrics as metrics
+from .mixtures import Mixture as Mixture
 from .oracle import Gaussian as Gaussian
 from .page import plots as plots
 from .page import widgets as widgets
