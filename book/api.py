@@ -25,7 +25,19 @@ HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parent / "bdbook"
 # The core in reading order; a module that is not named comes after those that are.
 CORE = ["transforms", "schedules", "times", "processes", "degradations", "cold", "denoiser", "guesses", "losses"]
-CORE += ["samplers", "timegrids", "oracle", "mixtures", "priors", "likelihood", "unet", "adapters", "pixels", "shapes"]
+CORE += [
+    "samplers",
+    "timegrids",
+    "oracle",
+    "mixtures",
+    "learning",
+    "priors",
+    "likelihood",
+    "unet",
+    "adapters",
+    "pixels",
+    "shapes",
+]
 LAYERS = {
     "": ("The core", "The mathematics of the book, flat in `bdbook/`: it needs nothing of what follows."),
     "data": ("Data", "Images to learn from."),
