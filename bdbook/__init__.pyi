@@ -23,6 +23,9 @@ from . import (
     guesses as guesses,
 )
 from . import (
+    learning as learning,
+)
+from . import (
     likelihood as likelihood,
 )
 from . import (

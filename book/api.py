@@ -31,6 +31,7 @@ CORE += [
     "timegrids",
     "oracle",
     "mixtures",
+    "learning",
     "priors",
     "likelihood",
     "unet",
