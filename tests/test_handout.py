@@ -45,7 +45,7 @@ def markdown(notebook) -> str:
 
 
 def test_every_chapter_is_there_behind_the_page_to_start_from(written):
-    assert list(written) == ["00_start_here", *(path.stem for path in CHAPTERS)]
+    assert sorted(written) == ["00_start_here", *(path.stem for path in CHAPTERS)]  # 17 is back matter
     (start,) = written["00_start_here"].cells
     for path in CHAPTERS:
         assert f"({path.name})" in start.source
