@@ -662,9 +662,11 @@ class EqualSNR(Process):
     N(alpha_1 m, v), nearly the Gaussian with the data's spectrum.
 
     logsnr_min, logsnr_max: ends of log(alpha^2 v / sigma^2) = -2 log tan phi, as in `CosineDiffusion`, which this
-    process is for v = 1. Uniform times are equal angles. kappa bends the clocks by the rank of a frequency, from -1 for
-    the lowest to 1 for the highest: kappa > 0 makes the high ones run ahead, so that images are drawn coarse first, 0
-    lets all run together. Source: Falck et al. 2025 (EqualSNR), in a basis; kappa: this book.
+    process is for v = 1. Uniform times are equal angles. At t = 0 the noise is e^-5 sqrt(v): where v < 0.1 that is
+    less than rounding to 8 bits, so that `likelihood.bound`, which counts what lies below it, is loose. kappa bends
+    the clocks by the rank of a frequency, from -1 for the lowest to 1 for the highest: kappa > 0 makes the high
+    ones run ahead, so that images are drawn coarse first, 0 lets all run together. Source: Falck et al. 2025
+    (EqualSNR), in a basis; kappa: this book.
     """
 
     basis: Basis

@@ -3,7 +3,7 @@
     u_s = mean_s + c (u_t - mean_t) + tau n,     mean_r = V' D(x0_hat, r),  n standard normal.
 
 A rule says what to carry and how much to refresh: (process, t, s) -> (c, tau), float64, per frequency. Any rule
-may be given a better guess than the denoiser's last answer: see `guesses`.
+may be given a better guess than the denoiser's last answer: see `guesses`. One rule needs a third number: `flow`.
 """
 
 from __future__ import annotations
@@ -265,9 +265,10 @@ def sample(
     """Walk from x_T at times[0] to times[-1], yielding a Step after each step.
 
     x_T: (B, C, H, W). times: decreasing, in [0, 1], e.g. process.times(250). generator: source of the noise;
-    the same generator state gives the same images. rule: one of this module's, its name, or your own. order: 1, or 2
-    to extrapolate the guess from the last two answers (`Extrapolated`), at no further call of the network. clip: clamp
-    the guess, degraded to s, to the range that images in [-1, 1] leave it (`Clipped`).
+    the same generator state gives the same images. rule: one of this module's, its name, or your own; those that need
+    the data's spectrum are made of it and have no name, as `flow(oracle.Gaussian.fit(process.basis, images))`. order:
+    1, or 2 to extrapolate the guess from the last two answers (`Extrapolated`), at no further call of the network.
+    clip: clamp the guess, degraded to s, to the range that images in [-1, 1] leave it (`Clipped`).
     """
     check_order(order)
     rule, before = rule_of(rule), None
