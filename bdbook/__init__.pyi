@@ -2,6 +2,9 @@ from . import (
     adapters as adapters,
 )
 from . import (
+    clocks as clocks,
+)
+from . import (
     cold as cold,
 )
 from . import (
@@ -27,6 +30,9 @@ from . import (
 )
 from . import (
     losses as losses,
+)
+from . import (
+    mixtures as mixtures,
 )
 from . import (
     oracle as oracle,
@@ -95,6 +101,7 @@ from .denoiser import (
     V as V,
 )
 from .evaluation import metrics as metrics
+from .mixtures import Mixture as Mixture
 from .oracle import Gaussian as Gaussian
 from .page import plots as plots
 from .page import widgets as widgets
@@ -117,6 +124,9 @@ from .processes import (
     ddpm as ddpm,
 )
 from .processes import (
+    equal_snr as equal_snr,
+)
+from .processes import (
     heat_dissipation as heat_dissipation,
 )
 from .processes import (
@@ -132,6 +142,9 @@ from .samplers import (
     ddim as ddim,
 )
 from .samplers import (
+    flow as flow,
+)
+from .samplers import (
     ihdm as ihdm,
 )
 from .samplers import (
@@ -139,6 +152,9 @@ from .samplers import (
 )
 from .samplers import (
     lee_euler as lee_euler,
+)
+from .samplers import (
+    matched as matched,
 )
 from .samplers import (
     momentum as momentum,

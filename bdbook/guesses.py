@@ -49,6 +49,23 @@ class Extrapolated:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """An answer whose x0_hat is moved by some coefficients, (B, C, H, W): the guess x0_hat + V by."""
+
+    answer: Estimate
+    by: Coefficients
+
+    @property
+    def seen(self) -> Observed:
+        return self.answer.seen
+
+    def mean(self, r: Time) -> Coefficients:
+        """V' D(guess, r)."""
+        mean = self.answer.mean(r)
+        return mean + self.seen.require_process().alpha(r).to(mean) * self.by
+
+
+@dataclass(frozen=True)
 class Clipped:
     """A guess whose degraded image at s is clamped to the range it must lie in: |D(x, s)| <= D(1, s), per pixel.
 

@@ -7,19 +7,21 @@ frequency. No training, no sampling, no error bars.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from bdbook.clocks import Flow, angle
 from bdbook.denoiser import Denoiser, Spectral, wiener
 from bdbook.guesses import extrapolation
-from bdbook.processes import Process
+from bdbook.processes import Process, check_count, ratio, require_basis
 from bdbook.samplers import Rule, check_order, pairs, rule_of
 from bdbook.shapes import AnyImages, Images, PerFrequency, Scale
 from bdbook.times import Time
-from bdbook.transforms import Basis, Pixel
+from bdbook.transforms import Basis
 
 # Steps whose schedules are computed at once: fast for many small steps, and 64 planes of memory a term.
 BLOCK = 64
@@ -59,9 +61,19 @@ class Gaussian:
 
     def marginal(self, process: Process, t: Time) -> tuple[PerFrequency, PerFrequency]:
         """Mean and variance of u_t: alpha m, alpha^2 v + sigma^2."""
-        self._require_same_basis(process)
+        require_basis(process, self.basis)
         alpha, sigma = process.alpha(t), process.sigma(t)
         return alpha * self.mean, alpha**2 * self.variance + sigma**2
+
+    def clock(self, process: Process, t: Time) -> PerFrequency:
+        """The clock phi = atan2(sigma, alpha sqrt(v)) of each frequency at t, from 0 (data) to pi / 2 (noise).
+
+        float64, (T, C|1, H, W) for times (T,) or one. Where alpha = 0 it is pi / 2, and where v = 0 too as long as
+        there is noise: see `clocks.angle`.
+        """
+        require_basis(process, self.basis)
+        alpha = process.alpha(t)
+        return angle(alpha, process.sigma(t), self.variance.to(alpha.device))
 
     def prediction(self) -> Spectral:
         """Spectral preconditioning with this spectrum."""
@@ -72,7 +84,7 @@ class Gaussian:
 
         It is used by the samplers through the same code as a trained network.
         """
-        self._require_same_basis(process)
+        require_basis(process, self.basis)
         return Denoiser(lambda x_t, t: torch.zeros_like(x_t), process, self.prediction())
 
     def sampler_error(
@@ -101,55 +113,54 @@ class Gaussian:
         order: int = 1,
     ) -> SamplerError:
         """`sampler_error` for a grid that is a tensor to be differentiated by (`grids.tuned`)."""
-        self._require_same_basis(process)
+        require_basis(process, self.basis)
         check_order(order)
         rule = rule_of(rule)
         mean, variance = self.marginal(process, grid[0]) if start is None else start
-        # The walk is linear, so go up it from the end: what arrives of u_t, `weight`, and of the guess before it, and
-        # of all the noise that was refreshed on the way.
+        # The walk is linear, so go up it from the end: what arrives of u_t, `weight`, and of what is remembered of the
+        # step before, and of all the noise that was refreshed, and all that was added, on the way.
         weight = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-        guess_weight, refreshed = torch.zeros_like(weight), torch.zeros_like(weight)
+        memory_weight, refreshed, shifted = (torch.zeros_like(weight) for _ in range(3))
         for begin in reversed(range(0, len(grid) - 1, BLOCK)):
-            for g, a, b, tau in zip(*(term.flip(0) for term in self._transfers(process, grid, begin, rule, order))):
+            for g, q, a, b, o, tau in zip(
+                *(term.flip(0) for term in self._transfers(process, grid, begin, rule, order))
+            ):
                 refreshed = refreshed + (weight * tau) ** 2
-                weight, guess_weight = weight * a + guess_weight * g, weight * b
+                shifted = shifted + weight * o + memory_weight * q
+                weight, memory_weight = weight * a + memory_weight * g, weight * b
             # What is as good as nothing becomes nothing: denormal numbers would make the rest a hundred times slower.
-            weight, guess_weight = (torch.where(w.abs() < 1e-100, 0.0, w) for w in (weight, guess_weight))
+            weight, memory_weight = (torch.where(w.abs() < 1e-100, 0.0, w) for w in (weight, memory_weight))
         variance = weight**2 * variance + refreshed
-        mean = process.alpha(grid[-1]) * self.mean + weight * (mean - process.alpha(grid[0]) * self.mean)
+        arrived = weight * (mean - process.alpha(grid[0]) * self.mean) + shifted
+        mean = process.alpha(grid[-1]) * self.mean + arrived
         target_mean, target_variance = self.marginal(process, grid[-1])
         shape = torch.broadcast_shapes(variance.shape, target_variance.shape)
         return SamplerError(*(m.expand(shape) for m in (mean, variance, target_mean, target_variance)))
 
     def _transfers(self, process: Process, grid: Tensor, begin: int, rule: Rule, order: int) -> tuple[Tensor, ...]:
-        """(g, a, b, tau) of up to BLOCK steps from grid[begin], each (steps, 1, C|1, H|1, W|1).
+        """(g, q, a, b, o, tau) of up to BLOCK steps from grid[begin], each (steps, 1, C|1, H|1, W|1).
 
-        With e_t = u_t - alpha_t m and p = x0_hat_r - m of the step before, x0_hat_t - m = g e_t and the rule is
-        e_s = a e_t + b p + tau n.
+        With e_t = u_t - alpha_t m, a step remembers p = g e_t + q (x0_hat_t - m; `Flow` remembers F), and with p of the
+        step before the rule is e_s = a e_t + b p + o + tau n. q and o are 0 but for a flow with another mean than m.
         """
         t, s = grid[:-1][begin : begin + BLOCK], grid[1:][begin : begin + BLOCK]
         carry, refresh = rule(process, t, s)
         alpha_t, alpha_s = process.alpha(t), process.alpha(s)
         gain, _ = wiener(alpha_t, process.sigma(t), self.variance)
         guess = alpha_s - carry * alpha_t  # what the step takes of x0_hat
-        k = torch.zeros_like(guess)
+        zero = torch.zeros_like(guess)
+        remembered, constant, unit, offset, halfway = gain, zero, torch.ones_like(guess), zero, extrapolation
+        if isinstance(rule, Flow):
+            (own, unit), extra, apart = rule.gain(process, t), rule.extra(process, t, s), self.mean - rule.spectrum.mean
+            remembered, constant = ratio(gain - own, unit), ratio((1 - own * alpha_t) * apart, unit)
+            guess, offset, halfway = guess + extra, extra * apart, rule.halfway
+        k = zero.clone()
         if order == 2:
             known = slice(1 if begin == 0 else 0, None)  # the first step has no answer before it
-            k[known] = extrapolation(process, grid[max(begin - 1, 0) :][: len(t[known])], t[known], s[known])
-        terms = gain, carry + guess * (1 + k) * gain, -guess * k, refresh
-        return tuple(term.unsqueeze(1) for term in terms)
-
-    def _require_same_basis(self, process: Process) -> None:
-        if process.basis != self.basis and not isinstance(process.basis, Pixel):
-            raise ValueError(
-                f"the data's variance is given in {self.basis} but {process.name} is diagonal in {process.basis}; "
-                "measure the spectrum in the process's basis"
-            )
-        if process.basis != self.basis:
-            raise ValueError(
-                f"{process.name} is defined in pixels; make it with basis={self.basis} (white noise is the same in "
-                "every orthonormal basis)"
-            )
+            k[known] = halfway(process, grid[max(begin - 1, 0) :][: len(t[known])], t[known], s[known])
+        moved = guess * k * unit  # what the step takes of the change of what is remembered
+        a, o = carry + guess * gain + moved * remembered, offset + moved * constant
+        return tuple(term.unsqueeze(1) for term in (remembered, constant, a, -moved, o, refresh))
 
 
 @dataclass(frozen=True)
@@ -178,3 +189,25 @@ class SamplerError:
         """Squared 2-Wasserstein distance per frequency; their sum is that of the images."""
         spread = self.variance.sqrt() - self.target_variance.sqrt()
         return (self.mean - self.target_mean) ** 2 + spread**2
+
+
+def ddim_share(steps: int) -> float:
+    """r = cos(pi / (2 N))^(2 N): the largest share of a variance that N steps of `samplers.ddim` can leave.
+
+    A step multiplies y by cos(phi_t - phi_s), the N angles sum to pi / 2 where the clock of a frequency runs from data
+    to noise, and log cos is concave: equal angles leave most. 0 for a single step.
+    """
+    check_count(steps)
+    return 0.0 if steps == 1 else math.cos(math.pi / (2 * steps)) ** (2 * steps)
+
+
+def ddim_floor(frequencies: int, steps: int) -> float:
+    """Least KL(sampled || true), nats, of N steps of DDIM on Gaussian data: d / 2 (r - 1 - ln r), r = `ddim_share`.
+
+    For every process that is diagonal in the data's basis and every grid of times, if the clocks of all d frequencies
+    (times channels) run the whole way from 0 to pi / 2; about d pi^4 / (64 N^2). It is reached by equal angles of all
+    clocks together (`processes.equal_snr`). Clocks whose ends are cut, as by a log-SNR within +-10, can lie a little
+    below; DDIM of order 2, and the rules that know the spectrum, are not bound by it. Source: this book.
+    """
+    share = ddim_share(steps)
+    return math.inf if share == 0 else frequencies / 2 * (share - 1 - math.log(share))

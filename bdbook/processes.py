@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bdbook import schedules
 from bdbook.errors import unknown
-from bdbook.shapes import AnyImages, Coefficients, Expanded, Grid, Images, PerFrequency
+from bdbook.shapes import AnyImages, Coefficients, Expanded, Grid, Images, PerFrequency, Scale
 from bdbook.times import Time, check_earlier, check_times, uniform
 from bdbook.transforms import DCT, Basis, Pixel, Separable, Size, gaussian_kernel, height_width
 
@@ -238,6 +238,39 @@ def ratio(alpha_t: Tensor, alpha_s: Tensor) -> Tensor:
     s is below 1e-300, and its step is taken as 0 rather than as 0 / 0.
     """
     return torch.where(alpha_s == 0, 0.0, alpha_t / torch.where(alpha_s == 0, 1.0, alpha_s))
+
+
+def require_noise(process: Degradation, sigma_t: Tensor, rule: str) -> None:
+    """Raise where a rule divides by a sigma_t that is 0."""
+    if (sigma_t == 0).any():
+        raise ValueError(
+            f"{rule} divides by sigma_t, but {process.name} has no noise at t; use tacos or naive for cold diffusion"
+        )
+
+
+def require_basis(process: Degradation, basis: Basis) -> None:
+    """Raise unless a process is diagonal in the basis in which the data's spectrum is given."""
+    if process.basis != basis and not isinstance(process.basis, Pixel):
+        raise ValueError(
+            f"the data's variance is given in {basis} but {process.name} is diagonal in {process.basis}; "
+            "measure the spectrum in the process's basis"
+        )
+    if process.basis != basis:
+        raise ValueError(
+            f"{process.name} is defined in pixels; make it with basis={basis} (white noise is the same in "
+            "every orthonormal basis)"
+        )
+
+
+class Spectrum(Protocol):
+    """What is known of data: mean and variance of each coefficient of a basis, as an `oracle.Gaussian` has them."""
+
+    @property
+    def basis(self) -> Basis: ...
+    @property
+    def variance(self) -> Scale: ...
+    @property
+    def mean(self) -> Scale: ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -551,6 +584,178 @@ class SoftDiffusion(_OfOneSize):
         return self.noise_min * (self.noise_max / self.noise_min) ** t
 
 
+# --- since 2022 ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Process):
+    """Flow matching on straight paths: alpha = 1 - t, sigma = t. Source: Liu et al. 2023; Lipman et al. 2023.
+
+    The path from an image to its noise has the velocity eps - x, so that DDIM's step is Euler's. At t = 0 there is no
+    noise and SNR is infinite: grids by log-SNR (`timegrids`) and likelihoods need some, and do not take it.
+    """
+
+    basis: Basis = PIXEL
+    name: str = label("rectified_flow")
+
+    steps = None
+    start = Start("noise")
+
+    def __post_init__(self) -> None:
+        if self.basis is None:
+            object.__setattr__(self, "basis", Pixel())
+
+    @schedule
+    def alpha(self, t: Expanded) -> PerFrequency:
+        return 1 - t
+
+    @schedule
+    def sigma(self, t: Expanded) -> PerFrequency:
+        return t.clone()
+
+
+@dataclass(frozen=True)
+class HeatFlow(_OfOneSize):
+    """Flow matching along the heat equation: alpha = (1 - t) d_t, sigma = noise t. Source: Ma et al. 2026 (HDFM).
+
+    d_t = (1 - t)^(rate lambda): the dissipation time is -rate ln(1 - t), in px^2 like rate, and the blur has a width of
+    sqrt(-2 rate ln(1 - t)) px. This is their released code with its time turned round and without its cut of t;
+    rate = 0 is `RectifiedFlow`, whose remark on t = 0 holds here too.
+    """
+
+    size: Size
+    rate: float = 0.5
+    noise: float = 1.0
+    name: str = label("heat_flow")
+
+    steps = None
+
+    def __post_init__(self) -> None:
+        self._keep_size()
+        if not 0 <= self.rate < math.inf:
+            raise ValueError(f"rate was {self.rate}; expected a dissipation time of 0 px^2 or more (0 does not blur)")
+        if not 0 < self.noise < math.inf:
+            raise ValueError(f"noise was {self.noise}; expected a standard deviation above 0")
+
+    @schedule
+    def alpha(self, t: Expanded) -> PerFrequency:
+        return (1 - t) ** (1 + self.rate * self.basis.freq2.to(t.device))
+
+    @schedule
+    def sigma(self, t: Expanded) -> PerFrequency:
+        return self.noise * t
+
+
+# Variances as a process keeps them: [channel][row][column].
+Nested = tuple[tuple[tuple[float, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class EqualSNR(Process):
+    """Equal SNR: noise of the data's own colour, so that one clock serves all frequencies.
+
+        alpha = cos phi,     sigma = sqrt(v) sin phi,     phi linear in t,     phi_f = phi(t^p), p = 2^(-kappa rank)
+
+    v is the data's variance per coefficient of the basis, (C|1, H, W): a tensor, or nested tuples, as which it is kept.
+    So sigma / (alpha sqrt(v)) = tan phi for every frequency, alpha is a scalar that starts near 1, and the variance of
+    each coefficient is v at every t (variance preserving, in the data's own units). A walk starts from
+    N(alpha_1 m, v), nearly the Gaussian with the data's spectrum.
+
+    logsnr_min, logsnr_max: ends of log(alpha^2 v / sigma^2) = -2 log tan phi, as in `CosineDiffusion`, which this
+    process is for v = 1. Uniform times are equal angles. kappa bends the clocks by the rank of a frequency, from -1 for
+    the lowest to 1 for the highest: kappa > 0 makes the high ones run ahead, so that images are drawn coarse first, 0
+    lets all run together. Source: Falck et al. 2025 (EqualSNR), in a basis; kappa: this book.
+    """
+
+    basis: Basis
+    variance: Nested
+    logsnr_min: float = -10.0
+    logsnr_max: float = 10.0
+    kappa: float = 0.0
+    name: str = label("equal_snr")
+
+    steps = None
+    start = Start("marginal")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            basis: Basis,
+            variance: Tensor | Nested,
+            logsnr_min: float = -10.0,
+            logsnr_max: float = 10.0,
+            kappa: float = 0.0,
+            *,
+            name: str = "equal_snr",
+        ): ...
+
+    def __post_init__(self) -> None:
+        v = torch.as_tensor(self.variance, dtype=torch.float64)
+        if v.ndim not in (3, 4) or (v.ndim == 4 and len(v) != 1):
+            raise ValueError(f"variance had shape {tuple(v.shape)}; expected (C, H, W) or (1, C, H, W)")
+        v = v.reshape(v.shape[-3:])
+        sides = self.basis.freq2.shape[-2:]
+        if not isinstance(self.basis, Pixel) and sides != (1, 1) and v.shape[-2:] != sides:
+            raise ValueError(
+                f"variance was given for {tuple(v.shape[-2:])} coefficients; {self.basis} has {tuple(sides)}"
+            )
+        if not ((v > 0) & torch.isfinite(v)).all():
+            raise ValueError(
+                f"variance was {v.min():.3g} somewhere; noise of the data's colour needs v > 0 everywhere. Give "
+                "equal_snr a floor, such as pixels.ROUNDING, the variance that 8 bits add"
+            )
+        if not math.isfinite(self.kappa):
+            raise ValueError(f"kappa was {self.kappa}; expected a number, 0 for clocks that run together")
+        object.__setattr__(self, "variance", _nested(v))
+        schedules.cosine(torch.zeros(1), self.logsnr_min, self.logsnr_max)  # complains now, not at the first use
+
+    @schedule
+    def alpha(self, t: Expanded) -> PerFrequency:
+        return self._noise(t)[0]
+
+    @schedule
+    def sigma(self, t: Expanded) -> PerFrequency:
+        return self._noise(t)[1] * _root(self.variance).to(t.device)
+
+    def _noise(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        power = torch.exp2(-self.kappa * rank(self.basis.freq2).to(t.device))
+        return schedules.cosine(torch.pow(t, power) if self.kappa else t, self.logsnr_min, self.logsnr_max)
+
+
+def equal_snr(spectrum: Spectrum, floor: float = 0.0, **settings: Any) -> EqualSNR:
+    """`EqualSNR` for data of this spectrum, an `oracle.Gaussian`; settings: logsnr_min, logsnr_max, kappa, name.
+
+        process = processes.equal_snr(oracle.Gaussian.fit(DCT(32), images), kappa=0.5)
+
+    floor: least variance of a coefficient's noise, for data with coefficients that never vary; the clock of one that
+    varies less runs ahead.
+    """
+    return EqualSNR(spectrum.basis, spectrum.variance.clamp_min(floor), **settings)
+
+
+def rank(freq2: Tensor) -> Tensor:
+    """The place of each frequency among all, from -1 (lowest) to 1 (highest), equal ones alike; freq2's shape."""
+    # 3^2 + 4^2 is 5^2, but not after rounding.
+    _, place, counts = torch.unique(freq2.round(decimals=9), return_inverse=True, return_counts=True)
+    counts = counts.double()
+    below = counts.cumsum(0) - counts  # lower ones
+    above = freq2.numel() - below - counts
+    order: Tensor = (below - above) / max(freq2.numel() - 1, 1)
+    return order[place]
+
+
+def _nested(v: Tensor) -> Nested:
+    return tuple(tuple(tuple(row) for row in channel) for channel in v.tolist())
+
+
+@lru_cache(maxsize=64)
+def _root(variance: Nested) -> Tensor:
+    """sqrt(v), (1, C, H, W)."""
+    with torch.inference_mode(False):
+        return torch.tensor(variance, dtype=torch.float64).sqrt()[None]
+
+
 # The systems by the names that the book, its recipes and its ledgers use.
 ddpm = DDPM
 cosine_diffusion = CosineDiffusion
@@ -558,6 +763,8 @@ heat_dissipation = HeatDissipation
 blurring_diffusion = BlurringDiffusion
 blur_diffusion = BlurDiffusion
 soft_diffusion = SoftDiffusion
+rectified_flow = RectifiedFlow
+heat_flow = HeatFlow
 
 PROCESSES: dict[str, type[Process]] = {
     "ddpm": DDPM,
@@ -566,6 +773,8 @@ PROCESSES: dict[str, type[Process]] = {
     "blurring_diffusion": BlurringDiffusion,
     "blur_diffusion": BlurDiffusion,
     "soft_diffusion": SoftDiffusion,
+    "rectified_flow": RectifiedFlow,
+    "heat_flow": HeatFlow,
 }
 
 

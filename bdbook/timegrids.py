@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from bdbook.oracle import Gaussian
-from bdbook.processes import Process
+from bdbook.processes import Process, check_count
 from bdbook.samplers import Rule, ddim
 from bdbook.shapes import Grid
 
 # Points at which a density of steps is evaluated.
 RESOLUTION = 2000
+# Halvings of [0, 1] after which a time is as exact as float64.
+BISECTIONS = 60
 
 
 def by_density(density: Tensor, steps: int) -> Grid:
@@ -52,6 +54,31 @@ def spectral(process: Process, data: Gaussian, steps: int, order: int = 2, floor
     speed = torch.gradient(torch.log(snr) / 2, spacing=(times,), dim=0)[0].abs()
     density = (known * (1 - known) * speed ** (order + 1)).flatten(1).mean(1) ** (1 / (order + 1))
     return by_density(density + floor * density.mean(), steps)
+
+
+def equal_angle(process: Process, data: Gaussian, steps: int) -> Grid:
+    """Equal steps of the mean clock phi: the data's `Gaussian.clock`, averaged over frequencies and channels.
+
+    Every coefficient counts once, so the many high frequencies have their say; where all clocks run together
+    (`processes.EqualSNR`) it is the grid of DDIM's floor, `oracle.ddim_floor`. Found by bisection, as exact as float64.
+    """
+    _require_continuous(process)
+    check_count(steps)
+
+    def mean_clock(times: Tensor) -> Tensor:
+        return data.clock(process, times).flatten(1).mean(1)
+
+    last, first = mean_clock(torch.tensor([1.0, 0.0])).tolist()
+    if not last > first:
+        raise ValueError(f"the mean clock of {process.name} stands still at {last:.3g}; no step turns it")
+    wanted = torch.linspace(last, first, steps + 1, dtype=torch.float64)
+    early, late = torch.zeros_like(wanted), torch.ones_like(wanted)
+    for _ in range(BISECTIONS):
+        middle = (early + late) / 2
+        before = mean_clock(middle) < wanted
+        early, late = torch.where(before, middle, early), torch.where(before, late, middle)
+    late[[0, -1]] = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    return late
 
 
 def tuned(

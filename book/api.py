@@ -26,6 +26,7 @@ LIBRARY = HERE.parent / "bdbook"
 # The core in reading order; a module that is not named comes after those that are.
 CORE = ["transforms", "schedules", "times", "processes", "degradations", "cold", "denoiser", "guesses", "losses"]
 CORE += [
+    "clocks",
     "samplers",
     "timegrids",
     "oracle",

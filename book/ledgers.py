@@ -29,6 +29,7 @@ SOURCES = {
     "HS": "Hoogeboom & Salimans 2022: blurring diffusion models",
     "Bansal": "Bansal et al. 2022: cold diffusion",
     "Daras": "Daras et al. 2022: soft diffusion, as the others describe it",
+    "Later": "Later papers, each with its entry under Since 2022",
     "bdbook": "This book's own",
 }
 # scaled: a training of the papers, of which the book shows a smaller one.
@@ -198,13 +199,14 @@ def _equation(entry: dict) -> list[str]:
 
 def _claims(ledgers: dict[str, list[dict]]) -> str:
     intro = (
-        "What the three papers claim, in our words, and what this book can say to it; at the end what the book claims "
-        "itself. *Proved*: derived in a chapter. *Exact*: computed without a training, in the laboratory of Gaussian "
-        "data, by algebra or by counting. Both say whether the claim stands as it was made. *Seen*, *mixed* and *not "
-        "seen* are of the recorded trainings, at book scale: a claim is seen where every recorded measure and every "
-        "seed agree, and mixed where one dissents, which is then named. A program decides it from the records, and no "
-        "such evidence says anything of trainings at a paper's scale. *Not testable here*: it speaks of those, of "
-        "readers' eyes, or of runs that nobody else can repeat."
+        "What the three papers claim, in our words, and what this book can say to it; then what "
+        "[later papers](since_2022.md) say, and at the end what the book claims itself. *Proved*: derived in a "
+        "chapter. *Exact*: computed without a training, in the laboratory of Gaussian data, by algebra or by counting. "
+        "Both say whether the claim stands as it was made. *Seen*, *mixed* and *not seen* are of the recorded "
+        "trainings, at book scale: a claim is seen where every recorded measure and every seed agree, and mixed where "
+        "one dissents, which is then named. A program decides it from the records, and no such evidence says anything "
+        "of trainings at a paper's scale. *Not testable here*: it speaks of those, of readers' eyes, or of runs that "
+        "nobody else can repeat."
     )
     entries = [entry | {"word": verdicts.word(entry)} for entry in ledgers["claims"]]
     return _page("Claims", intro, entries, "word", verdicts.SIGNS, _claim)
@@ -255,15 +257,16 @@ def _card(name: str, sentence: str, claims: list[dict]) -> str:
 def _page(title: str, intro: str, entries: list[dict], field: str, words: dict[str, str], render) -> str:
     """A page: the counts, then a section a paper and a block an entry."""
     present = [word for word in words if any(entry[field] == word for entry in entries)]
-    rows = [f"| {field} | {' | '.join(SOURCES)} | all |", "|---|" + "--:|" * (len(SOURCES) + 1)]
+    sources = [source for source in SOURCES if any(entry["source"] == source for entry in entries)]
+    rows = [f"| {field} | {' | '.join(sources)} | all |", "|---|" + "--:|" * (len(sources) + 1)]
     for word in present:
-        counts = [sum(e[field] == word and e["source"] == source for e in entries) for source in SOURCES]
+        counts = [sum(e[field] == word and e["source"] == source for e in entries) for source in sources]
         rows.append(f"| {words[word]} {word} | {' | '.join(map(str, counts))} | {sum(counts)} |")
-    totals = [sum(e["source"] == source for e in entries) for source in SOURCES]
+    totals = [sum(e["source"] == source for e in entries) for source in sources]
     rows.append(f"| together | {' | '.join(map(str, totals))} | {len(entries)} |")
     parts = [f"# {title}", intro, "\n".join(rows)]
-    for source, name in SOURCES.items():
-        parts.append(f"## {name}")
+    for source in sources:
+        parts.append(f"## {SOURCES[source]}")
         for entry in entries:
             if entry["source"] == source:
                 # A formula wider than a phone scrolls inside its own entry.

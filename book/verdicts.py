@@ -3,7 +3,8 @@
 A claim is *proved* or *exact*, and then has a finding: it stands as it was made, stands corrected, or does not hold. A
 claim about trained networks is never any of these. It is put *at book scale*, beside the recorded runs that compare
 what it compares: it is *seen* where the run that should be better is so in every recorded measure and every seed, *not
-seen* where it is in none, and else *mixed*, with the dissenters named. Or it is *not testable here*.
+seen* where it is in none, and else *mixed*, with the dissenters named. Or it is *not testable here*, as where one
+measure of one pair of trainings is all that there is.
 
 So no training of this book can refute or correct what a paper says of its own trainings.
 """
@@ -49,6 +50,8 @@ def broken(claim: dict) -> str | None:
         return f"the verdict is {verdict}, of which nothing follows for the claim; expected no finding"
     if (verdict == "at book scale") != bool(claim.get("compares")):
         return f"the verdict is {verdict}; expected compares where it is at book scale, and only there"
+    if verdict == "at book scale" and sum(one.total for _, one in judged(claim)) < 2:
+        return "one measure of one pair of trainings says nothing; expected more of them, or not testable here"
     if verdict == "at book scale" and not evidence:
         return "the verdict is at book scale; expected the figure or table as evidence"
     return None

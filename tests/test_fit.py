@@ -235,6 +235,7 @@ SIX = {
 }
 VALUES = [
     *(process for process, _ in SIX.values()),
+    processes.EqualSNR(DCT((2, 3)), torch.tensor([[[0.1, 2.0, 1 / 3], [1e-7, 1.0, 3.0]]]).double(), kappa=0.3),
     cold.blur(8, steps=3),
     cold.blur(8, steps=3, boundary="circular", to_mean=True),
     cold.dct_blur(8),

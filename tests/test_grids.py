@@ -37,6 +37,37 @@ def test_the_log_snr_grid_takes_equal_steps_of_it():
     np.testing.assert_allclose(level.diff(), 1.0, rtol=0.02)  # from -10 to 10 in 20 steps
 
 
+@pytest.mark.parametrize("steps", [1, 2, 7, 50])
+@pytest.mark.parametrize(
+    "process",
+    [PROCESS, processes.cosine_diffusion(DCT(8)), processes.soft_diffusion(8), processes.equal_snr(LAW, kappa=2)],
+)
+def test_equal_angles_are_equal_steps_of_the_mean_clock(process, steps):
+    grid = timegrids.equal_angle(process, LAW, steps)
+    assert grid.dtype == torch.float64
+    assert (grid[0], grid[-1], len(grid)) == (1, 0, steps + 1)
+    alpha, sigma = (c(grid).expand(-1, 1, 8, 8).numpy() for c in (process.alpha, process.sigma))
+    phi = np.arctan2(sigma, alpha * np.sqrt(LAW.variance.numpy())).mean((1, 2, 3))
+    np.testing.assert_allclose(phi, np.linspace(phi[0], phi[-1], steps + 1), rtol=0, atol=1e-12)
+
+
+def test_equal_angles_of_clocks_that_run_together_are_uniform_times():
+    process = processes.equal_snr(LAW)
+    np.testing.assert_allclose(timegrids.equal_angle(process, LAW, 10), process.times(10), rtol=0, atol=1e-12)
+    colour = oracle.Gaussian(DCT(8), LAW.variance * torch.tensor([1.0, 3.0, 9.0]).reshape(1, 3, 1, 1))
+    process = processes.equal_snr(colour)
+    np.testing.assert_allclose(timegrids.equal_angle(process, colour, 10), process.times(10), rtol=0, atol=1e-12)
+
+
+def test_equal_angles_lower_ddims_divergence():
+    process = processes.cosine_diffusion(DCT(8))
+    even, uniform = (
+        LAW.sampler_error(process, g, samplers.ddim).kl.sum()
+        for g in (timegrids.equal_angle(process, LAW, 10), process.times(10))
+    )
+    assert even < uniform / 2
+
+
 @pytest.mark.parametrize("floor", [0.2, 2.0])
 def test_the_spectral_density_is_the_formula(floor):
     """The share of steps in a short stretch of time, by finite differences in numpy; a floor in units of its mean."""
@@ -71,12 +102,18 @@ def test_tuning_lowers_the_divergence():
 def test_bad_requests_are_explained():
     with pytest.raises(ValueError, match="steps was 0; expected at least 1"):
         timegrids.by_density(torch.ones(3), 0)
+    with pytest.raises(ValueError, match="steps was 0; expected at least 1"):
+        timegrids.equal_angle(PROCESS, LAW, 0)
+    still = processes.Process(DCT(8), lambda t: 1 + 0 * t, lambda t: 1 + 0 * t, name="still")
+    with pytest.raises(ValueError, match="the mean clock of still stands still at"):
+        timegrids.equal_angle(still, LAW, 5)
     with pytest.raises(ValueError, match=r"density of steps had the value -1; expected positive"):
         timegrids.by_density(torch.tensor([1.0, -1.0]), 3)
     for make in (
         lambda p: timegrids.log_snr(p, 5),
         lambda p: timegrids.spectral(p, LAW, 5),
         lambda p: timegrids.tuned(p, LAW, p.times(5)),
+        lambda p: timegrids.equal_angle(p, LAW, 5),
     ):
         with pytest.raises(ValueError, match=r"ddpm is tabulated at N = 1000 steps .* use process.times"):
             make(processes.ddpm(basis=DCT(8)))

@@ -86,7 +86,7 @@ def test_imports_go_one_way(module):
 def test_the_core_knows_no_data_set_and_no_picture_of_a_figure():
     code = (
         "import sys, bdbook\n"
-        "for name in ('processes degradations cold denoiser losses samplers guesses timegrids oracle priors '"
+        "for name in ('processes degradations cold denoiser losses samplers guesses timegrids oracle mixtures priors '"
         "'likelihood unet adapters').split(): getattr(bdbook, name)\n"
         "print([m for m in sys.modules if m.startswith(('bdbook.data', 'bdbook.page', 'bdbook.training', "
         "'matplotlib', 'skimage', 'sklearn', 'diffusers'))])"

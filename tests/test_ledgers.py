@@ -220,7 +220,7 @@ FAULTS = {
     "source": (
         "claims",
         [CLAIM | {"source": "Ho"}],
-        r"source was 'Ho'; expected one of Lee, HS, Bansal, Daras, bdbook",
+        r"source was 'Ho'; expected one of Lee, HS, Bansal, Daras, Later, bdbook",
     ),
     "not a list": ("equations", [EQUATION | {"test": "tests/a.py::test_b"}], r"expected a list"),
     "pointer": ("equations", [EQUATION | {"chapter": ["chapter 2"]}], r"expected a pointer like 05_"),

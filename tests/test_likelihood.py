@@ -33,6 +33,7 @@ PROCESSES = {
     "cosine": lambda: processes.cosine_diffusion(basis=DCT(4)),
     "blurring": lambda: processes.blurring_diffusion(4, sigma_max=3.0),
     "soft": lambda: processes.soft_diffusion(4, sigma_max=3.0),
+    "equal_snr": lambda: processes.EqualSNR(DCT(4), 0.02 / (0.2 + DCT(4).freq2), kappa=0.5),
 }
 
 

@@ -14,12 +14,15 @@ from scipy.special import expit
 
 from bdbook import processes
 from bdbook.processes import (
+    EqualSNR,
     Process,
     blur_diffusion,
     blurring_diffusion,
     cosine_diffusion,
     ddpm,
     heat_dissipation,
+    heat_flow,
+    rectified_flow,
     soft_diffusion,
 )
 from bdbook.schedules import blur_exponent
@@ -27,7 +30,7 @@ from bdbook.transforms import DCT, Colour, Haar, Pixel
 
 SIDES = st.integers(2, 64)
 UNIT = st.floats(0, 1)
-NAMES = sorted([*processes.PROCESSES, "blur_diffusion_symmetric", "blur_diffusion_log", "blurring_sin"])
+NAMES = sorted([*processes.PROCESSES, "blur_diffusion_symmetric", "blur_diffusion_log", "blurring_sin", "equal_snr"])
 BETA = 1e-4 + (0.02 - 1e-4) * np.arange(1000) / 999
 FLOAT32 = 5e-6
 
@@ -44,6 +47,9 @@ def make(name, size=(6, 5)):
         "blur_diffusion_symmetric": lambda: blur_diffusion(size, boundary="symmetric"),
         "blur_diffusion_log": lambda: blur_diffusion(size, f_max=0.6, f_type="log"),
         "soft_diffusion": lambda: soft_diffusion(size),
+        "rectified_flow": rectified_flow,
+        "heat_flow": lambda: heat_flow(size),
+        "equal_snr": lambda: EqualSNR(DCT(size), 1 / (0.1 + DCT(size).freq2), kappa=0.5),
     }[name]()
 
 
@@ -383,5 +389,5 @@ def test_ddpm_and_cosine_in_another_basis():
 def test_process_by_name():
     assert processes.process("blurring_diffusion", 8, sigma_max=3.0).name == "blurring_diffusion"
     for name in processes.PROCESSES:
-        size = [] if name in ("ddpm", "cosine_diffusion") else [4]
+        size = [] if name in ("ddpm", "cosine_diffusion", "rectified_flow") else [4]
         assert processes.process(name, *size).name == name

@@ -89,6 +89,7 @@ def test_the_word_is_that_of_all_comparisons():
 def test_every_measure_counts_unless_the_claim_speaks_of_some():
     # Whoever names measures has a reason in the claim: the papers' FID is a Frechet distance.
     words = {"frechet": r"FID|better|worse|compounds", "rmse": r"RMSE|worse|errors", "detail": "blurry"}
+    words["variance"] = "diversity"
     for claim in AT_BOOK_SCALE:
         for pair in claim["compares"]:
             for measure in pair.get("by", []):

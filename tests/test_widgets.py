@@ -20,6 +20,7 @@ from bdbook.page.widgets import (
     BlurDiffusionSlider,
     BlurringSlider,
     CarrySlider,
+    ClocksSlider,
     LaboratorySlider,
     LiveSampler,
     RestorationSlider,
@@ -33,9 +34,10 @@ from bdbook.page.widgets import (
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FIGURES = [
-    BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, RestorationSlider, SeveritySlider, SystemsFilm,
+    BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider,
+    SystemsFilm,
 ]  # fmt: skip
-WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider, RestorationSlider, SeveritySlider]
+WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider]
 RNG = np.random.default_rng(0)
 
 
@@ -151,7 +153,7 @@ def test_names_are_the_librarys():
         assert BlurDiffusionSlider(f_type=f_type).f_type == f_type
 
 
-@pytest.mark.parametrize("figure", [LaboratorySlider, CarrySlider])
+@pytest.mark.parametrize("figure", [LaboratorySlider, CarrySlider, ClocksSlider])
 def test_the_spectrum_is_the_power_law_or_the_readers_own(figure):
     np.testing.assert_array_equal(figure(size=8).state()["_variance"], power_law_variance(8).ravel())
     own = RNG.uniform(1, 2, (1, 1, 8, 8))
@@ -382,6 +384,12 @@ ENDS = {
     (CarrySlider, "t"): ([1e-9, 1.0], [0.0, 1 + 1e-9]),
     (CarrySlider, "steps"): ([10, 1000], [9, 1001]),
     (CarrySlider, "mode"): ([1, 63], [0, 64]),
+    (ClocksSlider, "system"): (["ddpm", "by_hand"], ["lee"]),
+    (ClocksSlider, "low"): ([-3.0, 3.0], [-3 - 1e-9, 3 + 1e-9]),
+    (ClocksSlider, "middle"): ([-3.0, 3.0], [-3 - 1e-9, 3 + 1e-9]),
+    (ClocksSlider, "high"): ([-3.0, 3.0], [-3 - 1e-9, 3 + 1e-9]),
+    (ClocksSlider, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
+    (ClocksSlider, "steps"): ([2, 200], [1, 201]),
     (RestorationSlider, "epsilon"): ([1e-9, 1.0], [0.0, 1 + 1e-9]),
     (RestorationSlider, "bias"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
     (RestorationSlider, "steps"): ([1, 200], [0, 201]),
@@ -435,6 +443,7 @@ def test_the_live_sampler_begins_with_two_networks():
         (BlurringSlider, [8, 256], [7, 257]),
         (LaboratorySlider, [4, 64], [3, 65]),
         (CarrySlider, [8, 64], [7, 65]),
+        (ClocksSlider, [8, 64], [7, 65]),
         (SeveritySlider, [8, 16, 32, 64], [4, 24, 128]),
     ],
 )

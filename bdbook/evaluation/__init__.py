@@ -2,6 +2,7 @@
 
 checks.py       what a measure takes, and its words where there is no number
 metrics.py      numbers that compare two sets of images
+joint.py        numbers that see how coefficients go together
 features.py     the feature network of the Frechet distance
 generation.py   a generating run, measured by one protocol
 restoration.py  a restorer, measured by one protocol; what it generates
@@ -13,5 +14,5 @@ tiling.py       restoring one's own pictures, at any size
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["checks", "features", "generation", "metrics", "pictures", "restoration", "restored", "tiling"]
+    __name__, ["checks", "features", "generation", "joint", "metrics", "pictures", "restoration", "restored", "tiling"]
 )

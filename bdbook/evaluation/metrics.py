@@ -235,13 +235,18 @@ def sliced_wasserstein(images: Tensor, pictures: Tensor, projections: int = 256,
     pixel: a shift of all pixels by 0.1 has the distance 0.1.
     """
     images, pictures = pair(images, pictures, ("images", "pictures"))
+    a, b = (x.detach().cpu().double().flatten(1) for x in (images, pictures))
+    return sliced(a, b, projections, seed)
+
+
+def sliced(a: Tensor, b: Tensor, projections: int, seed: int) -> float:
+    """`sliced_wasserstein` of vectors, one a row: a (N, d), b (M, d), float64 on the CPU."""
     if projections < 1:
         raise ValueError(f"projections was {projections}; expected at least 1")
-    size = images[0].numel()
     random = torch.Generator().manual_seed(seed)
-    directions = torch.randn(size, projections, generator=random, dtype=torch.float64)
+    directions = torch.randn(a.shape[1], projections, generator=random, dtype=torch.float64)
     directions = directions / directions.norm(dim=0)
-    a, b = ((x.detach().cpu().double().flatten(1) @ directions).sort(0).values for x in (images, pictures))
+    a, b = ((x @ directions).sort(0).values for x in (a, b))
     if len(a) != len(b):  # quantiles of both at equally many places
         places = (torch.arange(max(len(a), len(b)), dtype=torch.float64) + 0.5) / max(len(a), len(b))
         a, b = (_quantiles(x, places) for x in (a, b))

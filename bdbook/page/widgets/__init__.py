@@ -2,6 +2,7 @@
 
 from bdbook.page.widgets.base import JS, Slider, bundle, new_page
 from bdbook.page.widgets.blur import BlurDiffusionSlider, BlurringSlider
+from bdbook.page.widgets.clocks import ClocksSlider
 from bdbook.page.widgets.film import SystemsFilm
 from bdbook.page.widgets.one_step import CarrySlider, LaboratorySlider
 from bdbook.page.widgets.resampler import Resampler
@@ -14,6 +15,7 @@ __all__ = [
     "BlurDiffusionSlider",
     "BlurringSlider",
     "CarrySlider",
+    "ClocksSlider",
     "LaboratorySlider",
     "LiveSampler",
     "Resampler",
