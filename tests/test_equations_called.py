@@ -10,11 +10,11 @@ from reference import dct, idct, lam
 from test_errata import EPS_HAT, NOISE, PIXELS, SIZE, STEPS, X0, a9_errors, images, lee_marginal, lee_steps, power
 from test_train import some_images, tiny
 
-from bdbook import priors, training
-from bdbook.denoiser import EPS, Denoiser
+from bdbook import losses, priors, schedules, training
+from bdbook.denoiser import EPS, LESS_BLURRED, Denoiser
 from bdbook.denoiser import X0 as PREDICTS_X0
 from bdbook.oracle import Gaussian
-from bdbook.processes import Process, blur_diffusion, blurring_diffusion, heat_dissipation
+from bdbook.processes import Process, blur_diffusion, blurring_diffusion, cosine_diffusion, heat_dissipation
 from bdbook.samplers import ancestral, last, lee_euler, naive, sample, step, tacos
 from bdbook.transforms import Pixel
 
@@ -82,7 +82,34 @@ def test_fine_to_coarse_begins_with_all_of_the_image(boundary):
     assert kept.min() < (0.5 if boundary == "symmetric" else 1)
 
 
+def test_the_schedules_have_their_own_numbers():
+    """The papers' betas, the ends of the log-SNR, and both blurs by numpy."""
+    betas = schedules.linear_beta().numpy()
+    np.testing.assert_allclose(betas, np.linspace(1e-4, 0.02, 1000), rtol=1e-12)
+    ends = [torch.log(a**2 / s**2).item() for a, s in (schedules.cosine(torch.tensor(t).double()) for t in (0, 1))]
+    np.testing.assert_allclose(ends, [10, -10], atol=1e-9)
+    t = np.linspace(0, 1, 9)
+    for blur, power in ((schedules.sin_blur, 1), (schedules.sin2_blur, 2)):
+        np.testing.assert_allclose(
+            blur(torch.from_numpy(t), 7.0).numpy(), 7 * np.sin(np.pi * t / 2) ** power, atol=1e-12
+        )
+
+
 # --- HS ------------------------------------------------------------------------------------------------------
+
+
+def test_less_blurred_adds_what_the_network_says():
+    """IHDM's network says what one step of blur took: the guess of a network that says x is 2 x."""
+    x = torch.randn(2, 1, *SIZE, dtype=torch.float64)
+    answer = Denoiser(lambda x_t, t: x_t, heat_dissipation(SIZE), LESS_BLURRED).estimate(x, 0.5)
+    torch.testing.assert_close(answer.x0_hat, 2 * x, rtol=0, atol=1e-12)
+
+
+def test_the_first_step_of_a_table_has_the_slope_of_its_interval():
+    """At t = 0 the slope of the log-SNR is that of the interval from 0 to 1/1000."""
+    process = cosine_diffusion()
+    fall = np.log(process.snr(0.001).item()) - np.log(process.snr(0.0).item())
+    np.testing.assert_allclose(losses.slope_of_log_snr(process, 0.0).item(), 1000 * fall, rtol=1e-9)
 
 
 def alpha_sigma(t, sigma_max):

@@ -103,6 +103,17 @@ def test_every_kind_of_restorer_is_measured(run_of, name):
     assert "tacos" in restoration.table(rows)
 
 
+def test_measures_compare_what_is_restored_with_the_truth(run_of):
+    """Each way beside the truth, in this order: detail is a ratio of the two."""
+    run, protocol = run_of("photos-desnow"), restoration.Protocol(count=16, steps=2)
+    truth = restoration.held_out(run, protocol)
+    ways = restoration.restored_images(run, truth, protocol)
+    rows = restoration.evaluate(run, protocol)
+    for name, images in ways.items():
+        found = variance_by_band(images)[2:].sum() / variance_by_band(truth)[2:].sum()
+        assert rows[name]["detail"] == pytest.approx(found, rel=1e-5)
+
+
 def test_the_same_protocol_gives_the_same_numbers(run_of):
     run = run_of("photos-desnow")
     again = [restoration.evaluate(run, restoration.Protocol(count=16, steps=2)) for _ in range(2)]
