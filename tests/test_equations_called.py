@@ -89,9 +89,9 @@ def test_the_schedules_have_their_own_numbers():
     ends = [torch.log(a**2 / s**2).item() for a, s in (schedules.cosine(torch.tensor(t).double()) for t in (0, 1))]
     np.testing.assert_allclose(ends, [10, -10], atol=1e-9)
     t = np.linspace(0, 1, 9)
-    for blur, power in ((schedules.sin_blur, 1), (schedules.sin2_blur, 2)):
+    for blur, exponent in ((schedules.sin_blur, 1), (schedules.sin2_blur, 2)):
         np.testing.assert_allclose(
-            blur(torch.from_numpy(t), 7.0).numpy(), 7 * np.sin(np.pi * t / 2) ** power, atol=1e-12
+            blur(torch.from_numpy(t), 7.0).numpy(), 7 * np.sin(np.pi * t / 2) ** exponent, atol=1e-12
         )
 
 
