@@ -27,7 +27,7 @@ from bdbook.transforms import DCT
 
 
 @dataclass(frozen=True)
-class Flow:
+class Descent:
     """The gradient flow of each weight, float64 (B, C|1, H, W) for B times.
 
     variance: v of the data. total: alpha^2 v + sigma^2, of what the network sees. start, best: the gain that a weight
@@ -71,8 +71,8 @@ def _check_time(time: float) -> None:
         raise ValueError(f"the training time was {time}; expected 0 or more")
 
 
-def flow(process: Process, t: Time, variance: Scale, prediction: Prediction) -> Flow:
-    """The flow under `prediction` of data with this variance per coefficient, (1, C|1, H, W), at times t, (B,).
+def descent(process: Process, t: Time, variance: Scale, prediction: Prediction) -> Descent:
+    """The descent under `prediction` of data with this variance per coefficient, (1, C|1, H, W), at times t, (B,).
 
     Start and scale are read off `prediction.x0`, which is affine in what the network sees and says.
     """
@@ -94,7 +94,7 @@ def flow(process: Process, t: Time, variance: Scale, prediction: Prediction) -> 
     start, scale = x0(one, zero) - nothing, x0(zero, one) - nothing
     best, _ = wiener(alpha, sigma, variance)
     total = alpha**2 * variance + sigma**2
-    return Flow(variance.expand_as(one), total.expand_as(one), start, best.expand_as(one), scale)
+    return Descent(variance.expand_as(one), total.expand_as(one), start, best.expand_as(one), scale)
 
 
 def unfinished(rule: Rule, variance: Scale, prediction: Prediction, time: float) -> Rule:
@@ -109,7 +109,7 @@ def unfinished(rule: Rule, variance: Scale, prediction: Prediction, time: float)
             raise ValueError(f"{process.name} has no alpha and sigma per frequency, in which learning is known here")
         carry, refresh = rule(process, t, s)
         alpha_t, sigma_t, alpha_s, _ = process.coefficients(t, s)
-        learnt = flow(process, t, variance, prediction)
+        learnt = descent(process, t, variance, prediction)
         off = (learnt.gain(time) - learnt.best) * learnt.total / sigma_t**2
         return carry + (alpha_s - carry * alpha_t) * off, refresh
 
@@ -138,12 +138,12 @@ class Convolution:
         along = torch.cos(frequency[:, None] * shift) * torch.where(shift == 0, 1.0, math.sqrt(2))
         return torch.kron(along, along)
 
-    def gain(self, flow: Flow, time: float) -> PerFrequency:
+    def gain(self, descent: Descent, time: float) -> PerFrequency:
         """The gain after a training time on all frequencies at once, (B, 1, H, W); math.inf for the end of training."""
         _check_time(time)
-        responses, total, weight = self.responses, flow.total.flatten(1), flow.weight.flatten(1)
+        responses, total, weight = self.responses, descent.total.flatten(1), descent.weight.flatten(1)
         eigenvalues, modes = torch.linalg.eigh(responses.T @ (total[:, :, None] * responses))
         pull = modes.mT @ (responses.T @ (total * weight)[:, :, None])
         taps = modes @ ((-torch.expm1(-2 * eigenvalues * time) / eigenvalues)[:, :, None] * pull)
-        weights: Tensor = (responses @ taps).reshape(flow.total.shape)
-        return flow.start + flow.scale * weights
+        weights: Tensor = (responses @ taps).reshape(descent.total.shape)
+        return descent.start + descent.scale * weights

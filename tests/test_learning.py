@@ -55,7 +55,7 @@ def test_the_flow_is_gradient_descent_on_the_librarys_loss(name):
     t, lr, net = 0.4, 2e-3, Diagonal()
     model = denoiser.Denoiser(net, BLURRING, PREDICTIONS[name])
     x0, noise = four_images()
-    known = learning.flow(BLURRING, t, VARIANCE, PREDICTIONS[name])
+    known = learning.descent(BLURRING, t, VARIANCE, PREDICTIONS[name])
     for step in range(1, 61):
         loss = SIZE**2 * losses.loss(model, x0, torch.full((4,), t, dtype=torch.float64), noise).mean()
         (gradient,) = torch.autograd.grad(loss, net.weight)
@@ -75,7 +75,7 @@ def test_the_rate_of_a_simulated_descent_is_the_flows_to_a_per_cent(name):
     t, lr, net = 0.6, 1e-4, Diagonal()
     model = denoiser.Denoiser(net, BLURRING, PREDICTIONS[name])
     x0, noise = four_images()
-    known = learning.flow(BLURRING, t, VARIANCE, PREDICTIONS[name])
+    known = learning.descent(BLURRING, t, VARIANCE, PREDICTIONS[name])
     for _ in range(20):
         loss = SIZE**2 * losses.loss(model, x0, torch.full((4,), t, dtype=torch.float64), noise).mean()
         (gradient,) = torch.autograd.grad(loss, net.weight)
@@ -92,7 +92,7 @@ def test_an_ode_solver_finds_the_same_gain():
     total = alpha**2 * v + sigma**2
     end = scipy.integrate.solve_ivp(lambda _, w: -2 * (total * w - sigma), (0, 1.7), [0.0], rtol=1e-10, atol=1e-12)
     gain = (1 - sigma * end.y[0, -1]) / alpha
-    known = learning.flow(BLURRING, 0.3, VARIANCE, denoiser.EPS).gain(1.7)[0, 0, 1, 2].item()
+    known = learning.descent(BLURRING, 0.3, VARIANCE, denoiser.EPS).gain(1.7)[0, 0, 1, 2].item()
     assert gain == pytest.approx(known, rel=1e-7)
 
 
@@ -118,7 +118,7 @@ def test_what_each_prediction_starts_from_by_sympy():
     for name, (start, error) in starts.items():
         assert sympy.simplify((start - alpha * v / total) ** 2 * total / v - error) == 0
         a, s = moments(0.35)
-        known = learning.flow(BLURRING, 0.35, VARIANCE, PREDICTIONS[name])
+        known = learning.descent(BLURRING, 0.35, VARIANCE, PREDICTIONS[name])
         for promised, formula in ((known.start, start), (known.error(known.gain(0.0)), error)):
             value = sympy.lambdify((alpha, sigma, v), formula, "numpy")(a.numpy(), s.numpy(), VARIANCE.numpy())
             np.testing.assert_allclose(promised.numpy(), np.broadcast_to(value, promised.shape), rtol=1e-9, atol=1e-12)
@@ -133,13 +133,13 @@ def test_the_weight_at_the_end_is_the_regression_of_the_target_on_the_input(name
     target = BASIS.forward(PREDICTIONS[name].target(seen, x0, noise))
     slope = (seen.u_t * target).mean(0) / (seen.u_t**2).mean(0)
     torch.testing.assert_close(
-        learning.flow(BLURRING, 0.5, VARIANCE, PREDICTIONS[name]).weight[0], slope, rtol=1e-9, atol=1e-12
+        learning.descent(BLURRING, 0.5, VARIANCE, PREDICTIONS[name]).weight[0], slope, rtol=1e-9, atol=1e-12
     )
 
 
 def test_a_mean_that_the_prediction_knows_is_no_part_of_the_gain():
     with_mean = denoiser.Spectral(torch.full_like(VARIANCE, 0.3), VARIANCE)
-    known = learning.flow(BLURRING, 0.5, VARIANCE, with_mean)
+    known = learning.descent(BLURRING, 0.5, VARIANCE, with_mean)
     torch.testing.assert_close(known.start, known.best)
 
 
@@ -148,16 +148,16 @@ def test_more_blur_never_has_less_error_with_eps_and_none_with_spectral(t, less,
     errors = []
     for width in sorted((less, more)):
         process = processes.blurring_diffusion(SIZE, width)
-        known = learning.flow(process, t, VARIANCE, denoiser.EPS)
+        known = learning.descent(process, t, VARIANCE, denoiser.EPS)
         errors.append(known.error(known.gain(time)))
-        spectral = learning.flow(process, t, VARIANCE, PREDICTIONS["spectral"])
+        spectral = learning.descent(process, t, VARIANCE, PREDICTIONS["spectral"])
         assert spectral.error(spectral.gain(time)).max() < 1e-20
     assert (errors[1] >= errors[0] * (1 - 1e-9)).all()
 
 
 @every_prediction
 def test_the_time_to_a_level_is_when_the_error_is_there(name):
-    known = learning.flow(BLURRING, 0.5, VARIANCE, PREDICTIONS[name])
+    known = learning.descent(BLURRING, 0.5, VARIANCE, PREDICTIONS[name])
     times = known.time_to(0.01)
     for i, j in ((0, 1), (3, 3)):
         error = known.error(known.gain(times[0, 0, i, j].item()))[0, 0, i, j].item()
@@ -175,7 +175,7 @@ def test_an_unfinished_network_is_another_rule_of_the_exact_one(rule, name):
     t, s, time = 0.5, 0.45, 0.7
     x_t = torch.randn(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    known = learning.flow(BLURRING, t, VARIANCE, PREDICTIONS[name])
+    known = learning.descent(BLURRING, t, VARIANCE, PREDICTIONS[name])
     net = Diagonal()
     net.weight.data = known.weight * (1 - torch.exp(-known.rate * time))
     model = denoiser.Denoiser(net, BLURRING, PREDICTIONS[name])
@@ -189,7 +189,7 @@ def test_with_eps_it_is_the_bias_of_chapter_12():
     t, s, time = 0.5, 0.4, 0.3
     carry, _ = samplers.ancestral(BLURRING, t, s)
     alpha_t, _, alpha_s, _ = BLURRING.coefficients(t, s)
-    share = torch.exp(-learning.flow(BLURRING, t, VARIANCE, denoiser.EPS).rate * time)
+    share = torch.exp(-learning.descent(BLURRING, t, VARIANCE, denoiser.EPS).rate * time)
     found, _ = learning.unfinished(samplers.ancestral, VARIANCE, denoiser.EPS, time)(BLURRING, t, s)
     torch.testing.assert_close(found, carry + share * (alpha_s / alpha_t - carry))
 
@@ -203,7 +203,7 @@ def test_taps_learn_as_free_taps_of_a_dense_convolution_do(width, name):
     """All width^2 taps free, scipy's convolution with mirrored borders as matrices, a matrix exponential."""
     t, time = 0.4, 0.05
     process = processes.blurring_diffusion(SIZE, 1.0)
-    known = learning.flow(process, t, VARIANCE, PREDICTIONS[name])
+    known = learning.descent(process, t, VARIANCE, PREDICTIONS[name])
     found = learning.Convolution(SIZE, width).gain(known, time)
     identity = np.eye(SIZE**2).reshape(-1, SIZE, SIZE)
     taps = [np.eye(1, width**2, k).reshape(width, width) for k in range(width**2)]
@@ -225,7 +225,7 @@ def test_taps_learn_as_free_taps_of_a_dense_convolution_do(width, name):
 
 
 def test_one_tap_learns_one_number_for_all_frequencies_at_the_sum_of_their_rates():
-    known = learning.flow(BLURRING, 0.5, VARIANCE, denoiser.EPS)
+    known = learning.descent(BLURRING, 0.5, VARIANCE, denoiser.EPS)
     weight = (known.total * known.weight).sum() / known.total.sum()
     learnt = weight * -math.expm1(-known.rate.sum().item() * 0.02)
     found = learning.Convolution(SIZE, 1).gain(known, 0.02)
@@ -234,7 +234,7 @@ def test_one_tap_learns_one_number_for_all_frequencies_at_the_sum_of_their_rates
 
 def test_taps_end_at_the_best_they_can():
     """The end of training is weighted least squares, by numpy."""
-    known = learning.flow(BLURRING, torch.tensor([0.3, 0.6]), VARIANCE, denoiser.EPS)
+    known = learning.descent(BLURRING, torch.tensor([0.3, 0.6]), VARIANCE, denoiser.EPS)
     conv = learning.Convolution(SIZE, 3)
     assert conv.responses.shape == (SIZE**2, 4)
     found = conv.gain(known, math.inf)
@@ -250,16 +250,16 @@ def test_taps_end_at_the_best_they_can():
 
 
 def test_what_cannot_be_is_refused():
-    known = learning.flow(BLURRING, 0.5, VARIANCE, denoiser.EPS)
+    known = learning.descent(BLURRING, 0.5, VARIANCE, denoiser.EPS)
     for late in (known.gain, lambda time: learning.Convolution(SIZE, 3).gain(known, time)):
         with pytest.raises(ValueError, match="training time was -1"):
             late(-1)
     with pytest.raises(ValueError, match="above 0"):
         known.time_to(0.0)
     with pytest.raises(ValueError, match="v > 0"):
-        learning.flow(BLURRING, 0.5, torch.zeros(1, 1, SIZE, SIZE), denoiser.EPS)
+        learning.descent(BLURRING, 0.5, torch.zeros(1, 1, SIZE, SIZE), denoiser.EPS)
     with pytest.raises(ValueError, match="predicts no x0"):
-        learning.flow(BLURRING, 0.5, VARIANCE, denoiser.LESS_BLURRED)
+        learning.descent(BLURRING, 0.5, VARIANCE, denoiser.LESS_BLURRED)
     changed, blend = learning.unfinished(samplers.tacos, VARIANCE, denoiser.EPS, 1.0), degradations.Blend(BLURRING)
     with pytest.raises(ValueError, match="no alpha and sigma"):
         changed(blend, 0.5, 0.4)
