@@ -295,11 +295,20 @@ def read_changed(path: Path, source: str) -> None:
     SourceFileLoader.get_data, SourceFileLoader.path_stats = data, stats  # type: ignore[method-assign]
 
 
+def forget() -> None:
+    """Import anew, from here on, what lies in this repository: the library and the tests, but for this file."""
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None) or ""
+        if path.startswith(f"{ROOT}{os.sep}") and ".venv" not in path and name != "__main__":
+            del sys.modules[name]
+
+
 def child(mutant: Mutant | None, tests: list[str], log: Path) -> int:
     """The tests in a fork of this process, of a library imported with the mutant; the process's id."""
 
     def work() -> int:
         sys.dont_write_bytecode = True
+        forget()
         if mutant is not None:
             read_changed(ROOT / mutant.path, mutant.applied(text_of(mutant.path)))
         return session(["-x", "--durations=0", *tests])
