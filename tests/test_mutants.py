@@ -1,5 +1,6 @@
 """Faults put into a dozen functions are noticed by the ledger's tests, and the tool that puts them there works."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -22,6 +23,22 @@ def test_a_dozen_faults_are_noticed_by_the_tests_of_their_entries():
     words = [line.partition(":")[0] for line in done.stdout.splitlines() if line.startswith(("killed:", "survived:"))]
     assert words == ["killed"] * len(mutants.SAMPLE) + ["survived"], done.stdout + done.stderr
     assert done.returncode == 0
+
+
+def test_a_second_try_has_a_library_of_its_own(tmp_path, monkeypatch):
+    """A default is no code of a function, so a fault in it is seen by those who import the module anew, and only so."""
+    (tmp_path / "made_for_mutants.py").write_text("def f(x=1.0):\n    return x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(mutants, "ROOT", tmp_path)
+    monkeypatch.setattr(mutants.SourceFileLoader, "get_data", mutants.SourceFileLoader.get_data)
+    monkeypatch.setattr(mutants.SourceFileLoader, "path_stats", mutants.SourceFileLoader.path_stats)
+    import made_for_mutants
+
+    assert made_for_mutants.f() == 1
+    mutants.forget()
+    mutants.read_changed(tmp_path / "made_for_mutants.py", "def f(x=2.0):\n    return x\n")
+    assert importlib.import_module("made_for_mutants").f() == 2
+    del sys.modules["made_for_mutants"]
 
 
 def changes(code: str, tmp_path, monkeypatch) -> set[tuple[str, str]]:
