@@ -637,3 +637,21 @@ def frozen(out: Path, node: str, driver: subprocess.Popen) -> tuple[str, int]:
                 os.kill(taken[0]["pid"], signal.SIGCONT)  # too late for this one
         time.sleep(0.005)
     raise AssertionError(f"the sweep ended first: {driver.communicate()[0]}")
+
+
+def test_ray_is_started_again_where_a_busy_machine_took_too_long(monkeypatch):
+    """Here three times, and then it says so; a cluster with an address is asked once."""
+    tried, stopped = [], []
+
+    def init(address, **settings):
+        tried.append(address)
+        if len(tried) < cluster.STARTS:
+            raise ValueError("The current node timed out during startup")
+
+    busy = SimpleNamespace(init=init, shutdown=lambda: stopped.append(True))
+    cluster._start(busy, None)
+    assert (len(tried), len(stopped)) == (cluster.STARTS, cluster.STARTS - 1)
+    tried.clear()
+    with pytest.raises(OSError, match="Ray did not start .*timed out.*tries again"):
+        cluster._start(busy, "ray://elsewhere:10001")
+    assert tried == ["ray://elsewhere:10001"]

@@ -28,6 +28,7 @@ from bdbook.sweep.points import Point, name_of, needed, positive, refusal
 from bdbook.sweep.table import DONE, as_csv, place
 
 SHOWN = 3  # points that an error names
+STARTS = 3  # tries to start Ray on this machine
 OBJECT_STORE = 100 * 2**20  # bytes; what goes through it here is a few numbers
 
 
@@ -120,13 +121,7 @@ def _on_ray(
         os.environ["OMP_NUM_THREADS"] = str(cpus)  # in the kernel of a chapter
         return run_point(point, folder, ray.get_runtime_context().get_node_id())
 
-    alone = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    try:
-        ray.init(address or "local", log_to_driver=False, logging_level="error", **alone)
-    except Exception as error:  # plain ones, where a busy machine takes too long
-        raise OSError(
-            f"Ray did not start ({error}); the same command tries again, when the machine is less busy"
-        ) from error
+    _start(ray, address)
     try:
         takes = [(point, (point.profile == "gpu") if gpus is None else gpus) for point in points]
         _require_room(ray, cpus, max(number for _, number in takes))
@@ -179,6 +174,21 @@ def _require_answer(address: str) -> None:
         raise ValueError(
             f"no Ray cluster answers at {address} ({error}); `ray start --head` prints its address"
         ) from error
+
+
+def _start(ray: ModuleType, address: str | None) -> None:
+    """Join the cluster at this address, or start one here, for which a busy machine may need more than one try."""
+    alone = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    for left in reversed(range(1 if address else STARTS)):
+        try:
+            ray.init(address or "local", log_to_driver=False, logging_level="error", **alone)
+            return
+        except Exception as error:  # plain ones, where a busy machine takes too long
+            ray.shutdown()
+            if not left:
+                raise OSError(
+                    f"Ray did not start ({error}); the same command tries again, when the machine is less busy"
+                ) from error
 
 
 def _require_room(ray: ModuleType, cpus: int, gpus: float) -> None:
