@@ -652,6 +652,6 @@ def test_ray_is_started_again_where_a_busy_machine_took_too_long(monkeypatch):
     cluster._start(busy, None)
     assert (len(tried), len(stopped)) == (cluster.STARTS, cluster.STARTS - 1)
     tried.clear()
-    with pytest.raises(OSError, match="Ray did not start .*timed out.*tries again"):
+    with pytest.raises(OSError, match=r"Ray did not start .*timed out.*tries again"):
         cluster._start(busy, "ray://elsewhere:10001")
     assert tried == ["ray://elsewhere:10001"]
