@@ -322,6 +322,7 @@ function render({ model, el }) {
       ),
     );
     drawImage(noisy.canvas, planes, size, size);
+    noisy.canvas.setAttribute("aria-label", `The picture at t = ${t}, as this system makes it.`);
     const floor = whole * floorOf(steps);
     numbers.innerHTML =
       `<span>DDIM <b>${short(own.ddim)}</b> nats</span><span>posterior <b>${short(own.ancestral)}</b></span>` +
