@@ -10,7 +10,7 @@ from reference import dct, idct, lam
 from test_errata import EPS_HAT, NOISE, PIXELS, SIZE, STEPS, X0, a9_errors, images, lee_marginal, lee_steps, power
 from test_train import some_images, tiny
 
-from bdbook import losses, priors, schedules, training
+from bdbook import cold, losses, priors, schedules, training
 from bdbook.denoiser import EPS, LESS_BLURRED, Denoiser
 from bdbook.denoiser import X0 as PREDICTS_X0
 from bdbook.oracle import Gaussian
@@ -185,6 +185,15 @@ def test_without_a_warm_up_the_first_step_is_of_full_length():
 
 
 # --- Bansal --------------------------------------------------------------------------------------------------
+
+
+def test_the_first_kernel_of_a_blur_has_its_own_width():
+    """0.35 px and a hundredth more a step, by numpy: one picture point after the first step."""
+    point = torch.zeros(1, 1, 15, 15, dtype=torch.float64)
+    point[0, 0, 7, 7] = 1
+    taps = np.exp(-0.5 * (np.arange(-5, 6) / 0.36) ** 2)
+    across = cold.blur(15).mean(point, 1 / 50)[0, 0, 7, 2:13].numpy()
+    np.testing.assert_allclose(across / across.sum(), taps / taps.sum(), atol=1e-6)
 
 
 def test_a_step_of_tacos_adds_the_band_between_two_blurs():
