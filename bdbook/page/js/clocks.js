@@ -16,11 +16,13 @@ import {
   keepDrawn,
   inPieces,
   derived,
-  memory,
 } from "./controls.js";
 
-const KEYS = ["system", "low", "middle", "high", "t", "steps", "_photo"];
+const NAMES = ["low", "middle", "high"];
+const SETTING = ["system", ...NAMES]; // all that the clocks depend on
+const KEYS = [...SETTING, "t", "steps", "_photo"];
 const QUARTER = Math.PI / 2;
+const GRID = Array.from({ length: 101 }, (_, i) => i / 100);
 const STEPS = [...new Set(Array.from({ length: 19 }, (_, i) => Math.round(2 * 100 ** (i / 18))))];
 
 // The systems by their names in bdbook/page/widgets/clocks.py: what is shown, and how processes.js makes it.
@@ -30,8 +32,8 @@ const SYSTEMS = {
   cosine: ["cosine", "cosine_diffusion"],
   blurring_5: ["blurring diffusion, 5 px", "blurring_diffusion", { sigma_max: 5 }],
   blurring_20: ["blurring diffusion, 20 px", "blurring_diffusion", { sigma_max: 20 }],
-  heat: ["inverse heat dissipation", "heat_dissipation", {}],
-  soft: ["soft diffusion", "soft_diffusion", {}],
+  heat: ["inverse heat dissipation", "heat_dissipation"],
+  soft: ["soft diffusion", "soft_diffusion"],
   by_hand: ["by hand"],
 };
 
@@ -42,7 +44,7 @@ export function left(clock) {
   for (let i = 1; i < clock.length; i++) {
     const [from, to] = [clock[i - 1], clock[i]];
     ddim *= Math.cos(from - to) ** 2;
-    // D_s = A^2 D_t + w^2, of which the first may be from noise alone
+    // of the posterior rule what is lost at s is A^2 times what was lost at t, and w^2
     const a = Math.cos(from) / Math.cos(to);
     const w = from > 0 ? (Math.sin(from + to) * Math.sin(from - to)) / (Math.cos(to) * Math.sin(from)) : 0;
     lost = a ** 2 * lost + w ** 2;
@@ -75,57 +77,41 @@ function render({ model, el }) {
   const modes = distinct(plane, variance);
   const noise = [0, 1, 2].map((c) => normals(1 + c, size * size)); // in the basis
   const shown = [1, Math.round((size - 1) ** 0.5) * (size + 1), size * size - 1]; // (0, 1), (k, k), the highest
-  const names = ["low", "middle", "high"];
   const { set, bound, show, play, ownPicture, reset } = steering(model, KEYS);
-  const given = derived(
+  const signal = derived(
     () => model.get("_photo"),
-    (text) => ({ signal: decodeImage(text, 3).map((p) => dct2(p, size, size)), remember: memory() }),
+    (text) => decodeImage(text, 3).map((p) => dct2(p, size, size)),
   );
 
-  /** The present system: alpha and sigma at t of all coefficients, the clocks of some, and its own grid if it has one. */
-  const system = derived(
-    () => JSON.stringify(["system", "low", "middle", "high"].map((key) => model.get(key))),
-    () => {
-      const [, factory, settings] = SYSTEMS[model.get("system")];
-      if (!factory) {
-        const powers = model.get("system") === "by_hand" ? names.map((key) => model.get(key)) : [0, 0, 0];
-        const exponent = (lambda) => bent(Array.from(lambda), powers);
-        const all = exponent(plane);
-        const few = exponent(modes.lambda);
-        return {
-          at: (t) => ({
-            alpha: tabulate(plane.length, (k) => Math.cos(QUARTER * t ** all[k])),
-            sigma: tabulate(plane.length, (k) => Math.sqrt(variance[k]) * Math.sin(QUARTER * t ** all[k])),
-          }),
-          clocks: (t) => tabulate(few.length, (k) => QUARTER * t ** few[k]),
-          clock: (k, t) => QUARTER * t ** all[k],
+  const places = Array.from(modes.count, (_, i) => modes.index.indexOf(i)); // one mode of each kind
+  const name = () => JSON.stringify(SETTING.map((key) => model.get(key)));
+
+  /** The present system: alpha and sigma of all coefficients at t, the clocks of some, and N of one with a table. */
+  const system = derived(name, () => {
+    const [, factory, settings] = SYSTEMS[model.get("system")];
+    const made = factory ? process(factory, size, settings) : {};
+    const powers = model.get("system") === "by_hand" ? NAMES.map((key) => model.get(key)) : [0, 0, 0];
+    const exponents = factory ? [] : bent(Array.from(plane), powers);
+    const onTable = (t) => (made.steps ? Math.round(t * made.steps) / made.steps : t);
+    const at = factory
+      ? (t) => ({ alpha: made.alpha(onTable(t)), sigma: made.sigma(onTable(t)) })
+      : (t) => {
+          const phi = exponents.map((p) => QUARTER * t ** p);
+          return { alpha: phi.map(Math.cos), sigma: phi.map((angle, k) => Math.sqrt(variance[k]) * Math.sin(angle)) };
         };
-      }
-      const made = process(factory, size, settings);
-      const angle = (alpha, sigma, v) => (alpha === 0 ? QUARTER : Math.atan2(sigma, alpha * Math.sqrt(v)));
-      const of = (t) => (made.steps ? Math.round(t * made.steps) / made.steps : t);
-      const at = (t) => ({ alpha: made.alpha(of(t)), sigma: made.sigma(of(t)) });
-      const places = Array.from(modes.count, (_, i) => modes.index.indexOf(i));
-      return {
-        steps: made.steps,
-        at,
-        clocks(t) {
-          const { alpha, sigma } = at(t);
-          return tabulate(places.length, (k) => angle(alpha[places[k]], sigma[places[k]], modes.variance[k]));
-        },
-        clock(k, t) {
-          const { alpha, sigma } = at(t);
-          return angle(alpha[k], sigma[k], variance[k]);
-        },
-      };
-    },
-  );
+    const clocks = (t, some) => {
+      const { alpha, sigma } = at(t);
+      return some.map((k) => (alpha[k] === 0 ? QUARTER : Math.atan2(sigma[k], alpha[k] * Math.sqrt(variance[k]))));
+    };
+    return { steps: made.steps, at, clocks };
+  });
+  const curvesOf = derived(name, () => GRID.map((t) => system().clocks(t, shown)));
 
   // Controls
-  const byHand = (name, spoken) =>
+  const byHand = (key, spoken) =>
     slider({
-      ...bound(name),
-      symbol: name,
+      ...bound(key),
+      symbol: key,
       hint: "clock behind … ahead",
       spoken: `clock of the ${spoken} frequencies, behind to ahead`,
       min: -3,
@@ -139,7 +125,7 @@ function render({ model, el }) {
       symbol: "system",
       hint: "",
       spoken: "system",
-      options: Object.fromEntries(Object.entries(SYSTEMS).map(([key, [name]]) => [key, name])),
+      options: Object.fromEntries(Object.entries(SYSTEMS).map(([key, [title]]) => [key, title])),
     }),
     low: byHand("low", "lowest"),
     middle: byHand("middle", "middle"),
@@ -190,7 +176,7 @@ function render({ model, el }) {
       panel(
         "Clocks",
         html("span", { className: "bd-hint" }, "from data to noise"),
-        legend(names.map((name, i) => [`bd-f${[0, 2, 5][i]}`, name])),
+        legend(NAMES.map((key, i) => [`bd-f${[0, 2, 5][i]}`, key])),
         curves,
       ),
       panel(
@@ -209,7 +195,7 @@ function render({ model, el }) {
   );
 
   let clockPlot, klPlot;
-  const GRID = Array.from({ length: 101 }, (_, i) => i / 100);
+  const whole = size * size;
 
   function layout() {
     clockPlot = linePlot(curves, {
@@ -238,12 +224,17 @@ function render({ model, el }) {
       lines: ["bd-reference", "bd-f3", "bd-own"],
       dots: ["bd-own"],
     });
+    klPlot.line(
+      0,
+      STEPS,
+      STEPS.map((steps) => whole * floorOf(steps)),
+    );
   }
 
   /** KL of DDIM and of the posterior rule in N steps, all frequencies together. */
   function walk(steps) {
     const { clocks, steps: table } = system();
-    const grid = Array.from(times(steps, table), clocks);
+    const grid = Array.from(times(steps, table), (t) => clocks(t, places));
     const kl = { ddim: 0, ancestral: 0 };
     for (let k = 0; k < modes.count.length; k++) {
       const share = left(grid.map((phi) => phi[k]));
@@ -251,12 +242,15 @@ function render({ model, el }) {
     }
     return kl;
   }
+  const own = derived(
+    () => `${name()} ${model.get("steps")}`,
+    () => walk(model.get("steps")),
+  );
   const known = new Map();
-  const nameOf = () => JSON.stringify(["system", "low", "middle", "high"].map((key) => model.get(key)));
   const pointsOf = () => {
     if (known.size > 60) known.clear();
-    if (!known.has(nameOf())) known.set(nameOf(), []);
-    return known.get(nameOf());
+    if (!known.has(name())) known.set(name(), []);
+    return known.get(name());
   };
   function* complete(points) {
     while (points.length < STEPS.length) {
@@ -267,16 +261,10 @@ function render({ model, el }) {
   const pieces = inPieces(() => {
     if (klPlot) drawErrors();
   });
-  const whole = size * size;
 
   function drawErrors() {
     const points = pointsOf();
     const n = STEPS.slice(0, points.length);
-    klPlot.line(
-      0,
-      STEPS,
-      STEPS.map((steps) => whole * floorOf(steps)),
-    );
     klPlot.line(
       1,
       n,
@@ -293,28 +281,27 @@ function render({ model, el }) {
   function update() {
     show(controls);
     const hand = model.get("system") === "by_hand";
-    for (const name of names) controls[name].input.disabled = !hand;
+    for (const key of NAMES) controls[key].input.disabled = !hand;
     const [t, steps] = [model.get("t"), model.get("steps")];
-    const own = walk(steps);
-    const { clock, at } = system();
+    const kl = own();
+    const now = system().clocks(t, shown);
     if (clockPlot) {
-      shown.forEach((k, i) => {
+      now.forEach((_, i) => {
         clockPlot.line(
           i,
           GRID,
-          GRID.map((time) => clock(k, time)),
+          curvesOf().map((phi) => phi[i]),
         );
-        clockPlot.dot(i, t, clock(k, t));
+        clockPlot.dot(i, t, now[i]);
       });
       clockPlot.mark(t);
-      klPlot.dot(0, steps, own.ddim);
+      klPlot.dot(0, steps, kl.ddim);
       klPlot.mark(steps);
       drawErrors();
     }
     pieces.run(complete(pointsOf()));
-    const { signal } = given();
-    const { alpha, sigma } = at(t);
-    const planes = signal.map((u, c) =>
+    const { alpha, sigma } = system().at(t);
+    const planes = signal().map((u, c) =>
       idct2(
         tabulate(u.length, (k) => alpha[k] * u[k] + sigma[k] * noise[c][k]),
         size,
@@ -325,17 +312,17 @@ function render({ model, el }) {
     noisy.canvas.setAttribute("aria-label", `The picture at t = ${t}, as this system makes it.`);
     const floor = whole * floorOf(steps);
     numbers.innerHTML =
-      `<span>DDIM <b>${short(own.ddim)}</b> nats</span><span>posterior <b>${short(own.ancestral)}</b></span>` +
+      `<span>DDIM <b>${short(kl.ddim)}</b> nats</span><span>posterior <b>${short(kl.ancestral)}</b></span>` +
       `<span>floor <b>${short(floor)}</b></span>`;
     curves.setAttribute(
       "aria-label",
-      `Clocks at t = ${t}: low ${clock(shown[0], t).toFixed(2)}, middle ${clock(shown[1], t).toFixed(2)}, ` +
-        `high ${clock(shown[2], t).toFixed(2)} radians of ${QUARTER.toFixed(2)}.`,
+      `Clocks at t = ${t}: low ${now[0].toFixed(2)}, middle ${now[1].toFixed(2)}, ` +
+        `high ${now[2].toFixed(2)} radians of ${QUARTER.toFixed(2)}.`,
     );
     errors.setAttribute(
       "aria-label",
-      `KL divergence over the number of steps, both logarithmic: DDIM ${own.ddim.toPrecision(3)}, posterior ` +
-        `${own.ancestral.toPrecision(3)}, floor ${floor.toPrecision(3)} nats at ${steps} steps.`,
+      `KL divergence over the number of steps, both logarithmic: DDIM ${kl.ddim.toPrecision(3)}, posterior ` +
+        `${kl.ancestral.toPrecision(3)}, floor ${floor.toPrecision(3)} nats at ${steps} steps.`,
     );
   }
 

@@ -3,13 +3,12 @@
 import traitlets
 
 from bdbook.page.widgets.base import bundle, choice, number, whole
-from bdbook.page.widgets.one_step import encode_variance
-from bdbook.page.widgets.photo import PhotoSlider
+from bdbook.page.widgets.one_step import SpectralPhotoSlider
 
 SYSTEMS = ("equal_snr", "ddpm", "cosine", "blurring_5", "blurring_20", "heat", "soft", "by_hand")
 
 
-class ClocksSlider(PhotoSlider):
+class ClocksSlider(SpectralPhotoSlider):
     """One clock per frequency: phi = arctan(sigma / (alpha sqrt(v))) over t, and the exact error of DDIM and posterior.
 
     Parameters
@@ -37,10 +36,3 @@ class ClocksSlider(PhotoSlider):
     t, _check_t = number("t", 0.3, 0, 1, "a time in [0, 1]")
     steps, _check_steps = whole("steps", 10, 2, 200, "2 to 200 steps")
     size = traitlets.Int(32, read_only=True).tag(sync=True, once=True)
-    _variance = traitlets.List(traitlets.Float()).tag(sync=True)
-
-    def __init__(self, photo=None, *, variance=None, **settings):
-        size = settings.get("size", self.size)
-        if not 8 <= size <= 64:
-            raise traitlets.TraitError(f"size is {size}; expected 8 to 64 pixels")
-        super().__init__(photo, _variance=encode_variance(variance, size), **settings)

@@ -77,7 +77,19 @@ def encode_variance(variance, size: int) -> list[float]:
     return plane.ravel().tolist()
 
 
-class CarrySlider(PhotoSlider):
+class SpectralPhotoSlider(PhotoSlider):
+    """Base of the figures that show a picture and know a spectrum of its size, 8 to 64 px."""
+
+    _variance = traitlets.List(traitlets.Float()).tag(sync=True)
+
+    def __init__(self, photo=None, *, variance=None, **settings):
+        size = settings.get("size", self.size)
+        if not 8 <= size <= 64:
+            raise traitlets.TraitError(f"size is {size}; expected 8 to 64 pixels")
+        super().__init__(photo, _variance=encode_variance(variance, size), **settings)
+
+
+class CarrySlider(SpectralPhotoSlider):
     """One step t -> s = t - 1/N: the noise that was estimated is carried over in part, the rest is drawn afresh.
 
     Parameters
@@ -106,14 +118,10 @@ class CarrySlider(PhotoSlider):
     t, _check_t = number("t", 0.5, 0, 1, "a time in (0, 1]", open_at="low")
     steps, _check_steps = whole("steps", 20, 10, 1000, "10 to 1000 steps")
     mode = traitlets.Int(12).tag(sync=True)
-    _variance = traitlets.List(traitlets.Float()).tag(sync=True)
 
     def __init__(self, photo=None, *, variance=None, **settings):
-        size = settings.get("size", self.size)
-        if not 8 <= size <= 64:
-            raise traitlets.TraitError(f"size is {size}; expected 8 to 64 pixels")
-        settings.setdefault("mode", min(self.mode, size - 1))
-        super().__init__(photo, _variance=encode_variance(variance, size), **settings)
+        settings.setdefault("mode", min(self.mode, settings.get("size", self.size) - 1))
+        super().__init__(photo, variance=variance, **settings)
 
     @traitlets.validate("mode")
     def _check_mode(self, proposal):
