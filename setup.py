@@ -14,6 +14,8 @@ SHIPPED = (
     "results/*/*.png",
     "results/*/weights.safetensors",
     "results/against_training.json",
+    "results/laboratory/*.json",
+    "results/laboratory/*.safetensors",
     "results/grids/*.yml",
 )
 

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from bdbook import recipes, samplers
 from bdbook.page import recorded
@@ -127,6 +128,22 @@ def test_the_floor_of_a_shift_of_writers():
     assert np.median(resplits) < floor / 3
     below = [number for name in (*SIX, "cosine") for end in ENDS for number in each(f"{name}{end}") if number < floor]
     assert below, "some runs come out below the floor"
+
+
+@pytest.mark.parametrize("name", ["fashion", "photos", "leaves"])
+def test_the_fitted_mixtures(name):
+    mixture = recorded.mixture(name)
+    assert mixture.means.shape == (len(mixture.weights), 1, 16, 16)
+    drawn = mixture.sample(50, torch.Generator().manual_seed(0))
+    assert drawn.shape == (50, 1, 16, 16)
+
+
+def test_what_the_laboratory_lacks_is_named(tmp_path):
+    (tmp_path / "laboratory").mkdir()
+    (tmp_path / "laboratory/order.json").write_text("{}")
+    assert recorded.laboratory("order", tmp_path) == {}
+    with pytest.raises(recorded.NotRecordedError, match=r"few_calls.json is not recorded; there is order.json"):
+        recorded.laboratory("few_calls", tmp_path)
 
 
 def test_five_steps_are_too_few():

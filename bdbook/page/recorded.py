@@ -19,6 +19,8 @@ from bdbook.page.going_on import GoingOn
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
+    from bdbook.mixtures import Mixture
+
 RESULTS = shipped("results")
 SEEDS = (0, 1, 2)
 HOW_TO_GET_THEM = "install the library from the book's folder: pip install --force-reinstall --no-deps FOLDER"
@@ -108,6 +110,29 @@ def against_training(results: Path = RESULTS) -> dict[str, dict]:
         raise NotRecordedError(_none_has_it("against_training"))
     found: dict[str, dict] = json.loads((results / "against_training.json").read_text(encoding="utf-8"))
     return found
+
+
+def laboratory(name: str, results: Path = RESULTS) -> dict:
+    """A study of the exact laboratories, results/laboratory/NAME.json, whose program lies beside it."""
+    found: dict = json.loads(_in_laboratory(f"{name}.json", results).read_text(encoding="utf-8"))
+    return found
+
+
+def mixture(name: str, results: Path = RESULTS) -> Mixture:
+    """The mixture of Gaussians that was fitted to 16x16 pictures: "fashion", "photos" or "leaves"."""
+    from bdbook.mixtures import Mixture
+
+    return Mixture.load(_in_laboratory(f"{name}.safetensors", results))
+
+
+def _in_laboratory(name: str, results: Path) -> Path:
+    if results == RESULTS and none_here():
+        raise NotRecordedError(_none_has_it(f"laboratory/{name}"))
+    file = results / "laboratory" / name
+    if not file.is_file():
+        found = ", ".join(sorted(path.name for path in file.parent.glob("*.*"))) or "nothing"
+        raise NotRecordedError(f"{file} is not recorded; there is {found}. The programs in results/laboratory make it")
+    return file
 
 
 def over_seeds(runs: list[Recorded], number: Callable[[dict], float]) -> tuple[float, float, list[float]]:
