@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from figures import OWN, encoded, hand_over, said
 from kernels import asking
+from playwright import sync_api as playwright
 
 from bdbook.page import widgets
 
@@ -183,6 +184,14 @@ def comes_true(page, get: Callable, expected, what: str) -> None:
         page.wait_for_timeout(50)
 
 
+def all_are_there(page, elements, count: int) -> None:
+    """Waits for as many elements; where they do not come, the failure says what the page shows instead."""
+    try:
+        elements.nth(count - 1).wait_for()
+    except playwright.TimeoutError:
+        pytest.fail(f"{elements.count()} of {count} came; the page shows:\n{page.locator('body').inner_text()}")
+
+
 def shown_in(figure) -> list[str]:
     """What a figure says of its plots and pictures, with the values in it, its legends, and the pictures."""
     labels = figure.locator("[role=img]").evaluate_all("els => els.map((e) => e.getAttribute('aria-label'))")
@@ -275,14 +284,17 @@ def test_every_value_is_read_set_and_linked(lab, jupyter, open_page, figure_page
     page.keyboard.press("Control+s")
     page.locator(".jp-mod-dirty").wait_for(state="detached")
     drawn = {name: shown_in(figure) for name, figure in figures.items()}
-    os.kill(python("__import__('os').getpid()"), signal.SIGKILL)
+    kernel = "__import__('os').getpid()"
+    killed = python(kernel)
+    os.kill(killed, signal.SIGKILL)
     page.get_by_text("appears to have died").wait_for()
     unheard.last.wait_for()
     assert all(note.is_visible() for note in unheard.all())
+    assert python(kernel) != killed, "another took its place: nothing is being restarted any more"
     for session in json.loads(jupyter.api("/sessions")):
         jupyter.api(f"/sessions/{session['id']}", "DELETE")
     page.goto(lab)
-    unheard.nth(len(CHANGES) - 1).wait_for()
+    all_are_there(page, unheard, len(CHANGES))
     for name, figure in figures.items():
         comes_true(page, lambda figure=figure: shown_in(figure), drawn[name], f"{name} as it was saved")
         control = figure.locator("input[type=range]:enabled").first
