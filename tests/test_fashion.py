@@ -1,4 +1,4 @@
-"""Fashion-MNIST: small files of the real format, a copy of the hub, what is said where there is none, the real files."""
+"""Fashion-MNIST: small files of the real format, a copy of the hub, words where there is none, and the real files."""
 
 import gzip
 import hashlib
@@ -111,7 +111,8 @@ def test_the_hub_comes_last(tmp_path, sets):
         datasets.Dataset.from_dict(cells, features=features).to_parquet(copy / f"{split}-00000-of-00001.parquet")
     (copy.parent / "README.md").write_text(
         "---\nconfigs:\n- config_name: fashion_mnist\n  data_files:\n"
-        "  - split: train\n    path: fashion_mnist/train-*\n  - split: test\n    path: fashion_mnist/test-*\n  default: true\n---\n"
+        "  - split: train\n    path: fashion_mnist/train-*\n  - split: test\n"
+        "    path: fashion_mnist/test-*\n  default: true\n---\n"
     )
     of_hub = data.load("fashion", 16, count=5, split="test")
     with says("t10k-labels-idx1-ubyte was not found", "apt-get install", kind=FileNotFoundError):

@@ -26,8 +26,8 @@ CARDS = {
     "mnist": "dataset_info:\n  config_name: mnist\nconfigs:\n- config_name: mnist\n  data_files:\n  - split: train\n"
     "    path: mnist/train-*\n  - split: test\n    path: mnist/test-*\n  default: true",
     "fashion-mnist": "dataset_info:\n  config_name: fashion_mnist\nconfigs:\n- config_name: fashion_mnist\n"
-    "  data_files:\n  - split: train\n    path: fashion_mnist/train-*\n  - split: test\n    path: fashion_mnist/test-*\n"
-    "  default: true",
+    "  data_files:\n  - split: train\n    path: fashion_mnist/train-*\n  - split: test\n"
+    "    path: fashion_mnist/test-*\n  default: true",
     "cifar10": "dataset_info:\n  config_name: plain_text\nconfigs:\n- config_name: plain_text\n  data_files:\n"
     "  - split: train\n    path: plain_text/train-*\n  - split: test\n    path: plain_text/test-*\n  default: true",
     "celeba": "configs:\n- config_name: img_align+identity+attr\n  data_files:\n  - split: train\n"
