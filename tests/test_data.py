@@ -81,7 +81,13 @@ def test_default_counts(name, count):
     [
         (
             {"name": "photo"},
-            ["unknown dataset 'photo'", "'photos'", "digits, gaussian, leaves, lsun", "photos", "a folder"],
+            [
+                "unknown dataset 'photo'",
+                "'photos'",
+                "digits, fashion, fashion-mnist, gaussian, leaves, lsun",
+                "photos",
+                "a folder",
+            ],
         ),
         ({"name": "/no/such/folder"}, ["no folder '/no/such/folder'", "/no/such/folder does not exist"]),
         ({"split": "tset"}, ["unknown split 'tset'", "'test'"]),

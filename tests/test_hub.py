@@ -19,12 +19,15 @@ from datasets import ClassLabel, Features, Value
 from PIL import Image
 
 from bdbook import data
-from bdbook.data import huggingface
+from bdbook.data import fashion, huggingface
 
 # The head of each README as on the hub, and its parquet files with the number of rows that they get here.
 CARDS = {
     "mnist": "dataset_info:\n  config_name: mnist\nconfigs:\n- config_name: mnist\n  data_files:\n  - split: train\n"
     "    path: mnist/train-*\n  - split: test\n    path: mnist/test-*\n  default: true",
+    "fashion-mnist": "dataset_info:\n  config_name: fashion_mnist\nconfigs:\n- config_name: fashion_mnist\n"
+    "  data_files:\n  - split: train\n    path: fashion_mnist/train-*\n  - split: test\n"
+    "    path: fashion_mnist/test-*\n  default: true",
     "cifar10": "dataset_info:\n  config_name: plain_text\nconfigs:\n- config_name: plain_text\n  data_files:\n"
     "  - split: train\n    path: plain_text/train-*\n  - split: test\n    path: plain_text/test-*\n  default: true",
     "celeba": "configs:\n- config_name: img_align+identity+attr\n  data_files:\n  - split: train\n"
@@ -39,6 +42,7 @@ CARDS = {
 }
 FILES = {
     "mnist": {"mnist/train-00000-of-00001": 5, "mnist/test-00000-of-00001": 3},
+    "fashion-mnist": {"fashion_mnist/train-00000-of-00001": 4, "fashion_mnist/test-00000-of-00001": 2},
     "cifar10": {"plain_text/train-00000-of-00001": 6, "plain_text/test-00000-of-00001": 4},
     "celeba": {
         "img_align+identity+attr/train-00000-of-00002": 2,
@@ -57,7 +61,15 @@ FILES = {
         "data/test-00000-of-00001-b3f98c62a94e5d25": 2,
     },
 }
-SIDES = {"mnist": (28, 28), "celeba": (178, 218), "afhq": (48, 48), "lsun-bedroom": (80, 64), "lsun-church": (64, 70)}
+SIDES = {
+    "mnist": (28, 28),
+    "fashion-mnist": (28, 28),
+    "celeba": (178, 218),
+    "afhq": (48, 48),
+    "lsun-bedroom": (80, 64),
+    "lsun-church": (64, 70),
+}
+GREY = ("mnist", "fashion-mnist")
 COUNTS = {"mnist": (5, 3), "cifar10": (6, 4), "celeba": (4, 2), "afhq": (41, 2), "lsun-bedroom": (4, 2)}
 
 
@@ -83,7 +95,7 @@ def root(tmp_path, name):
 def pictures(name, number, seed):
     """Noise, of which no two pictures are alike."""
     width, height = SIDES.get(name, (32, 32))
-    shape = (number, height, width) if name == "mnist" else (number, height, width, 3)
+    shape = (number, height, width) if name in GREY else (number, height, width, 3)
     return [Image.fromarray(p) for p in np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)]
 
 
@@ -131,6 +143,7 @@ def assert_pixels(tensor, expected):
     ("name", "box", "side"),
     [
         ("mnist", (0, 0, 28, 28), 14),
+        ("fashion-mnist", (0, 0, 28, 28), 28),
         ("cifar10", (0, 0, 32, 32), 32),
         ("celeba", (19, 39, 159, 179), 35),  # 140 of 178 x 218 px
         ("afhq", (0, 0, 48, 48), 12),
@@ -143,7 +156,7 @@ def test_pixels_are_those_of_the_files_in_their_order(tmp_path, name, box, side,
     made = make(tmp_path, name)
     native = huggingface.DATASETS[name].channels
     expected = pixels(made[split], "L" if native == 1 else "RGB", box, side)
-    assert native == (1 if name == "mnist" else 3)
+    assert native == (1 if name in GREY else 3)
     assert_pixels(huggingface.load(name, side, split=split), expected)
     assert_pixels(huggingface.load(name, side, native, count=2, split=split), expected[:2])
     if name in COUNTS:
@@ -466,7 +479,9 @@ def test_as_float():
 def test_unknown_names(tmp_path, monkeypatch):
     with says("unknown dataset 'cifar-10'", "did you mean 'cifar10'", "afhq", "celeba", "lsun-bedroom", "mnist"):
         data.load("cifar-10", 8)
-    with says("unknown dataset of the hub 'digits'", "afhq, celeba, cifar10, lsun-bedroom, lsun-church, mnist"):
+    with says(
+        "unknown dataset of the hub 'digits'", "afhq, celeba, cifar10, fashion-mnist, lsun-bedroom, lsun-church, mnist"
+    ):
         huggingface.load("digits", 8)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mnist").mkdir()
@@ -496,4 +511,4 @@ def test_bad_requests(tmp_path, arguments, words):
 
 def test_each_set_is_tested_and_none_hides_an_embedded_one():
     assert set(FILES) == set(huggingface.DATASETS)
-    assert not set(huggingface.DATASETS) & set(data.EMBEDDED)
+    assert not set(huggingface.DATASETS) & {*data.EMBEDDED, fashion.NAME}

@@ -1,6 +1,7 @@
-"""Images to learn from: four embedded datasets that need no network, sets of the hub, and any folder of images.
+"""Images to learn from: four embedded datasets that need no network, others by name, and any folder of images.
 
 embedded.py     digits, photos, leaves, gaussian
+fashion.py      Fashion-MNIST, of a package of Debian, of files or of the hub
 huggingface.py  MNIST, CIFAR-10, ... of the Hugging Face hub
 folders.py      which pictures of a folder are trained on and which held out
 reading.py      files of pictures; what all sets share
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bdbook import priors
-from bdbook.data import folders, huggingface
+from bdbook.data import fashion, folders, huggingface
 from bdbook.data.embedded import (
     EMBEDDED,
     digits,
@@ -59,6 +60,7 @@ __all__ = [
     "as_float",
     "check_request",
     "digits",
+    "fashion",
     "folders",
     "gaussian",
     "huggingface",
@@ -94,12 +96,12 @@ def load(
 ) -> Tensor:
     """Images of a dataset, (count, channels, H, W) float32 in [-1, 1].
 
-    name      "digits", "photos", "leaves", "gaussian", a set of `huggingface` ("mnist", "cifar10", ...), or the path of
-              a folder, of which `folders` says what is for testing. Where there are both, the name alone is an error:
-              "./photos" is the folder, "set:photos" the set. A `Path` is always a folder
-    size      side in pixels or (height, width)
-    channels  1 (grey) or 3 (colour; digits repeat their grey, gaussian channels are independent)
-    count     None: all digits, files or images of the hub, 16384 photos or gaussian, 8192 leaves
+    name      "digits", "photos", "leaves", "gaussian", "fashion", a set of `huggingface` ("mnist", "cifar10", ...), or
+              the path of a folder, of which `folders` says what is for testing. Where there are both, the name alone is
+              an error: "./photos" is the folder, "set:photos" the set. A `Path` is always a folder
+    size      side in pixels or (height, width); of fashion 32, or a side that divides it
+    channels  1 (grey) or 3 (colour; digits and fashion repeat their grey, gaussian channels are independent)
+    count     None: all digits, files or images of the hub, 60000 of fashion, 16384 photos or gaussian, 8192 leaves
     seed      what is drawn at random: patches of photos, leaves, gaussian fields
     """
     return as_float(load_pixels(name, size, channels, count, split, seed))
@@ -113,7 +115,10 @@ def load_pixels(
     split: str = "train",
     seed: int = 0,
 ) -> Tensor:
-    """What `load` makes float32 of, as it is stored: uint8 for a set of the hub, mapped from a file, else float32."""
+    """What `load` makes float32 of, as it is stored: uint8 for a set of the hub, mapped from a file, else float32.
+
+    Fashion of 32 px is uint8 too.
+    """
     size = height_width(size)
     check_request(channels, count, split)
     found = name if isinstance(name, Folder) else source(name)
@@ -121,12 +126,14 @@ def load_pixels(
         return read_images(take(found.part(split), count, f"folder {str(name)!r}, split {split!r},"), size, channels)
     if found in EMBEDDED:
         return _embedded(found, size, channels, count, split, seed).clone()  # callers may write to theirs
+    if found == fashion.NAME:
+        return fashion.load(size, channels, count, split)
     return huggingface.load(found, size, channels, count, split)
 
 
 def source(name: str | Path) -> str | Folder:
     """What a name means: the name of a set, without "set:", or the pictures of a folder. ValueError where neither."""
-    sets = [*EMBEDDED, *huggingface.DATASETS]
+    sets = _sets()
     if isinstance(name, Path):
         if name == Path():
             raise ValueError("the path was Path('.'), which is what an empty one gives too; give Path.cwd(), or \".\"")
@@ -153,7 +160,11 @@ def source(name: str | Path) -> str | Folder:
 
 def recorded(name: str) -> str | Path:
     """What stands in a recipe or a record, for `load`: a set's name there is the set, whatever folders there are."""
-    return f"{SET}{name}" if name in EMBEDDED or name in huggingface.DATASETS else name
+    return f"{SET}{name}" if name in _sets() else name
+
+
+def _sets() -> list[str]:
+    return [*EMBEDDED, fashion.NAME, *huggingface.DATASETS]
 
 
 @dataclass(frozen=True)

@@ -267,6 +267,9 @@ class HubSet:
 DATASETS: dict[str, HubSet] = {
     # mnist/{train,test}-00000-of-00001.parquet by its card: 60000 and 10000 images of 28 px.
     "mnist": HubSet("ylecun/mnist", channels=1),
+    # fashion_mnist/{train,test}-00000-of-00001.parquet by the commit that made them: 60000 and 10000 images of 28 px.
+    # `fashion` falls back to it, and gives it a border.
+    "fashion-mnist": HubSet("zalando-datasets/fashion_mnist", channels=1),
     # plain_text/{train,test}-00000-of-00001.parquet: 50000 and 10000 images of 32 px.
     "cifar10": HubSet("uoft-cs/cifar10", column="img"),
     # img_align+identity+attr/train-00000-of-00019.parquet, test-00000-of-00003.parquet: all 202599 aligned images,
