@@ -1,5 +1,7 @@
 """Trained networks that walk in the page, against PyTorch with the same noise."""
 
+import base64
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,16 @@ from figures import IMPORT, ask, control, drag_to, pixels, timers
 from pages import TYPESET
 
 from bdbook import guesses, samplers
-from bdbook.page import live
+from bdbook.denoiser import Denoiser, Spectral
+from bdbook.oracle import Gaussian
+from bdbook.page import live, onnx
 from bdbook.page.widgets import LiveSampler
 
 pytestmark = pytest.mark.browser
 
 CHAPTER = "notebooks/16_live_sampler.html"
 COUNT = 4
+WITH_NOISE = [recipe for recipe in live.SYSTEMS if recipe != "digits-from-mean"]
 STATE = "[aria-label='Live sampler, interactive']"
 # What a page does with the module itself: a network's answer, the start of a walk, and all of it.
 KEPT = f"((source) => (globalThis.kept ??= ({IMPORT})(source)))"  # which keeps the runtime and the networks
@@ -33,6 +38,14 @@ WALK = f"""async ([source, recipe, options]) => {{
   const frames = [];
   for await (const frame of m.sampling({{ system: own, x, ...options }})) frames.push(frame);
   return {{ t: frames.map((f) => f.t), x: frames.map((f) => f.x.map((image) => Array.from(image))) }}; }}"""
+
+# A walk of a network that is a formula, in float64 throughout.
+BY_FORMULA = f"""async ([source, told, options]) => {{
+  const m = await ({IMPORT})(source), x = m.starts(m.system(told), options.seed, {COUNT});
+  const net = async (images, t) => images.map((image) => image.map((v) => 0.4 * Math.sin(3 * v + t)));
+  const frames = [];
+  for await (const frame of m.sampling({{ system: m.system(told, net), x, ...options }})) frames.push(frame);
+  return frames.map((f) => f.x.map((image) => Array.from(image))); }}"""
 
 
 def uniform(seed: int):
@@ -58,9 +71,12 @@ def noise(seed: int, step: int) -> torch.Tensor:
 @torch.no_grad()
 def walk(recipe: str, x: torch.Tensor, steps: int, rule: str, order: int, rho: float, seed: int) -> torch.Tensor:
     """The end of the same walk in PyTorch, from the page's x_T."""
-    denoiser, before = live.run_of(recipe).denoiser, None
+    run, before = live.run_of(recipe), None
+    denoiser, times = run.denoiser, run.denoiser.process.times(steps)
+    if rule == "flow":  # draws nothing
+        return samplers.last(samplers.sample(denoiser, x, times, run.flow(), order=order)).x
     chosen = samplers.partial_carry(rho) if rule == "carry" else samplers.rule(rule)
-    for number, (t, s) in enumerate(samplers.pairs(denoiser.process.times(steps)), 1):
+    for number, (t, s) in enumerate(samplers.pairs(times), 1):
         now = guess = denoiser.estimate(x, t)
         if order == 2 and before is not None:
             guess = guesses.Extrapolated(now, before, guesses.extrapolation(denoiser.process, before.seen.t, t, s))
@@ -134,6 +150,8 @@ def test_whole_walks_are_pytorchs(chapter):
     settings = [(recipe, own_setting(recipe) | {"steps": 20}) for recipe in live.SYSTEMS]
     few = {"steps": 12, "order": 1, "rho": 0.7}
     settings += [("digits-blurring", few | {"rule": rule}) for rule in ("carry", "ddim", "momentum", "ihdm", "naive")]
+    settings += [(recipe, few | {"steps": 5, "rule": "flow"}) for recipe in WITH_NOISE]
+    settings += [("digits-blurring", few | {"rule": "flow", "order": 2})]
     settings += [("digits-soft", few | {"rule": "ddim", "order": 2}), ("digits-from-mean", few | {"rule": "naive"})]
     for recipe, setting in settings:
         told = ask(chapter, WALK, [str(LiveSampler._esm), recipe, {**setting, "seed": seed}])
@@ -143,6 +161,27 @@ def test_whole_walks_are_pytorchs(chapter):
         assert (as_images(told["x"][-1]) - expected).abs().max() < 1e-3, (recipe, setting)
     white = told["x"][0]
     assert np.std(white) < 1, "cold diffusion begins flat"
+
+
+@pytest.mark.parametrize("recipe", WITH_NOISE)
+def test_the_flow_rule_is_the_librarys_to_rounding(open_page, recipe):
+    process, told = live.run_of(recipe).denoiser.process, onnx.walk(live.run_of(recipe))
+    plane = [np.frombuffer(base64.b64decode(told[key]), "<f4").reshape(1, 1, 16, 16) for key in ("mean", "variance")]
+    mean, variance = (torch.tensor(values).double() for values in plane)
+    law = Gaussian(process.basis, variance, process.basis.forward(mean))
+
+    def formula(x, t):
+        return 0.4 * torch.sin(3 * x + t.to(x).view(-1, 1, 1, 1))
+
+    denoiser = Denoiser(formula, process, Spectral(law.mean, law.variance))
+    page = open_page("about:blank")
+    for steps, order in ((5, 1), (5, 2), (20, 2)):
+        setting = {"steps": steps, "rule": "flow", "order": order, "seed": 2}
+        pages = ask(page, BY_FORMULA, [str(LiveSampler._esm), told, setting])
+        start, *states = (torch.tensor(x, dtype=torch.float64).reshape(COUNT, 1, 16, 16) for x in pages)
+        own = samplers.sample(denoiser, start, process.times(steps), samplers.flow(law), order=order)
+        for state, step in zip(states, own, strict=True):
+            assert (state - step.x).abs().max() < 1e-9, (steps, step.t)
 
 
 def test_white_noise_of_a_seed_is_the_same_for_every_system(chapter):
