@@ -66,12 +66,11 @@ def figure() -> str:
     for name in RULES:
         digits = walked(run, name, CALLS)
         off = f"{apart(digits, end):.2f}"
-        alt = f"{COUNT} digits by {name} in {CALLS} calls, {off} from those of the last row"
-        rows.append(_row(f"{name}, {CALLS} calls", off, alt, digits))
-    alt = f"The {COUNT} digits at which the same walks end with {MANY} calls"
-    rows.append(_row(f"{MANY} calls", "", alt, end))
+        alt = f"{COUNT} digits by {name} in {CALLS} calls"
+        rows.append(_row(name, off, alt, digits))
+    rows.append(_row(f"the same in {MANY} calls", "", f"The {COUNT} digits of the last rule in {MANY} calls", end))
     caption = (
-        "Digits that a network of this book draws from the same noise in each row: blurring diffusion with "
+        f"Digits that one network draws in {CALLS} calls, from the same noise in each row: blurring diffusion with "
         f"{run.recipe.settings['sigma_max']:g} px of blur, trained for {run.record['step']:,} steps on "
         f"{len(run.images()):,} digits of 16 × 16 pixels. The first {COUNT} of seed {SEED}, none left out. The last "
         "row shows where all these walks lead with many calls. A number says how far the digits of a row are from it: "

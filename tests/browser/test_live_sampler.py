@@ -122,6 +122,11 @@ def as_shown(images: torch.Tensor) -> np.ndarray:
     return ((images[:, 0].double() + 1) * 127.5).clamp(0, 255).numpy()
 
 
+def note(page, side: str):
+    """What is said of a side's rule, by which a screen reader describes it."""
+    return page.locator(f"[id='{control(page, f'{side}-rule').get_attribute('aria-describedby')}']")
+
+
 def check_side(page, side: str, setting: dict, seed: int) -> None:
     """The picture of a finished side is PyTorch's to a thousandth of the range, and rounding."""
     recipe = setting["recipe"]
@@ -223,7 +228,9 @@ def test_a_reader_samples_and_looks_back(chapter):
     finished(page)
     check_side(page, "left", {**left, "recipe": "digits-from-mean", "rule": "tacos"}, seed=1)
     assert control(page, "left-order").is_disabled()
-    assert page.locator('[name="left-rule"] option[value="ddim"]').is_disabled()
+    for rule in ("ddim", "flow"):
+        assert page.locator(f'[name="left-rule"] option[value="{rule}"]').is_disabled()
+    assert "no noise, so its frequencies have no clocks" in note(page, "left").inner_text()
     np.testing.assert_array_equal(shown(page, "right-x"), kept)
 
     control(page, "right-rule").select_option("carry")
@@ -233,8 +240,48 @@ def test_a_reader_samples_and_looks_back(chapter):
     finished(page)
     steps = round(5 * 50**0.2)
     check_side(page, "right", {"recipe": "digits-ddpm", "rule": "carry", "steps": steps, "order": 2, "rho": 0.9}, 1)
+    assert note(page, "right").inner_text() == ""
+
+    control(page, "right-rule").select_option("flow")
+    control(page, "right-steps").press("Home")
+    finished(page)
+    check_side(page, "right", {"recipe": "digits-ddpm", "rule": "flow", "steps": 5, "order": 2, "rho": 0.9}, 1)
+    assert note(page, "right").inner_text().startswith("Each frequency steps by its own clock")
+    chapter_18 = note(page, "right").get_by_role("link").evaluate("(link) => link.href")
+    assert chapter_18.endswith("/notebooks/18_one_clock_per_frequency.html")
     assert page.errors == []
     assert page.external == []
+
+
+def test_five_steps_of_the_flow_rule_come_nearer_than_ddims(chapter):
+    """To where the network's own flow takes the same starts, as the landing page says of other starts."""
+    told, off = {}, {}
+    for rule, steps, order in (("flow", 60, 2), ("ddim", 5, 1), ("flow", 5, 1)):
+        setting = {"steps": steps, "rule": rule, "order": order, "seed": 5}
+        frames = ask(chapter, WALK, [str(LiveSampler._esm), "digits-blurring", setting])
+        told[rule, steps] = as_images(frames["x"][-1]).clamp(-1, 1)
+    for rule in ("ddim", "flow"):
+        off[rule] = (told[rule, 5] - told["flow", 60]).square().mean().sqrt().item()
+    assert off["flow"] < 0.8 * off["ddim"]
+
+
+def test_the_landing_page_shows_five_calls(book, open_page):
+    """Of either order the flow rule's row is nearer to the last than DDIM's, and pictures have their room from the start."""
+    for width, dark in ((1280, False), (360, True)):
+        page = open_page((book / "book" / "index.html").as_uri(), width=width, dark=dark)
+        rows = page.locator(".bd-walks .bd-walk")
+        assert rows.count() == 5
+        off = [float(text) for text in rows.locator(".bd-walk-off").all_inner_texts() if text]
+        assert len(off) == 4
+        assert off[2] < off[0], "the flow rule and DDIM, of first order"
+        assert off[3] < off[1], "of second"
+        for picture in rows.locator("img").all():
+            box = picture.bounding_box()
+            assert box["height"] == pytest.approx(box["width"] * 16 / 135, abs=1)
+            assert picture.get_attribute("alt")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert "first 8 of seed 0" in page.locator(".bd-walks figcaption").inner_text()
+        assert page.errors == []
 
 
 def test_a_walk_can_be_stopped(chapter):
