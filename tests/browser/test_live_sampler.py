@@ -249,6 +249,11 @@ def test_a_reader_samples_and_looks_back(chapter):
     assert note(page, "right").inner_text().startswith("Each frequency steps by its own clock")
     chapter_18 = note(page, "right").get_by_role("link").evaluate("(link) => link.href")
     assert chapter_18.endswith("/notebooks/18_one_clock_per_frequency.html")
+
+    page.get_by_role("button", name="Reset").click()
+    finished(page)
+    check_side(page, "left", left, seed=0)
+    check_side(page, "right", right, seed=0)
     assert page.errors == []
     assert page.external == []
 
@@ -266,7 +271,7 @@ def test_five_steps_of_the_flow_rule_come_nearer_than_ddims(chapter):
 
 
 def test_the_landing_page_shows_five_calls(book, open_page):
-    """Of either order the flow rule's row is nearer to the last than DDIM's, and pictures have their room from the start."""
+    """Of either order the flow rule is nearer to the last row than DDIM, and pictures have their room at once."""
     for width, dark in ((1280, False), (360, True)):
         page = open_page((book / "book" / "index.html").as_uri(), width=width, dark=dark)
         rows = page.locator(".bd-walks .bd-walk")

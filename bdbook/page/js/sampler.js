@@ -278,7 +278,7 @@ function render({ model, el }) {
     "div",
     { className: "bdbook-widget", role: "group", "aria-label": "Live sampler, interactive" },
     html("div", { className: "bd-controls" }, seed.root, time.root),
-    html("div", { className: "bd-row bd-go-row" }, go, reset, progress, status),
+    html("div", { className: "bd-row bd-go-row" }, go, reset(), progress, status),
     html("div", { className: "bd-sides" }, ...SIDES.map((name) => sides[name].root)),
   );
 
