@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import api
+import five_calls
 import ledgers
 import yaml
 
@@ -53,6 +54,7 @@ def write_landing(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in (("film", SystemsFilm()), ("sampler", LiveSampler())):
         (folder / f"{name}.html").write_text(figure.static_html(), encoding="utf-8")
+    (folder / "five_calls.html").write_text(five_calls.figure(), encoding="utf-8")
     return files_below(folder)
 
 

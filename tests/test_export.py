@@ -11,7 +11,8 @@ import pytest
 import torch
 import traitlets
 
-from bdbook import priors, processes, recipes
+from bdbook import priors, processes, recipes, samplers
+from bdbook.denoiser import X0
 from bdbook.page import live, onnx
 from bdbook.page.widgets import LiveSampler
 from bdbook.samplers import IHDM_DELTA
@@ -186,12 +187,30 @@ def test_without_onnx_the_page_is_told_how_to_get_it(monkeypatch):
     assert answer["error"].endswith('needs onnx, which is missing: pip install "bdbook[page]"')
 
 
+def test_the_flow_rule_is_offered_and_knows_what_the_page_is_told():
+    """Its spectrum is that of the preconditioning, floor included; only what has noise has clocks."""
+    assert LiveSampler(right={"rule": "flow", "order": 2}).right["rule"] == "flow"
+    for recipe in ("digits-blurring", "digits-blur"):  # the cosine basis, and Lee's own
+        run = live.run_of(recipe)
+        told, law = onnx.walk(run), run.flow().spectrum
+        assert law.basis == run.denoiser.process.basis
+        variance, mean = (torch.tensor(floats(told[key])).reshape(1, 1, 16, 16) for key in ("variance", "mean"))
+        np.testing.assert_allclose(variance, law.variance, rtol=1e-6)
+        np.testing.assert_allclose(law.basis.forward(mean.double()), law.mean, atol=1e-6)
+    bare = replace(run, denoiser=replace(run.denoiser, predicts=X0))
+    assert bare.flow(0.5) == samplers.flow(bare.spectrum, 0.5), "without preconditioning that of the data"
+    cold = live.run_of("digits-from-mean")
+    with pytest.raises(ValueError, match="noise"):
+        cold.draw(1, 0, cold.flow(), 5)
+
+
 def test_settings_are_completed_and_checked():
     figure = LiveSampler(left={"steps": 20, "rule": "carry"})
     assert figure.left == {"recipe": "digits-blurring", "rule": "carry", "steps": 20, "order": 1, "rho": 0.5}
     for wrong, words in (
         ({"steps": 3}, "5 to 250"),
         ({"rule": "ancestal"}, 'Did you mean "ancestral"'),
+        ({"rule": "flo"}, 'Did you mean "flow"'),
         ({"recipe": "digits-hot"}, "expected"),
         ({"speed": 1}, "left has speed"),
     ):

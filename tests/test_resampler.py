@@ -61,6 +61,23 @@ def test_the_first_walk_is_the_librarys_and_is_shown():
     assert "rho = 0.5, steps = 4. Under a kernel" in figure._repr_mimebundle_()["text/html"]
 
 
+def test_a_rule_and_an_order_are_chosen_as_numbers_are():
+    run = live.run_of("digits-blurring")
+    start = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    rules = {"flow": run.flow(), "DDIM": samplers.ddim}
+
+    def chosen(rule, order):
+        return samplers.sample(run.denoiser, start, run.denoiser.process.times(5), rules[rule], order=order)
+
+    rule, order = ipywidgets.Dropdown(options=list(rules), value="DDIM"), ipywidgets.Dropdown(options=[1, 2])
+    figure = Resampler(chosen, rule=rule, order=order)
+    by_ddim = figure.x
+    rule.value, order.value = "flow", 2
+    assert torch.equal(figure.x, samplers.last(chosen("flow", 2)).x)
+    assert not torch.allclose(figure.x, by_ddim, atol=0.1)
+    assert "rule = flow, order = 2. Under a kernel" in figure._repr_mimebundle_()["text/html"]
+
+
 def test_in_a_script_every_change_is_followed_at_once():
     steps, seen = counted()
     control = slider()

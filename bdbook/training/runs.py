@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bdbook import __version__, data, samplers
+from bdbook.clocks import Flow
 from bdbook.data import Folder
-from bdbook.denoiser import Denoiser
+from bdbook.denoiser import Denoiser, Spectral
 from bdbook.oracle import Gaussian
 from bdbook.priors import Prior
 from bdbook.processes import Degradation
@@ -84,6 +85,16 @@ class Run:
             )
             return found
         raise self.others("train", known["count"], len(found))
+
+    def flow(self, eta: float = 0.0) -> Flow:
+        """The flow rule for this network: `samplers.flow` of the spectrum of its preconditioning, else of the data's.
+
+        The page walks by the same numbers. Raises ValueError, at the first step, for a process without noise.
+        """
+        predicts, spectrum = self.denoiser.predicts, self.spectrum
+        if isinstance(predicts, Spectral):  # under whose variance there is a floor (Recipe)
+            spectrum = Gaussian(spectrum.basis, predicts.variance0, predicts.mean0)
+        return samplers.flow(spectrum, eta)
 
     def source(self) -> str | Path | Folder:
         """Where its data are, for `data.load`: a set, or a folder as it is now, split as it was."""

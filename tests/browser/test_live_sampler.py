@@ -1,5 +1,7 @@
 """Trained networks that walk in the page, against PyTorch with the same noise."""
 
+import base64
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,16 @@ from figures import IMPORT, ask, control, drag_to, pixels, timers
 from pages import TYPESET
 
 from bdbook import guesses, samplers
-from bdbook.page import live
+from bdbook.denoiser import Denoiser, Spectral
+from bdbook.oracle import Gaussian
+from bdbook.page import live, onnx
 from bdbook.page.widgets import LiveSampler
 
 pytestmark = pytest.mark.browser
 
 CHAPTER = "notebooks/16_live_sampler.html"
 COUNT = 4
+WITH_NOISE = [recipe for recipe in live.SYSTEMS if recipe != "digits-from-mean"]
 STATE = "[aria-label='Live sampler, interactive']"
 # What a page does with the module itself: a network's answer, the start of a walk, and all of it.
 KEPT = f"((source) => (globalThis.kept ??= ({IMPORT})(source)))"  # which keeps the runtime and the networks
@@ -33,6 +38,14 @@ WALK = f"""async ([source, recipe, options]) => {{
   const frames = [];
   for await (const frame of m.sampling({{ system: own, x, ...options }})) frames.push(frame);
   return {{ t: frames.map((f) => f.t), x: frames.map((f) => f.x.map((image) => Array.from(image))) }}; }}"""
+
+# A walk of a network that is a formula, in float64 throughout.
+BY_FORMULA = f"""async ([source, told, options]) => {{
+  const m = await ({IMPORT})(source), x = m.starts(m.system(told), options.seed, {COUNT});
+  const net = async (images, t) => images.map((image) => image.map((v) => 0.4 * Math.sin(3 * v + t)));
+  const frames = [];
+  for await (const frame of m.sampling({{ system: m.system(told, net), x, ...options }})) frames.push(frame);
+  return frames.map((f) => f.x.map((image) => Array.from(image))); }}"""
 
 
 def uniform(seed: int):
@@ -58,9 +71,12 @@ def noise(seed: int, step: int) -> torch.Tensor:
 @torch.no_grad()
 def walk(recipe: str, x: torch.Tensor, steps: int, rule: str, order: int, rho: float, seed: int) -> torch.Tensor:
     """The end of the same walk in PyTorch, from the page's x_T."""
-    denoiser, before = live.run_of(recipe).denoiser, None
+    run, before = live.run_of(recipe), None
+    denoiser, times = run.denoiser, run.denoiser.process.times(steps)
+    if rule == "flow":  # draws nothing
+        return samplers.last(samplers.sample(denoiser, x, times, run.flow(), order=order)).x
     chosen = samplers.partial_carry(rho) if rule == "carry" else samplers.rule(rule)
-    for number, (t, s) in enumerate(samplers.pairs(denoiser.process.times(steps)), 1):
+    for number, (t, s) in enumerate(samplers.pairs(times), 1):
         now = guess = denoiser.estimate(x, t)
         if order == 2 and before is not None:
             guess = guesses.Extrapolated(now, before, guesses.extrapolation(denoiser.process, before.seen.t, t, s))
@@ -106,6 +122,11 @@ def as_shown(images: torch.Tensor) -> np.ndarray:
     return ((images[:, 0].double() + 1) * 127.5).clamp(0, 255).numpy()
 
 
+def note(page, side: str):
+    """What is said of a side's rule, by which a screen reader describes it."""
+    return page.locator(f"[id='{control(page, f'{side}-rule').get_attribute('aria-describedby')}']")
+
+
 def check_side(page, side: str, setting: dict, seed: int) -> None:
     """The picture of a finished side is PyTorch's to a thousandth of the range, and rounding."""
     recipe = setting["recipe"]
@@ -134,6 +155,8 @@ def test_whole_walks_are_pytorchs(chapter):
     settings = [(recipe, own_setting(recipe) | {"steps": 20}) for recipe in live.SYSTEMS]
     few = {"steps": 12, "order": 1, "rho": 0.7}
     settings += [("digits-blurring", few | {"rule": rule}) for rule in ("carry", "ddim", "momentum", "ihdm", "naive")]
+    settings += [(recipe, few | {"steps": 5, "rule": "flow"}) for recipe in WITH_NOISE]
+    settings += [("digits-blurring", few | {"rule": "flow", "order": 2})]
     settings += [("digits-soft", few | {"rule": "ddim", "order": 2}), ("digits-from-mean", few | {"rule": "naive"})]
     for recipe, setting in settings:
         told = ask(chapter, WALK, [str(LiveSampler._esm), recipe, {**setting, "seed": seed}])
@@ -143,6 +166,27 @@ def test_whole_walks_are_pytorchs(chapter):
         assert (as_images(told["x"][-1]) - expected).abs().max() < 1e-3, (recipe, setting)
     white = told["x"][0]
     assert np.std(white) < 1, "cold diffusion begins flat"
+
+
+@pytest.mark.parametrize("recipe", WITH_NOISE)
+def test_the_flow_rule_is_the_librarys_to_rounding(open_page, recipe):
+    process, told = live.run_of(recipe).denoiser.process, onnx.walk(live.run_of(recipe))
+    plane = [np.frombuffer(base64.b64decode(told[key]), "<f4").reshape(1, 1, 16, 16) for key in ("mean", "variance")]
+    mean, variance = (torch.tensor(values).double() for values in plane)
+    law = Gaussian(process.basis, variance, process.basis.forward(mean))
+
+    def formula(x, t):
+        return 0.4 * torch.sin(3 * x + t.to(x).view(-1, 1, 1, 1))
+
+    denoiser = Denoiser(formula, process, Spectral(law.mean, law.variance))
+    page = open_page("about:blank")
+    for steps, order in ((5, 1), (5, 2), (20, 2)):
+        setting = {"steps": steps, "rule": "flow", "order": order, "seed": 2}
+        pages = ask(page, BY_FORMULA, [str(LiveSampler._esm), told, setting])
+        start, *states = (torch.tensor(x, dtype=torch.float64).reshape(COUNT, 1, 16, 16) for x in pages)
+        own = samplers.sample(denoiser, start, process.times(steps), samplers.flow(law), order=order)
+        for state, step in zip(states, own, strict=True):
+            assert (state - step.x).abs().max() < 1e-9, (steps, step.t)
 
 
 def test_white_noise_of_a_seed_is_the_same_for_every_system(chapter):
@@ -184,7 +228,9 @@ def test_a_reader_samples_and_looks_back(chapter):
     finished(page)
     check_side(page, "left", {**left, "recipe": "digits-from-mean", "rule": "tacos"}, seed=1)
     assert control(page, "left-order").is_disabled()
-    assert page.locator('[name="left-rule"] option[value="ddim"]').is_disabled()
+    for rule in ("ddim", "flow"):
+        assert page.locator(f'[name="left-rule"] option[value="{rule}"]').is_disabled()
+    assert "no noise, so its frequencies have no clocks" in note(page, "left").inner_text()
     np.testing.assert_array_equal(shown(page, "right-x"), kept)
 
     control(page, "right-rule").select_option("carry")
@@ -194,8 +240,53 @@ def test_a_reader_samples_and_looks_back(chapter):
     finished(page)
     steps = round(5 * 50**0.2)
     check_side(page, "right", {"recipe": "digits-ddpm", "rule": "carry", "steps": steps, "order": 2, "rho": 0.9}, 1)
+    assert note(page, "right").inner_text() == ""
+
+    control(page, "right-rule").select_option("flow")
+    control(page, "right-steps").press("Home")
+    finished(page)
+    check_side(page, "right", {"recipe": "digits-ddpm", "rule": "flow", "steps": 5, "order": 2, "rho": 0.9}, 1)
+    assert note(page, "right").inner_text().startswith("Each frequency steps by its own clock")
+    chapter_18 = note(page, "right").get_by_role("link").evaluate("(link) => link.href")
+    assert chapter_18.endswith("/notebooks/18_one_clock_per_frequency.html")
+
+    page.get_by_role("button", name="Reset").click()
+    finished(page)
+    check_side(page, "left", left, seed=0)
+    check_side(page, "right", right, seed=0)
     assert page.errors == []
     assert page.external == []
+
+
+def test_five_steps_of_the_flow_rule_come_nearer_than_ddims(chapter):
+    """To where the network's own flow takes the same starts, as the landing page says of other starts."""
+    told, off = {}, {}
+    for rule, steps, order in (("flow", 60, 2), ("ddim", 5, 1), ("flow", 5, 1)):
+        setting = {"steps": steps, "rule": rule, "order": order, "seed": 5}
+        frames = ask(chapter, WALK, [str(LiveSampler._esm), "digits-blurring", setting])
+        told[rule, steps] = as_images(frames["x"][-1]).clamp(-1, 1)
+    for rule in ("ddim", "flow"):
+        off[rule] = (told[rule, 5] - told["flow", 60]).square().mean().sqrt().item()
+    assert off["flow"] < 0.8 * off["ddim"]
+
+
+def test_the_landing_page_shows_five_calls(book, open_page):
+    """Of either order the flow rule is nearer to the last row than DDIM, and pictures have their room at once."""
+    for width, dark in ((1280, False), (360, True)):
+        page = open_page((book / "book" / "index.html").as_uri(), width=width, dark=dark)
+        rows = page.locator(".bd-walks .bd-walk")
+        assert rows.count() == 5
+        off = [float(text) for text in rows.locator(".bd-walk-off").all_inner_texts() if text]
+        assert len(off) == 4
+        assert off[2] < off[0], "the flow rule and DDIM, of first order"
+        assert off[3] < off[1], "of second"
+        for picture in rows.locator("img").all():
+            box = picture.bounding_box()
+            assert box["height"] == pytest.approx(box["width"] * 16 / 135, abs=1)
+            assert picture.get_attribute("alt")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert "first 8 of seed 0" in page.locator(".bd-walks figcaption").inner_text()
+        assert page.errors == []
 
 
 def test_a_walk_can_be_stopped(chapter):

@@ -22,13 +22,23 @@ const KEYS = ["left", "right", "seed", "t"];
 const SIDES = ["left", "right"];
 const COUNT = 4;
 const ACROSS = 2;
-const RULES_HERE = { ...RULE_NAMES, carry: "part of DDIM's carry" };
+const RULES_HERE = { ...RULE_NAMES, carry: "part of DDIM's carry", flow: "flow" };
 const VARIANCES = [1e-5, 10];
 // What a rule divides by is not there without noise.
 const WITHOUT_NOISE = ["naive", "tacos"];
 const FRAME = 24; // ms of work between two frames: the page stays alive, and little is lost to waiting
 
 const nextFrame = () => new Promise(requestAnimationFrame);
+
+/** What is to be said of a side's rule, as nodes: of the flow rule, and of a system that has no noise. */
+function wordsOn(rule, isCold) {
+  if (isCold) return ["This system has no noise, so its frequencies have no clocks: only naive and TACoS can walk it."];
+  if (rule !== "flow") return [];
+  const root = document.documentElement.dataset.content_root; // of the book; under a kernel there is no page to go to
+  const href = `${root}notebooks/18_one_clock_per_frequency.html`;
+  const chapter = root === undefined ? "chapter 18" : html("a", { href }, "chapter 18");
+  return ["Each frequency steps by its own clock, set by the data's spectrum: ", chapter, "."];
+}
 
 /** COUNT images of size * size values in one plane, a line between them. */
 function tiled(images, size) {
@@ -94,6 +104,8 @@ function makeSide(name, model, labels, size) {
       onInput: (rho) => set({ rho }),
     }),
   };
+  const note = html("div", { className: "bd-hint bd-words", id: `${controls.rule.input.id}-words` });
+  controls.rule.input.setAttribute("aria-describedby", note.id);
   const pictures = {
     x: picture(`${name}-x`, "<i>z<sub>t</sub></i>", "where the walk is"),
     guess: picture(`${name}-guess`, "<i>x̂</i>", "what the network sees in it"),
@@ -112,6 +124,7 @@ function makeSide(name, model, labels, size) {
       controls.steps.root,
       controls.order.root,
       controls.rho.root,
+      note,
     ),
     html("div", { className: "bd-pictures bd-two" }, pictures.x.root, pictures.guess.root),
     panel(
@@ -175,6 +188,7 @@ function makeSide(name, model, labels, size) {
         option.disabled = isCold && !WITHOUT_NOISE.includes(option.value);
       controls.rho.input.disabled = setting.rule !== "carry";
       controls.order.input.disabled = isCold;
+      note.replaceChildren(...wordsOn(setting.rule, isCold));
     },
     /** The setting as it can be walked: no more steps than a table has, and a cold system by a rule without noise. */
     walked() {
@@ -264,7 +278,7 @@ function render({ model, el }) {
     "div",
     { className: "bdbook-widget", role: "group", "aria-label": "Live sampler, interactive" },
     html("div", { className: "bd-controls" }, seed.root, time.root),
-    html("div", { className: "bd-row bd-go-row" }, go, reset, progress, status),
+    html("div", { className: "bd-row bd-go-row" }, go, reset(), progress, status),
     html("div", { className: "bd-sides" }, ...SIDES.map((name) => sides[name].root)),
   );
 

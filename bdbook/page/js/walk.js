@@ -58,6 +58,34 @@ function guessing({ predicts, mean, variance }, alpha, sigma) {
 }
 
 /**
+ * The flow rule's step (samplers.flow): y_s = y_t + (phi_t - phi_s) F in whitened coordinates, with one clock phi per
+ * coefficient. A function of u_t, x0_hat and the F before that gives { F, next }: next is u_s, and with a weight
+ * `ahead` F is drawn on to the middle of the step.
+ */
+export function flowStep({ mean, variance }, alphaT, sigmaT, alphaS, sigmaS) {
+  const root = variance.map(Math.sqrt);
+  const before = root.map((r, k) => Math.hypot(alphaT[k] * r, sigmaT[k]));
+  const after = root.map((r, k) => Math.hypot(alphaS[k] * r, sigmaS[k]));
+  // The angle between the two, and not the difference of two near pi / 2 (bdbook/clocks.py).
+  const turned = root.map((r, k) =>
+    Math.atan2(
+      (sigmaT[k] * alphaS[k] - sigmaS[k] * alphaT[k]) * r,
+      alphaT[k] * alphaS[k] * r * r + sigmaT[k] * sigmaS[k],
+    ),
+  );
+  return (u, x0, FBefore, ahead) => {
+    const whitened = u.map((v, k) => (v - alphaT[k] * mean[k]) / before[k]);
+    // x0_hat - m = sqrt(v) (cos phi y + sin phi F); where the data never vary there is nothing to say.
+    const F = x0.map((v, k) => {
+      const deviation = (root[k] * sigmaT[k]) / before[k];
+      return deviation === 0 ? 0 : (v - mean[k] - (alphaT[k] * root[k] ** 2 * whitened[k]) / before[k]) / deviation;
+    });
+    const drawnOn = ahead ? F.map((v, k) => v + ahead * (v - FBefore[k])) : F;
+    return { F, next: whitened.map((y, k) => alphaS[k] * mean[k] + after[k] * (y + turned[k] * drawnOn[k])) };
+  };
+}
+
+/**
  * Walks from `x`, a list of images, over `steps` steps by a rule ("carry" is `rho` times DDIM's carry). Yields
  * { t, x, guess } of images, the start first, without a guess.
  */
@@ -74,6 +102,7 @@ export async function* sampling({ system: own, x: start, steps, rule, rho = 1, o
   let x = start;
   let before;
   let logR;
+  let FBefore = [];
   yield { t: grid[0], x };
   for (let i = 0; i + 1 < grid.length; i++) {
     const [t, s] = [grid[i], grid[i + 1]];
@@ -85,6 +114,15 @@ export async function* sampling({ system: own, x: start, steps, rule, rho = 1, o
     const u = x.map(forward);
     const guess = guessing(own, alphaT, sigmaT);
     const x0 = answers.map((out, j) => guess(u[j], forward(out)));
+    if (rule === "flow") {
+      const step = flowStep(own, alphaT, sigmaT, alphaS, sigmaS);
+      const ahead = order === 2 && i > 0 ? (t - s) / (2 * (grid[i - 1] - t)) : 0; // in the time that all clocks share
+      const walked = x0.map((now, j) => step(u[j], now, FBefore[j], ahead));
+      x = walked.map(({ next }) => inverse(next));
+      FBefore = walked.map(({ F }) => F);
+      yield { t: s, x, guess: x0.map(inverse) };
+      continue;
+    }
     apply(alphaRatio(alphaT, alphaS), sigmaT, sigmaS, carry, refresh);
     const logT = logRatios(alphaT, sigmaT);
     const ahead = order === 2 && before ? extrapolation(logR, logT, logRatios(alphaS, sigmaS)) : undefined;

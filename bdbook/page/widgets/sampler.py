@@ -11,7 +11,7 @@ class WalkSetting(traitlets.HasTraits):
     """One side of the live sampler: whose network, which rule, how many steps."""
 
     recipe, _check_recipe = choice("recipe", "digits-blurring", tuple(live.SYSTEMS))
-    rule, _check_rule = choice("rule", "ancestral", (*RULES, "carry"))
+    rule, _check_rule = choice("rule", "ancestral", (*RULES, "carry", "flow"))
     steps, _check_steps = whole("steps", 50, 5, 250, "5 to 250 steps")
     order, _check_order = whole("order", 1, 1, 2, "order 1 or 2")
     rho, _check_rho = number("rho", 0.5, 0, 1, "a part of DDIM's carry, in [0, 1]")
@@ -36,9 +36,10 @@ class LiveSampler(Slider):
     ----------
     left, right : what each side walks, a dict of some of
         recipe : a key of `bdbook.page.live.SYSTEMS`;
-        rule : a name from `bdbook.samplers.RULES`, or "carry": `rho` times DDIM's carry, the rest of the noise fresh;
+        rule : a name from `bdbook.samplers.RULES`, "carry": `rho` times DDIM's carry, the rest of the noise fresh; or
+            "flow": `bdbook.samplers.flow` of the spectrum that the network is preconditioned with;
         steps : 5 to 250; a system with a table of fewer steps takes all of them;
-        order : 1, or 2 for a guess extrapolated from the last two;
+        order : 1, or 2 for a guess extrapolated from the last two (of "flow" what the network says);
         rho : of the rule "carry", in [0, 1].
     seed : of the noise, 0 to 99; the same noise on both sides.
     t : where on the walk the figure stands, 1 (noise) to 0 (the images).
@@ -48,7 +49,7 @@ class LiveSampler(Slider):
     """
 
     _esm = bundle("sampler.js")
-    _heights = (760, 1420)
+    _heights = (804, 1508)
 
     left = traitlets.Dict(complete({})).tag(sync=True)
     right = traitlets.Dict(complete({"recipe": "digits-ddpm"})).tag(sync=True)
