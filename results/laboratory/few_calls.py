@@ -8,8 +8,8 @@ interrupted run goes on. Each walk begins at exact draws of z_1 and is measured 
 start and the same data. Blur diffusion (Lee) is left out: it is diagonal in another basis than the mixtures are. All
 blocks together take half an hour of one quiet core.
 
-Each coefficient of the cosine basis is blurred, noised and denoised by numbers of its own. So the coefficients are taken
-for pictures in the basis of pixels: the same numbers, without a transform in each step.
+Each coefficient of the cosine basis is blurred, noised and denoised by numbers of its own. So the coefficients are
+taken for pictures in the basis of pixels: the same numbers, without a transform in each step.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from tqdm import tqdm
 from bdbook import processes, samplers, timegrids
 from bdbook.denoiser import X0, Denoiser, wiener
 from bdbook.evaluation import joint
+from bdbook.evaluation.checks import DoubtfulWarning
 from bdbook.files import write_atomically
 from bdbook.mixtures import Mixture
 from bdbook.oracle import Gaussian
-from bdbook.evaluation.checks import DoubtfulWarning
 from bdbook.processes import Process
 from bdbook.transforms import DCT, Pixel
 
