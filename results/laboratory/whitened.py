@@ -25,9 +25,10 @@ from bdbook.oracle import Gaussian
 # Where every clock begins and ends: those of processes.equal_snr, whose log-SNR runs from 10 to -10.
 FIRST = math.atan(math.exp(-5))
 LAST = math.pi / 2 - FIRST
-# Numbers that are worked on at once where a determinant needs (images, components, coefficients), and walks at once:
-# they stay in a core's cache.
-CHUNK, ROWS = 2**18, 512
+# Images that are walked at once, so that they stay in a core's cache.
+ROWS = 512
+# Responsibilities below it are none.
+TINY = 1e-60
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,23 @@ class Whitened:
         a, b = weights_of(turned, rule)
         shares = law.shares(y)
         d = a + b * law.sin * law.cos * (shares @ law.narrow)
-        determinants = []
-        some = max(1, CHUNK // self.means.numel())
-        for r, z, diagonal in zip(shares.split(some), y.split(some), d.split(some), strict=True):
-            scores = (law.cos * self.means - z[:, None]) * law.precision
-            centred = r.sqrt()[..., None] * (scores - (r[..., None] * scores).sum(1, keepdim=True))
-            weighed = centred * (b * law.sin / (law.cos * diagonal)).sqrt()[:, None]
-            gram = weighed @ weighed.mT
-            factor = torch.linalg.cholesky(gram + torch.eye(gram.shape[-1], dtype=gram.dtype))
-            determinants.append(2 * factor.diagonal(dim1=1, dim2=2).log().sum(1))
-        return a * y + b * law.velocity(y, shares), d.log().sum(1) + torch.cat(determinants)
+        weight = b * law.sin / (law.cos * d)
+        # Products of the scores -y / C_k + cos phi M_k / C_k of each two components, as one product of matrices.
+        k, other = torch.triu_indices(len(law.precision), len(law.precision))
+        squares = torch.cat([law.precision[k] * law.precision[other], law.linear[k] * law.linear[other]], 1)
+        mixed = law.precision[k] * law.linear[other] + law.linear[k] * law.precision[other]
+        products = torch.cat([weight * y**2, weight], 1) @ squares.T - (weight * y) @ mixed.T
+        place = torch.empty(len(law.precision), len(law.precision), dtype=torch.long)
+        place[k, other] = place[other, k] = torch.arange(len(k))
+        products = products[:, place]
+        # Centred, and weighed by the root of r, whose derivative at 0 does not exist.
+        pulled = (products @ shares[..., None])[..., 0]
+        products = products - pulled[:, None] - pulled[..., None] + (pulled * shares).sum(1)[:, None, None]
+        root = shares.clamp_min(TINY).sqrt()
+        gram = root[..., None] * products * root[:, None]
+        factor = torch.linalg.cholesky(gram + torch.eye(gram.shape[-1], dtype=gram.dtype))
+        determinant = d.log().sum(1) + 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        return a * y + b * law.velocity(y, shares), determinant
 
     def walk(self, y: Tensor, clocks: Tensor, rule: str, order: int = 1) -> Tensor:
         """Where "flow" or "ddim" ends from y (B, D) along clocks (N + 1, D), at grid times that are equally spaced."""
