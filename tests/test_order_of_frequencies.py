@@ -12,6 +12,7 @@ import whitened
 from whitened import FIRST, LAST, Whitened
 
 from bdbook import mixtures, oracle, processes, samplers
+from bdbook.evaluation import joint
 from bdbook.transforms import DCT
 
 SIDE = 4
@@ -133,16 +134,22 @@ def test_straight_clocks_are_a_softmax_of_equal_numbers():
         assert (best_clocks.clocks_of(free, place) - straight).abs().max() < 1e-12
 
 
-def test_a_descent_lowers_the_divergence(law, monkeypatch):
-    """Of clocks that are bent on purpose: on starts that it has not seen."""
+def test_a_descent_lowers_the_energy_distance(law, monkeypatch):
+    """Of clocks that are bent on purpose: on samples that it has not seen, and by the library's measure."""
     monkeypatch.setattr(best_clocks, "STEPS", 25)
-    monkeypatch.setitem(best_clocks.BATCH, "photos", 64)
     place = processes.rank(law.spectrum.basis.freq2).flatten()
     first = best_clocks.free_of(whitened.bent(law.spectrum, 1.5, 4), place, 6)
-    found = best_clocks.descend(law, place, "photos", "ddim", first, seed=0)
-    y = starts(law, 500, seed=9)
-    before, after = (law.kl(y, best_clocks.clocks_of(each, place), "ddim").mean() for each in (first, found))
-    assert after < 0.8 * before
+    found = best_clocks.descend(law, place, "ddim", first, seed=0)
+    y, true = starts(law, 1000, seed=9), law.sample(1000, FIRST, torch.Generator().manual_seed(8))
+    before, after = (law.walk(y, best_clocks.clocks_of(each, place), "ddim") for each in (first, found))
+    energy = [joint.energy_distance(law.images(x), law.images(true), law.spectrum) for x in (before, after)]
+    assert energy[1] < 0.8 * energy[0]
+
+
+def test_distances_are_those_of_cdist(law):
+    x, y = starts(law, 20), starts(law, 30, seed=1)
+    assert abs(best_clocks.distances(x, y) - torch.cdist(x, y).sum()) < 1e-9
+    assert abs(best_clocks.distances(x, x) - torch.cdist(x, x).sum()) < 1e-2
 
 
 def test_an_unknown_rule_is_named(law):
