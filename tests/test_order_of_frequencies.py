@@ -134,9 +134,16 @@ def test_straight_clocks_are_a_softmax_of_equal_numbers():
         assert (best_clocks.clocks_of(free, place) - straight).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("kappa", [-0.8, 0.8])
+def test_a_straight_warp_that_is_bent_is_equal_snr_that_is_bent(law, kappa):
+    place = processes.rank(law.spectrum.basis.freq2).flatten()
+    warp = torch.linspace(LAST, FIRST, 6, dtype=torch.float64)
+    assert (best_clocks.bent_warp(warp, place, kappa) - whitened.bent(law.spectrum, kappa, 5)).abs().max() < 1e-12
+
+
 def test_a_descent_lowers_the_energy_distance(law, monkeypatch):
     """Of clocks that are bent on purpose: on samples that it has not seen, and by the library's measure."""
-    monkeypatch.setattr(best_clocks, "STEPS", 25)
+    monkeypatch.setitem(best_clocks.STEPS, 6, 25)
     place = processes.rank(law.spectrum.basis.freq2).flatten()
     first = best_clocks.free_of(whitened.bent(law.spectrum, 1.5, 4), place, 6)
     found = best_clocks.descend(law, place, "ddim", first, seed=0)

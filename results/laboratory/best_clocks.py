@@ -2,14 +2,15 @@
 
     python results/laboratory/best_clocks.py
 
-Clocks run from noise to data in as many turns as there are calls. Their shares are softmaxes of free numbers, one set
-for each of six bands of frequency and linear between them in the rank of the frequency, or one set for all frequencies
-("1 band": a warp of the time, in which no frequency comes first). What is descended on is the energy distance of the
-drawn from true samples in whitened coordinates, of fresh ones in every step. A distance of single walks from their
-exact ends would not do, since these ends depend on the clocks; and the divergence in nats (`whitened.Whitened.kl`) does
-not mind a component that is never drawn. Descents begin from straight clocks (seed 0), and from kappa = 1 and -1
-(seeds 1 and 2). What is found is then measured on starts that no descent has seen, also by measures that none has
-descended on, beside straight clocks.
+Clocks run from noise to data in as many turns as there are calls. Their shares are softmaxes of free numbers. "1 band"
+is one set for all frequencies, a warp of the time in which none comes first; its descent begins from straight clocks.
+"6 bands" is one set for each of six bands of frequency, linear between them in the rank of the frequency; its descents
+begin from the warp that was found (seed 0), and from that warp bent by kappa = 1 and -1 (seeds 1 and 2), so that what
+they gain is the order's. What is descended on is the energy distance of the drawn from true samples in whitened
+coordinates, of fresh ones in every step. A distance of single walks from their exact ends would not do, since these
+ends depend on the clocks; and the divergence in nats (`whitened.Whitened.kl`) does not mind a component that is never
+drawn. What is found is measured on starts that no descent has seen, also by measures that none has descended on, beside
+straight clocks.
 
 What is in best_clocks.json already is kept, so that an interrupted study goes on. Ten minutes of one core.
 """
@@ -34,7 +35,7 @@ from bdbook.page import recorded
 HERE = Path(__file__).parent
 FILE = HERE / "best_clocks.json"
 BANDS = 6
-STEPS, RATE = 40, 0.1
+STEPS, RATE = {1: 80, BANDS: 40}, 0.1
 # Walks a step, and true samples beside them, which cost less.
 BATCH, TRUE = 256, 512
 SEED_OF = {0.0: 0, 1.0: 1, -1.0: 2}
@@ -43,10 +44,18 @@ HELD_OUT = 1000  # the seed of the starts on which the found is measured
 
 def jobs() -> list[tuple[str, str, int, int, float]]:
     """(mixture, rule, calls, bands, kappa of the first clocks), what matters most first; 0 bands: no descent."""
-    found = [(name, "flow", calls, bands, 0.0) for calls in (10, 5) for name in MIXTURES for bands in (0, BANDS, 1)]
+    three = (0, 1, BANDS)
+    found = [(name, "flow", calls, bands, 0.0) for calls in (10, 5) for name in MIXTURES for bands in three]
     found += [(name, "flow", 10, BANDS, kappa) for name in MIXTURES for kappa in (1.0, -1.0)]
-    found += [(name, "ddim", 10, bands, 0.0) for name in MIXTURES for bands in (0, BANDS)]
-    return found + [(name, "flow", 20, bands, 0.0) for name in MIXTURES for bands in (0, BANDS, 1)]
+    found += [(name, "flow", 20, bands, 0.0) for name in MIXTURES for bands in three]
+    return found + [(name, "ddim", 10, bands, 0.0) for name in MIXTURES for bands in three]
+
+
+def named(name: str, rule: str, calls: int, bands: int, kappa: float) -> str:
+    """A job's key in the file."""
+    return f"{name}, {rule}, {calls} calls, " + (
+        "straight" if not bands else "1 band" if bands == 1 else f"{bands} bands, from kappa {kappa:g}"
+    )
 
 
 def clocks_of(free: Tensor, place: Tensor) -> Tensor:
@@ -78,8 +87,9 @@ def descend(law: Whitened, place: Tensor, rule: str, first: Tensor, seed: int) -
     generator = torch.Generator().manual_seed(seed)
     free = first.clone().requires_grad_()
     adam = torch.optim.Adam([free], lr=RATE, betas=(0.9, 0.99))
-    slower = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / STEPS))
-    for _ in tqdm(range(STEPS), "descent", leave=False):
+    steps = STEPS[len(free)]
+    slower = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
+    for _ in tqdm(range(steps), "descent", leave=False):
         adam.zero_grad()
         start, true = law.sample(BATCH, LAST, generator), law.sample(TRUE, FIRST, generator)
         x = law.walk(start, clocks_of(free, place), rule)
@@ -106,29 +116,39 @@ def drawn(law: Whitened) -> list[Tensor]:
     return [law.sample(COUNT, phi, generator) for phi in (LAST, FIRST)]
 
 
-def study(law: Whitened, name: str, rule: str, calls: int, bands: int, kappa: float) -> dict[str, object]:
+def bent_warp(warp: Tensor, place: Tensor, kappa: float) -> Tensor:
+    """Clocks (N + 1, D) that follow a warp, (N + 1,) of the time, as those of kappa follow straight ones."""
+    calls = len(warp) - 1
+    times = torch.linspace(1, 0, calls + 1, dtype=torch.float64)[:, None] ** torch.exp2(-kappa * place)
+    at = (1 - times) * calls
+    below = at.floor().long().clamp_max(calls - 1)
+    return warp[below] + (at - below) * (warp[below + 1] - warp[below])
+
+
+def study(law: Whitened, name: str, rule: str, calls: int, bands: int, kappa: float, found: dict) -> dict[str, object]:
     """The clocks that a descent found, one row a band from the lowest frequencies to the highest, and their worth."""
-    if not bands:
-        return held_out(law, name, bent(law.spectrum, 0.0, calls), rule, calls == 10)
     place = processes.rank(law.spectrum.basis.freq2).flatten()
-    first = free_of(bent(law.spectrum, kappa, calls), place, bands)
-    free = descend(law, place, rule, first, seed=SEED_OF[kappa])
+    first = bent(law.spectrum, 0.0, calls)
+    if not bands:
+        return held_out(law, name, first, rule, calls == 10)
+    if bands > 1:
+        warp = found[named(name, rule, calls, 1, 0.0)]["measured"]["clocks"][0]
+        first = bent_warp(torch.tensor(warp, dtype=torch.float64), place, kappa)
+    free = descend(law, place, rule, free_of(first, place, bands), seed=SEED_OF[kappa])
     centres = torch.linspace(-1, 1, bands, dtype=torch.float64)
-    told = bands == BANDS and calls == 10 and kappa == 0
-    return held_out(law, name, clocks_of(free, place), rule, told) | {"clocks": clocks_of(free, centres).T.tolist()}
+    worth = held_out(law, name, clocks_of(free, place), rule, calls == 10 and kappa == 0)
+    return worth | {"clocks": clocks_of(free, centres).T.tolist()}
 
 
 def main() -> None:
     """Add what is missing to the file, one descent after the other."""
     found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     laws = {name: Whitened.of(recorded.mixture(name)) for name in MIXTURES}
-    for name, rule, calls, bands, kappa in tqdm(jobs(), "clocks"):
-        how = f"{bands} {'bands' if bands > 1 else 'band'}, from kappa {kappa:g}" if bands else "straight"
-        key = f"{name}, {rule}, {calls} calls, {how}"
-        if key not in found:
+    for job in tqdm(jobs(), "clocks"):
+        if named(*job) not in found:
             began = time.monotonic()
-            made = study(laws[name], name, rule, calls, bands, kappa)
-            found[key] = rounded(entry(made, time.monotonic() - began, SEED_OF[kappa]))
+            made = study(laws[job[0]], *job, found)
+            found[named(*job)] = rounded(entry(made, time.monotonic() - began, SEED_OF[job[-1]]))
             write_atomically(FILE, json.dumps(found, indent=1) + "\n")
 
 
