@@ -13,6 +13,7 @@ from whitened import FIRST, LAST, Whitened
 
 from bdbook import mixtures, oracle, processes, samplers
 from bdbook.evaluation import joint
+from bdbook.page import recorded
 from bdbook.transforms import DCT
 
 SIDE = 4
@@ -168,3 +169,31 @@ def test_every_job_is_there_once_and_numbers_are_short():
     assert len(set(order.jobs())) == len(order.jobs())
     assert len(set(best_clocks.jobs())) == len(best_clocks.jobs())
     assert order.rounded({"a": [1.23456789, {"b": 2}]}) == {"a": [1.2346, {"b": 2}]}
+
+
+def test_the_records_are_what_the_programs_compute():
+    """One entry of each study again: the divergences from leaves at five calls."""
+    law, calls = Whitened.of(recorded.mixture("leaves")), 5
+    start = law.sample(order.COUNT, LAST, torch.Generator().manual_seed(0))[: order.DIVERGED["leaves"]]
+    straight, bent = (law.kl(start, whitened.bent(law.spectrum, kappa, calls), "flow") for kappa in (0.0, 1.0))
+    found = recorded.laboratory("order")["leaves, flow 1, 5 calls, seed 0"]["measured"]["1.0"]
+    assert found["kl"] == pytest.approx(order.mean_and_error(bent), rel=1e-3)
+    assert found["kl_above_straight"] == pytest.approx(order.mean_and_error(bent - straight), rel=1e-3)
+
+    kept = recorded.laboratory("best_clocks")[f"leaves, flow, {calls} calls, 1 band"]["measured"]
+    start, _ = best_clocks.drawn(law)
+    warp = torch.tensor(kept["clocks"], dtype=torch.float64).T.expand(-1, law.means.shape[1])
+    again = law.kl(start[: order.DIVERGED["leaves"] // 2], warp, "flow")
+    assert kept["kl"] == pytest.approx(order.mean_and_error(again), rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["order", "best_clocks"])
+def test_every_job_is_recorded_and_says_how_it_came_about(name):
+    found = recorded.laboratory(name)
+    jobs = {
+        "order": [f"{job[1]}, {job[2]} {job[3]}, {job[4]} calls, seed {job[0]}" for job in order.jobs()],
+        "best_clocks": [str(job) for job in best_clocks.jobs()],
+    }[name]
+    assert sorted(found) == sorted(jobs)
+    for each in found.values():
+        assert each.keys() == {"measured", "commit", "seconds", "device", "date", "seed"}

@@ -44,7 +44,15 @@ ENDED: dict[tuple[str, float, int], Tensor] = {}
 
 def jobs() -> list[tuple[int, str, str, int, int]]:
     """(seed, mixture, rule, order, calls), what matters most first."""
-    every = [("flow", 1, 0), ("flow", 1, 1), ("ddim", 1, 0), ("flow", 2, 0), ("ddim", 1, 1), ("ddim", 2, 0)]
+    every = [
+        ("flow", 1, 0),
+        ("flow", 1, 1),
+        ("ddim", 1, 0),
+        ("flow", 2, 0),
+        ("ddim", 1, 1),
+        ("ddim", 2, 0),
+        ("flow", 1, 2),
+    ]
     return [(seed, name, rule, order, calls) for (rule, order, seed), name, calls in product(every, MIXTURES, CALLS)]
 
 
