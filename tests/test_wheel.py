@@ -42,7 +42,7 @@ CLASSES = {name: thing for name in widgets.__all__ if isinstance(thing := getatt
 FIGURES = [name for name, kind in CLASSES.items() if issubclass(kind, widgets.Slider) and kind is not widgets.Slider]
 FILES = [name for name in live.names() if name != "graph"]
 # Of each chapter that needs recorded runs: its first cell, which imports, and the sources of those that read them.
-READS = re.compile(r"recorded\.(RESULTS|read|present|seeds|folder_of)|live\.run_of")
+READS = re.compile(r"recorded\.(RESULTS|read|present|seeds|folder_of|laboratory|mixture)|live\.run_of")
 CODE = {
     path.name: [
         "".join(cell["source"])
