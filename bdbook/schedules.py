@@ -52,7 +52,7 @@ def dissipation_time(blur_sigma: Numbers) -> Elementwise:
 
 
 def vanishing(exponent: Tensor) -> Tensor:
-    """e^exponent, and 0 where that is below the smallest normal number: torch.exp takes ten times as long down there."""
+    """e^exponent, and 0 where that is below the smallest normal number, where torch.exp takes ten times as long."""
     least = math.log(torch.finfo(exponent.dtype).tiny)
     return torch.where(exponent < least, 0.0, torch.exp(exponent.clamp_min(least)))
 
