@@ -21,6 +21,7 @@ from torch import Tensor
 from bdbook.denoiser import Observed, Prediction, PredictLessBlurred, wiener
 from bdbook.processes import Degradation, Process
 from bdbook.samplers import Rule
+from bdbook.schedules import vanishing
 from bdbook.shapes import PerFrequency, Scale
 from bdbook.times import Time
 from bdbook.transforms import DCT
@@ -53,7 +54,7 @@ class Descent:
     def gain(self, time: float) -> PerFrequency:
         """What the guess of u_x - m is of u_t - alpha m after a training time of 0 or more."""
         _check_time(time)
-        return self.best + (self.start - self.best) * torch.exp(-self.rate * time)
+        return self.best + (self.start - self.best) * vanishing(-self.rate * time)
 
     def error(self, gain: PerFrequency) -> PerFrequency:
         """Mean squared error of x0_hat beyond the best one's, over the variance of the data: 0 is learnt."""

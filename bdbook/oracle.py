@@ -122,12 +122,17 @@ class Gaussian:
         weight = torch.ones(1, 1, 1, 1, dtype=torch.float64)
         memory_weight, refreshed, shifted = (torch.zeros_like(weight) for _ in range(3))
         for begin in reversed(range(0, len(grid) - 1, BLOCK)):
-            for g, q, a, b, o, tau in zip(
-                *(term.flip(0) for term in self._transfers(process, grid, begin, rule, order))
-            ):
-                refreshed = refreshed + (weight * tau) ** 2
-                shifted = shifted + weight * o + memory_weight * q
-                weight, memory_weight = weight * a + memory_weight * g, weight * b
+            transfers = self._transfers(process, grid, begin, rule, order)
+            if order == 1:  # nothing is remembered, and all steps of the block are taken at once
+                _, _, a, _, o, tau = transfers
+                after = weight * torch.cat([a[1:].flip(0).cumprod(0).flip(0), torch.ones_like(a[:1])])
+                refreshed, shifted = refreshed + ((after * tau) ** 2).sum(0), shifted + (after * o).sum(0)
+                weight = after[0] * a[0]
+            else:
+                for g, q, a, b, o, tau in zip(*(term.flip(0) for term in transfers)):
+                    refreshed = refreshed + (weight * tau) ** 2
+                    shifted = shifted + weight * o + memory_weight * q
+                    weight, memory_weight = weight * a + memory_weight * g, weight * b
             # What is as good as nothing becomes nothing: denormal numbers would make the rest a hundred times slower.
             weight, memory_weight = (torch.where(w.abs() < 1e-100, 0.0, w) for w in (weight, memory_weight))
         variance = weight**2 * variance + refreshed

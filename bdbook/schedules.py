@@ -51,9 +51,15 @@ def dissipation_time(blur_sigma: Numbers) -> Elementwise:
     return blur_sigma.double() ** 2 / 2
 
 
+def vanishing(exponent: Tensor) -> Tensor:
+    """e^exponent, and 0 where that is below the smallest normal number, where torch.exp takes ten times as long."""
+    least = math.log(torch.finfo(exponent.dtype).tiny)
+    return torch.where(exponent < least, 0.0, torch.exp(exponent.clamp_min(least)))
+
+
 def frequency_scaling(freq2: Tensor, tau: Tensor, d_min: float = 0.0) -> Tensor:
     """d_t = (1 - d_min) e^(-lambda tau) + d_min. Source: HS Eq. 26 (d_min = 0: Eq. 9)."""
-    decay = torch.exp(-freq2 * tau)
+    decay = vanishing(-freq2 * tau)
     return (1 - d_min) * decay + d_min if d_min else decay
 
 

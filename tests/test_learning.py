@@ -1,5 +1,6 @@
 """How linear denoisers learn, against simulated gradient descent, an ODE solver, sympy and dense convolutions."""
 
+import itertools
 import math
 
 import numpy as np
@@ -266,3 +267,18 @@ def test_what_cannot_be_is_refused():
     for width in (2, 9, -1):
         with pytest.raises(ValueError, match="odd number below twice the size"):
             learning.Convolution(SIZE, width)
+
+
+@given(bound=st.floats(0.1, 3), begun=st.floats(0.1, 20), rule=st.sampled_from(["ddim", "ancestral"]))
+def test_a_walk_with_a_bounded_answer_cannot_come_back(bound, begun, rule):
+    """Chapter 19, by a network that always answers with all that it may; of an ancestral walk the mean."""
+    times = BLURRING.times(30)
+    u = torch.full((1, 1, SIZE, SIZE), begun, dtype=torch.float64)
+    for t, s in itertools.pairwise(times):
+        alpha_t, sigma_t, alpha_s, _ = BLURRING.coefficients(t, s)
+        carry, _ = samplers.rule(rule)(BLURRING, t, s)
+        x = (u - sigma_t * bound * u.sign()) / alpha_t
+        u = alpha_s * x + carry * (u - alpha_t * x)
+    grows = BLURRING.alpha(0.0) / BLURRING.alpha(1.0)
+    most = {"ddim": 1, "ancestral": 2}[rule] * bound
+    assert (u.abs() >= grows * (begun - most * BLURRING.sigma(1.0)) - 1e-6 * grows).all()
