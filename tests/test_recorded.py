@@ -275,6 +275,8 @@ def test_digits_at_few_calls():
             assert np.all(np.diff(off[rule]) < 0)
         for first in ("ddim", "flow"):  # four times the steps leave about a quarter, and less of second order
             assert 2.5 < off[first][0] / off[first][2] < 5
-            assert off[f"{first}, order 2"][0] / off[f"{first}, order 2"][2] > off[first][0] / off[first][2]
-        for order in ("", ", order 2"):
-            assert np.all(off[f"flow{order}"] < off[f"ddim{order}"])
+            second = off[f"{first}, order 2"]
+            assert second[0] / second[2] > off[first][0] / off[first][2]
+        assert np.all(off["flow"] < off["ddim"])
+        unsure = study["ends"][network]["end_off"]  # where the two rules end with many calls
+        assert np.all(off["flow, order 2"] < off["ddim, order 2"] + unsure)
