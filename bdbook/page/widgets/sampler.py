@@ -49,7 +49,7 @@ class LiveSampler(Slider):
     """
 
     _esm = bundle("sampler.js")
-    _heights = (804, 1508)
+    _heights = (852, 1648)
 
     left = traitlets.Dict(complete({})).tag(sync=True)
     right = traitlets.Dict(complete({"recipe": "digits-ddpm"})).tag(sync=True)
