@@ -234,7 +234,8 @@ def test_a_notebook_to_run_runs_and_says_what_it_computes(tmp_path):
     path = next(path for path in handout.write(ROOT, tmp_path) if path.stem == "16_live_sampler")
     papermill.execute_notebook(path, tmp_path / "done.ipynb", {"profile": "smoke"}, kernel_name="python3", cwd=tmp_path)
     cells = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells
-    (said,) = [each for each in cells if "recorded.said(" in each.source]
-    text = said.outputs[0].data["text/markdown"]
+    said = [each.outputs[0].data["text/markdown"] for each in cells if "recorded.said(" in each.source]
+    text = "\n".join(said)
     assert re.search(r"one UNet of \d{2,3}(,\d{3})+ numbers each", text), text
+    assert f"networks drew {recorded.laboratory('digits_few_calls')['count']} digits by each rule" in text
     assert "«" not in text
