@@ -312,7 +312,7 @@ def test_without_recorded_runs_each_cell_that_needs_them_says_so_in_a_sentence_a
     (bare.folder / "cells.json").write_text(json.dumps(READERS))
     told = [json.loads(line) for line in bare.python(TELL).splitlines()]
     assert [name for name, *_ in told] == [name for name, cells in READERS.items() for _ in cells]
-    sentence = r"Left out: [\w.-]+ is a recorded run, of which this installation has none; install .*FOLDER"
+    sentence = r"Left out: [\w./-]+ is a recorded run, of which this installation has none; install .*FOLDER"
     for name, goes_on, lost, shown in told:
         # It may stop for a name from a cell that is not run here; not for one from a cell that is.
         elsewhere = lost and not any(re.search(rf"^(def )?{lost}\b", cell, re.MULTILINE) for cell in READERS[name])

@@ -7,7 +7,7 @@ pictures are drawn coarse first, below 0 fine first. Walks of the three mixtures
 1 and 2, begin at exact draws and are compared with what is true at the end of the clocks, by every measure of
 `bdbook.evaluation.joint`; of order 1 also by the Kullback-Leibler divergence in nats (`whitened.Whitened.kl`), each
 difference from straight clocks over the same starts. "truth" is what true samples have against true samples. What is in
-order.json already is kept, so that an interrupted study goes on. Five minutes of one core.
+order.json already is kept, so that an interrupted study goes on. Ten minutes of one core.
 """
 
 from __future__ import annotations
