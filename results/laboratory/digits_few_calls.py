@@ -11,7 +11,9 @@ calls, where the flow is taken to have ended.
 
 from __future__ import annotations
 
+import datetime
 import json
+import subprocess
 from pathlib import Path
 
 import torch
@@ -41,6 +43,16 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
     return (a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean((1, 2, 3)).sqrt().mean().item()
 
 
+def about() -> dict[str, str]:
+    """Where and when a row is made, and by which code."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=FILE.parent, check=True)
+    return {
+        "device": f"CPU, threads: {torch.get_num_threads()}",
+        "date": f"{datetime.date.today()}",
+        "commit": head.stdout.strip(),
+    }
+
+
 def main() -> None:
     """Measure what is missing."""
     found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"ends": {}, "rows": {}}
@@ -60,6 +72,7 @@ def main() -> None:
                 "training_seed": run.record["identity"]["seed"],
             }
         rows = found["rows"].setdefault(key, {})
+        found.setdefault("about", {})[key] = about()
         for calls in CALLS:
             digits = drawn(run, name, calls)
             rows[str(calls)] = {"off": apart(digits[:FEW], ends[recipe])} | generation.measures(digits, pictures, True)
