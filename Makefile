@@ -51,7 +51,7 @@ RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycac
 SHOWS_RESULTS := $(basename $(notdir $(shell grep -l 'recorded[.]' /dev/null $(CHAPTERS:%=notebooks/%.ipynb))))
 
 .PHONY: help book claims handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
-        mutants notebooks tested-chapters browser classroom rehearsal slides clean contents FORCE
+        mutants faults notebooks tested-chapters browser classroom rehearsal slides clean contents FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -67,6 +67,7 @@ help:
 	@echo "make classroom  what make test leaves out, for it takes long: all chapters on a hub and from a wheel alone"
 	@echo "make mutants  small faults in the functions of the ledger: do the tests that it names notice? (an hour; -j cores:"
 	@echo "              JOBS=4; some entries: ENTRIES='lee-eq-7 hs-eq-18')"
+	@echo "make faults   trainings killed twenty times, and fifty stories of commands: is anything lost? (half an hour)"
 	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
 	@echo "              MINUTES=10 stops after so long, and the same command goes on"
 	@echo "make measured trains \"$(MEASURED)\" (or MEASURED=...) anew and compares with what is recorded"
@@ -290,7 +291,7 @@ lint: $(INSTALLED) $(LINTERS)/node_modules/.package-lock.json
 	$(NODE) $(LINTERS)/node_modules/prettier/bin/prettier.cjs --check --print-width 120 $(JAVASCRIPT)
 
 # One core a worker.
-unit mutants tested-chapters browser classroom: export OMP_NUM_THREADS := 1
+unit mutants faults tested-chapters browser classroom: export OMP_NUM_THREADS := 1
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests -m 'not browser' -n auto --maxprocesses 4 --dist worksteal
 
@@ -299,6 +300,10 @@ ENTRIES ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutants.py -j $(JOBS) $(ENTRIES)
+
+# What make test tries a few times. Fails where a file is lost, or a command says that it did what it did not.
+faults: $(INSTALLED)
+	BDBOOK_KILLS=20 BDBOOK_FUZZ=50 $(BIN)/python -m pytest tests/test_faults.py tests/test_fuzz.py
 
 # Chapters as tests, in copies: what they print makes the book that the browser tests look at, and nothing runs
 # twice. The timeout is for a cell that hangs; a slow machine is no failure. The copies lie outside _build, in which
