@@ -509,7 +509,7 @@ SAMPLE = [
     ("lee-eq-24", "bdbook.processes.Process.transition", "return a, sigma_t", "return 2 * a - 1, sigma_t"),
     ("lee-eq-5", "bdbook.schedules.blur_exponent", "f_max * (i / steps)", "2 * f_max * (i / steps)"),
     ("hs-alg-1", "bdbook.priors.normal", "self.std * torch.randn", "2 * self.std * torch.randn"),
-    ("hs-table-3", "bdbook.oracle.Gaussian.walk", "(weight * tau) ** 2", "(weight * tau)"),
+    ("hs-table-3", "bdbook.oracle.Gaussian.walk", "(after * tau) ** 2", "(after * tau)"),
     (
         "hs-table-3",
         "bdbook.oracle.Gaussian.walk",
