@@ -10,9 +10,7 @@ What is in against_training.json already is kept, so that an interrupted run goe
 
 from __future__ import annotations
 
-import datetime
 import json
-import subprocess
 from pathlib import Path
 
 import torch
@@ -22,7 +20,7 @@ from bdbook import data
 from bdbook.evaluation import generation, metrics
 from bdbook.evaluation.generation import Protocol
 from bdbook.files import write_atomically
-from bdbook.training import runs
+from bdbook.training import records, runs
 
 HERE = Path(__file__).parent
 FILE = HERE / "against_training.json"
@@ -43,9 +41,7 @@ def resplits(count: int = 20) -> list[float]:
 
 def entry(measured: object, **more: object) -> dict:
     """What is kept of one measurement: the numbers, and how they came about."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False).stdout
-    about = {"device": f"CPU, threads: {torch.get_num_threads()}", "date": f"{datetime.date.today()}"}
-    return {"measured": measured, "commit": commit.strip() or None} | about | more
+    return {"measured": measured} | records.made_here() | more
 
 
 def main() -> None:

@@ -67,6 +67,11 @@ def today() -> str:
     return date.today().isoformat()
 
 
+def made_here() -> dict[str, str | None]:
+    """Where and when something is computed on the CPU, and by which code: "device", "date", "commit"."""
+    return {"device": f"CPU, threads: {torch.get_num_threads()}", "date": today(), "commit": commit()}
+
+
 def identity(recipe: Recipe, seed: int, images: Tensor) -> dict[str, Any]:
     """What must agree for a run to be resumed: the recipe but for how it samples, the seed and the very pixels.
 

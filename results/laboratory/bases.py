@@ -10,9 +10,7 @@ of Fashion-MNIST it is the mixture, whose components are diagonal in the cosine 
 
 from __future__ import annotations
 
-import datetime
 import json
-import subprocess
 from pathlib import Path
 
 import torch
@@ -22,6 +20,7 @@ from bdbook import data
 from bdbook.files import write_atomically
 from bdbook.mixtures import Mixture
 from bdbook.pixels import ROUNDING
+from bdbook.training import records
 from bdbook.transforms import DCT, Basis, Haar, Pixel
 
 HERE = Path(__file__).parent
@@ -64,12 +63,7 @@ def eigenvalues(covariance: Tensor, basis: Basis) -> list[float]:
 def main() -> None:
     """Write the file anew."""
     measured = {name: of_pictures(name) for name in ("photos", "leaves")} | {"fashion": (of_mixture("fashion"), None)}
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False)
-    about = {
-        "device": f"CPU, threads: {torch.get_num_threads()}",
-        "date": f"{datetime.date.today()}",
-        "commit": head.stdout.strip() or None,
-    }
+    about = records.made_here()
     found = {
         name: {"eigenvalues": {each: eigenvalues(covariance, basis) for each, basis in BASES.items()}, "count": count}
         for name, (covariance, count) in measured.items()

@@ -11,9 +11,7 @@ calls, where the flow is taken to have ended.
 
 from __future__ import annotations
 
-import datetime
 import json
-import subprocess
 from pathlib import Path
 
 import torch
@@ -22,6 +20,7 @@ from tqdm import tqdm
 from bdbook import data, files, samplers
 from bdbook.evaluation import generation
 from bdbook.page import live
+from bdbook.training import records
 from bdbook.training.runs import Run
 
 FILE = Path(__file__).with_suffix(".json")
@@ -43,16 +42,6 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
     return (a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean((1, 2, 3)).sqrt().mean().item()
 
 
-def about() -> dict[str, str]:
-    """Where and when a row is made, and by which code."""
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=FILE.parent, check=True)
-    return {
-        "device": f"CPU, threads: {torch.get_num_threads()}",
-        "date": f"{datetime.date.today()}",
-        "commit": head.stdout.strip(),
-    }
-
-
 def main() -> None:
     """Measure what is missing."""
     found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"ends": {}, "rows": {}}
@@ -72,7 +61,7 @@ def main() -> None:
                 "training_seed": run.record["identity"]["seed"],
             }
         rows = found["rows"].setdefault(key, {})
-        found.setdefault("about", {})[key] = about()
+        found.setdefault("about", {})[key] = records.made_here()
         for calls in CALLS:
             digits = drawn(run, name, calls)
             rows[str(calls)] = {"off": apart(digits[:FEW], ends[recipe])} | generation.measures(digits, pictures, True)

@@ -14,10 +14,8 @@ taken for pictures in the basis of pixels: the same numbers, without a transform
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import json
-import subprocess
 import time
 import warnings
 from collections.abc import Callable
@@ -35,6 +33,7 @@ from bdbook.files import write_atomically
 from bdbook.mixtures import Mixture
 from bdbook.oracle import Gaussian
 from bdbook.processes import Process
+from bdbook.training import records
 from bdbook.transforms import DCT, Pixel
 
 HERE = Path(__file__).parent
@@ -204,7 +203,6 @@ def main() -> None:
     for key, (name, process, *settings) in tqdm({k: v for k, v in jobs.items() if k not in found}.items(), "blocks"):
         began = time.monotonic()
         numbers = (block if settings else floors)(untransformed(mixtures[name]), process, *settings)
-        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False)
         found[key] = {
             "measured": numbers,
             "measures": list(MEASURES),
@@ -212,10 +210,7 @@ def main() -> None:
             "classified": CLASSIFIED,
             "seed": settings[1] if settings else None,
             "seconds": round(time.monotonic() - began),
-            "device": f"CPU, threads: {torch.get_num_threads()}",
-            "date": f"{datetime.date.today()}",
-            "commit": head.stdout.strip() or None,
-        }
+        } | records.made_here()
         lines = (f"{json.dumps(each)}: {json.dumps(what)}" for each, what in found.items())
         write_atomically(FILE, "{\n" + ",\n".join(lines) + "\n}\n")
 

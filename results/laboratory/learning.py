@@ -10,9 +10,7 @@ What is in the file is kept, so that an interrupted run goes on. A quarter of an
 
 from __future__ import annotations
 
-import datetime
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from tqdm import tqdm
 from bdbook import data, denoiser, learning, losses, oracle, processes, samplers
 from bdbook.evaluation import metrics
 from bdbook.files import write_atomically
+from bdbook.training import records
 from bdbook.training.loop import draw_times, generator_for, update_ema
 from bdbook.transforms import DCT
 from bdbook.unet import UNet, UNetConfig, time_features
@@ -269,12 +268,9 @@ def in_bands(per_frequency: Tensor) -> list[float]:
 def main() -> None:
     """Add what is missing to the file, one training after the other."""
     found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False).stdout
-    about = {"device": f"CPU, threads: {torch.get_num_threads()}", "date": f"{datetime.date.today()}"}
     jobs = [(name, width) for name, case in CASES.items() for width in case.widths]
     for name, width in tqdm([job for job in jobs if f"{job[0]}, {job[1]:g} px" not in found], "trainings"):
-        made = train(CASES[name], width) | about | {"commit": commit.strip() or None}
-        found[f"{name}, {width:g} px"] = made
+        found[f"{name}, {width:g} px"] = train(CASES[name], width) | records.made_here()
         write_atomically(FILE, json.dumps(found, indent=1) + "\n")
 
 

@@ -12,9 +12,7 @@ order.json already is kept, so that an interrupted study goes on. Ten minutes of
 
 from __future__ import annotations
 
-import datetime
 import json
-import subprocess
 import time
 from itertools import product
 from pathlib import Path
@@ -27,6 +25,7 @@ from whitened import FIRST, LAST, Whitened, bent
 from bdbook.evaluation import joint
 from bdbook.files import write_atomically
 from bdbook.page import recorded
+from bdbook.training import records
 
 HERE = Path(__file__).parent
 FILE = HERE / "order.json"
@@ -110,9 +109,7 @@ def study(law: Whitened, name: str, rule: str, order: int, calls: int, seed: int
 
 def entry(found: dict, seconds: float, seed: int) -> dict:
     """What is kept of one job: numbers of four digits, and how they came about."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False).stdout
-    about = {"device": f"CPU, threads: {torch.get_num_threads()}", "date": f"{datetime.date.today()}", "seed": seed}
-    return {"measured": found, "commit": commit.strip() or None, "seconds": round(seconds, 1)} | about
+    return {"measured": found, "seconds": round(seconds, 1), "seed": seed} | records.made_here()
 
 
 def rounded(value: object) -> object:
