@@ -2,8 +2,10 @@
 
     python results/record.py --profile cpu --only photos-blurring digits-deblur@1 --minutes 10
 
-A name may end in @seed. A run that is already in results/ is left alone; one that was interrupted goes on from its
-last checkpoint. With --minutes it stops at a checkpoint after so long; the same command goes on.
+A name may end in @seed, and before that in -32px: the recipe for images of that size. A run that is already in
+results/ is left alone; one that was interrupted goes on from its last checkpoint. With --minutes it stops at a
+checkpoint after so long; the same command goes on. With --train-only it measures nothing: the same command without it
+does that later, so that trainings and measurements may share two cores as two processes (give each half of the names).
 
     python results/record.py --films
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -58,13 +60,27 @@ CHAPTER_15 = tuple(
         *("blur-log", "blur-fine"),
     )
 ) + tuple(f"digits-cosine{end}{seed}" for seed in SEEDS[1:] for end in ("", "-plain"))
+# On pictures that have fine detail: every system, three seeds; then one thing changed at a time.
+CLOTHED = ("ddpm", "cosine", "heat", "blurring", "blur", "soft", "equal-snr", "from-mean")
+FASHION = tuple(f"fashion-{name}{end}{seed}" for seed in SEEDS for end in ("", "-plain") for name in CLOTHED)
+FASHION_ABLATIONS = (
+    *(f"fashion-blurring{shape}-{width}px" for width in ("0.5", "2.5", "10") for shape in ("", "-sin")),
+    "fashion-blurring-sin-5px",
+    *(f"fashion-blurring-{width}px-plain" for width in ("0.5", "2.5", "10")),
+    *("fashion-equal-snr-coarse", "fashion-equal-snr-fine", "fashion-blur-fine"),
+    *(f"fashion-{parent}-{says}" for parent in ("cosine", "blurring") for says in ("x0", "v")),
+    *(f"fashion-deblur{end}{seed}" for seed in SEEDS for end in ("", "-plain")),
+    *("fashion-inpaint", "fashion-inpaint-plain", "fashion-superres", "fashion-superres-plain"),
+)
+EVERY = tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15 + FASHION + FASHION_ABLATIONS))
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
 FILMED = tuple(f"digits-{name}" for name in SYSTEMS)
 # The page samples from these (bdbook.page.live), and readers restore with one.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
 # Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
 WATCHED = tuple(
-    f"digits-{name}{end}"
+    f"{data}-{name}{end}"
+    for data in ("digits", "fashion")
     for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px")
     for end in ("", "-plain")
 )
@@ -100,13 +116,15 @@ class Record:
 
     profile: str | None = None
     """smoke, cpu or gpu; default: BDBOOK_PROFILE, else what the machine has."""
-    only: tuple[str, ...] = field(default=tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15)))
+    only: tuple[str, ...] = EVERY
     minutes: float | None = None
     """Stop after about so long; the same command goes on."""
     results: Path = HERE
     """Where to keep the records."""
     runs: Path = HERE.parent / "runs"
     """Where to train."""
+    train_only: bool = False
+    """Measure nothing yet."""
     films: bool = False
     """Only draw the films of recorded runs again, from their stored weights."""
 
@@ -130,13 +148,13 @@ class Record:
                 print(f"time is up; {len(self.only) - number} of {len(self.only)} left to look at: run it again")
                 return
             work = self.runs / target.name
-            if trained(name, seed or "0", profile, work, left):
+            if trained(name, seed or "0", profile, work, left) and not self.train_only:
                 keep(work, target, engine.current_engine(profile), name, SCALES[profile])
 
 
 def trained(name: str, seed: str, profile: str, work: Path, minutes: float | None) -> bool:
     """Train as far as time allows; whether it came to the end."""
-    recipe = recipes.get(name)
+    recipe = recipe_of(name)
     for step in [*milestones(name, seed, profile), recipe.steps[profile]]:
         kept = milestone(work, step)
         if kept.exists():
@@ -152,9 +170,17 @@ def trained(name: str, seed: str, profile: str, work: Path, minutes: float | Non
     return True
 
 
+def recipe_of(name: str) -> recipes.Recipe:
+    """The recipe of a name that may end in a size: fashion-cosine-32px."""
+    stem, _, end = name.rpartition("-")
+    if name in recipes.RECIPES or not end.removesuffix("px").isdecimal():
+        return recipes.get(name)
+    return recipes.get(stem).resized(int(end.removesuffix("px")))
+
+
 def milestones(name: str, seed: str, profile: str) -> list[int]:
     """Steps of a watched training, of the first seed, at which it is measured too."""
-    steps = recipes.get(name).steps[profile]
+    steps = recipe_of(name).steps[profile]
     return [round(part * steps) for part in MILESTONES] if name in WATCHED and seed == "0" else []
 
 
