@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 
 from bdbook import files, pixels, recipes, samplers, training
-from bdbook.evaluation import generation, metrics, restoration
+from bdbook.evaluation import fair, generation, metrics, restoration
 from bdbook.page import live, recorded
-from bdbook.training import engine, profiles, runs
+from bdbook.training import checkpoints, engine, profiles, runs
 from bdbook.training.loop import generator_for
 
 HERE = Path(__file__).parent
@@ -64,19 +64,25 @@ CHAPTER_15 = tuple(
 CLOTHED = ("ddpm", "cosine", "heat", "blurring", "blur", "soft", "equal-snr", "from-mean")
 FASHION = tuple(f"fashion-{name}{end}{seed}" for seed in SEEDS for end in ("", "-plain") for name in CLOTHED)
 FASHION_ABLATIONS = (
-    *(f"fashion-blurring{shape}-{width}px" for width in ("0.5", "2.5", "10") for shape in ("", "-sin")),
-    "fashion-blurring-sin-5px",
-    *(f"fashion-blurring-{width}px-plain" for width in ("0.5", "2.5", "10")),
-    *("fashion-equal-snr-coarse", "fashion-equal-snr-fine", "fashion-blur-fine"),
-    *(f"fashion-{parent}-{says}" for parent in ("cosine", "blurring") for says in ("x0", "v")),
+    *(f"fashion-blurring-{width}px{end}" for end in ("", "-plain") for width in ("0.5", "10")),
+    "fashion-blurring-2.5px",
+    *(f"fashion-blurring-sin-{width}px" for width in ("0.5", "2.5", "5", "10")),
+    *("fashion-equal-snr-coarse", "fashion-equal-snr-fine", "fashion-blur-fine", "fashion-blur-log"),
+    *(f"fashion-{parent}-{says}" for says in ("x0", "v", "step-mean") for parent in ("cosine", "blurring")),
+    *(f"fashion-{parent}-{how}" for how in ("bound", "frequencies") for parent in ("cosine", "blurring")),
+    "fashion-blurring-dmin-0.1",
     *(f"fashion-deblur{end}{seed}" for seed in SEEDS for end in ("", "-plain")),
     *("fashion-inpaint", "fashion-inpaint-plain", "fashion-superres", "fashion-superres-plain"),
 )
 EVERY = tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15 + FASHION + FASHION_ABLATIONS))
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
-FILMED = tuple(f"digits-{name}" for name in SYSTEMS)
+FILMED = tuple(f"digits-{name}" for name in SYSTEMS) + tuple(f"fashion-{name}" for name in CLOTHED)
 # The page samples from these (bdbook.page.live), and readers restore with one.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
+KEEP_WEIGHTS += tuple(f"fashion-{name}" for name in CLOTHED)
+# Data of which samples are measured against the training distribution, beside what real images get.
+MEASURED_FAIRLY = "fashion-"
+WEIGHTS, HALVED = "weights.safetensors", "weights-half.safetensors"
 # Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
 WATCHED = tuple(
     f"{data}-{name}{end}"
@@ -133,9 +139,7 @@ class Record:
         if self.films:
             for name in [name for name in FILMED if name in self.only]:
                 target = recorded.read(name, profile, results=self.results).folder
-                keep_film(
-                    runs.load(target / "weights.safetensors", engine.current_engine(profile)), target, SCALES[profile]
-                )
+                keep_film(runs.load(target / WEIGHTS, engine.current_engine(profile)), target, SCALES[profile])
             return
         for number, asked in enumerate(self.only):
             name, _, seed = asked.partition("@")
@@ -166,7 +170,7 @@ def trained(name: str, seed: str, profile: str, work: Path, minutes: float | Non
             return False
         if step < recipe.steps[profile]:
             kept.parent.mkdir(exist_ok=True)
-            shutil.copyfile(work / "weights.safetensors", kept)
+            shutil.copyfile(work / WEIGHTS, kept)
     return True
 
 
@@ -191,8 +195,11 @@ def milestone(work: Path, step: int) -> Path:
 
 def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale) -> None:
     """Measure a finished run and copy what is shown."""
-    run = runs.load(work / "weights.safetensors", here)
-    generates = not run.recipe.is_cold or name.startswith("digits-from-mean")
+    if name.startswith(MEASURED_FAIRLY):  # by the weights as they are kept, of seed 0 at least
+        checkpoints.save_halved(work / HALVED, work / WEIGHTS)
+    weights = work / (HALVED if name.startswith(MEASURED_FAIRLY) else WEIGHTS)
+    run = runs.load(weights, here)
+    generates = not run.recipe.is_cold or "-from-mean" in name
     measured = restored(run, target) if run.recipe.is_cold else {}
     if generates:
         measured |= sampled(run, target, scale)
@@ -203,18 +210,23 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
         keep_film(run, target, scale)
     stages = [runs.load(milestone(work, step), here) for step in milestones(name, seed, profile)]
     if stages:
-        measured["on_the_way"] = {
-            str(stage.record["step"]): generation.of_samples(stage, protocol(stage, scale, samples=None))
-            for stage in stages
-        }
+        measured["on_the_way"] = {str(stage.record["step"]): early(stage, scale) for stage in stages}
     if name in WALKED and seed == "0":
         measured["walks"] = walks(run, scale)
-    kept = ["weights.safetensors"] if name in KEEP_WEIGHTS and seed == "0" else []
-    for file in ("record.json", "log.jsonl", *kept):
+    for file in ("record.json", "log.jsonl"):
         shutil.copyfile(work / file, target / file)
+    if name in KEEP_WEIGHTS and seed == "0":
+        shutil.copyfile(weights, target / WEIGHTS)
     # Last: its presence says that the record is whole.
     files.write_atomically(target / "metrics.json", json.dumps({"step": run.record["step"], **measured}, indent=1))
     print(target.name, json.dumps(measured)[:200])
+
+
+def early(stage: runs.Run, scale: Scale) -> dict:
+    """The measures of a training on its way."""
+    if stage.recipe.name.startswith(MEASURED_FAIRLY):
+        return quality(stage, protocol(stage, scale))["samples"]
+    return generation.of_samples(stage, protocol(stage, scale, samples=None))
 
 
 def protocol(run: runs.Run, scale: Scale, **changes) -> generation.Protocol:
@@ -229,12 +241,20 @@ def sampled(run: runs.Run, target: Path, scale: Scale) -> dict:
     asked = protocol(run, scale)
     truth = restoration.held_out(run, restoration.Protocol(scale.count))
     files.write_atomically(target / "samples.png", pixels.png(generation.samples(run, 64, asked)[:32], columns=8))
-    measured = {"sample_protocol": asked.words(run), "count": len(truth), "quality": generation.compare(run, asked)}
+    measured = {"sample_protocol": asked.words(run), "count": len(truth), "quality": quality(run, asked)}
     try:
         bound = generation.bits(run, truth)
     except ValueError as error:
         return measured | {"bits": None, "no bits": str(error)}
     return measured | {"bits": {"mean": bound.mean, "standard_error": bound.standard_error}}
+
+
+def quality(run: runs.Run, asked: generation.Protocol) -> dict:
+    """The measures of samples, and beside them those of real images: fair ones where the data have them."""
+    if not run.recipe.name.startswith(MEASURED_FAIRLY):
+        return generation.compare(run, asked)
+    real = fair.real(run.recipe.data, run.recipe.size, run.recipe.channels)
+    return real.measures(generation.samples(run, asked.samples or asked.count, asked))
 
 
 def keep_film(run: runs.Run, target: Path, scale: Scale) -> None:
