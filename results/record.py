@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from bdbook import files, pixels, recipes, samplers, training
-from bdbook.evaluation import fair, generation, metrics, restoration
+from bdbook.evaluation import generation, metrics, restoration
 from bdbook.page import live, recorded
 from bdbook.training import checkpoints, engine, profiles, runs
 from bdbook.training.loop import generator_for
@@ -80,8 +80,8 @@ FILMED = tuple(f"digits-{name}" for name in SYSTEMS) + tuple(f"fashion-{name}" f
 # The page samples from these (bdbook.page.live), and readers restore with one.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
 KEEP_WEIGHTS += tuple(f"fashion-{name}" for name in CLOTHED)
-# Data of which samples are measured against the training distribution, beside what real images get.
-MEASURED_FAIRLY = "fashion-"
+# Runs whose weights are kept in half precision, and measured as they are kept.
+LIGHT = "fashion-"
 WEIGHTS, HALVED = "weights.safetensors", "weights-half.safetensors"
 # Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
 WATCHED = tuple(
@@ -195,9 +195,9 @@ def milestone(work: Path, step: int) -> Path:
 
 def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale) -> None:
     """Measure a finished run and copy what is shown."""
-    if name.startswith(MEASURED_FAIRLY):  # by the weights as they are kept, of seed 0 at least
-        checkpoints.save_halved(work / HALVED, work / WEIGHTS)
-    weights = work / (HALVED if name.startswith(MEASURED_FAIRLY) else WEIGHTS)
+    weights = work / (HALVED if name.startswith(LIGHT) else WEIGHTS)
+    if name.startswith(LIGHT):
+        checkpoints.save_halved(weights, work / WEIGHTS)
     run = runs.load(weights, here)
     generates = not run.recipe.is_cold or "-from-mean" in name
     measured = restored(run, target) if run.recipe.is_cold else {}
@@ -224,7 +224,7 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
 
 def early(stage: runs.Run, scale: Scale) -> dict:
     """The measures of a training on its way."""
-    if stage.recipe.name.startswith(MEASURED_FAIRLY):
+    if generation.is_fair(stage, protocol(stage, scale)):
         return quality(stage, protocol(stage, scale))["samples"]
     return generation.of_samples(stage, protocol(stage, scale, samples=None))
 
@@ -241,7 +241,8 @@ def sampled(run: runs.Run, target: Path, scale: Scale) -> dict:
     asked = protocol(run, scale)
     truth = restoration.held_out(run, restoration.Protocol(scale.count))
     files.write_atomically(target / "samples.png", pixels.png(generation.samples(run, 64, asked)[:32], columns=8))
-    measured = {"sample_protocol": asked.words(run), "count": len(truth), "quality": quality(run, asked)}
+    words = asked.fair_words(run) if generation.is_fair(run, asked) else asked.words(run)
+    measured = {"sample_protocol": words, "count": len(truth), "quality": quality(run, asked)}
     try:
         bound = generation.bits(run, truth)
     except ValueError as error:
@@ -250,11 +251,8 @@ def sampled(run: runs.Run, target: Path, scale: Scale) -> dict:
 
 
 def quality(run: runs.Run, asked: generation.Protocol) -> dict:
-    """The measures of samples, and beside them those of real images: fair ones where the data have them."""
-    if not run.recipe.name.startswith(MEASURED_FAIRLY):
-        return generation.compare(run, asked)
-    real = fair.real(run.recipe.data, run.recipe.size, run.recipe.channels)
-    return real.measures(generation.samples(run, asked.samples or asked.count, asked))
+    """The measures of samples, and beside them those of real images."""
+    return (generation.fairly if generation.is_fair(run, asked) else generation.compare)(run, asked)
 
 
 def keep_film(run: runs.Run, target: Path, scale: Scale) -> None:
