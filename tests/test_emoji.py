@@ -309,11 +309,11 @@ def small(seed):
 
 
 def test_damage_anywhere_is_an_error_that_names_the_file_or_does_no_harm(tmp_path):
-    """300 times some bytes are changed or the end is cut: never another exception, never more pictures."""
+    """60 times some bytes are changed or the end is cut: never another exception, never more pictures."""
     path = font(tmp_path / "debian.ttf", {glyph: small(seed) for seed, glyph in enumerate(TEXTS)})
     whole, random = path.read_bytes(), np.random.default_rng(0)
     errors = []
-    for trial in range(300):
+    for trial in range(60):
         damaged = bytearray(whole)
         for place in random.integers(0, len(whole), 8):
             damaged[place] = random.integers(0, 256)
@@ -323,7 +323,7 @@ def test_damage_anywhere_is_an_error_that_names_the_file_or_does_no_harm(tmp_pat
             assert len(data.load_pixels("emoji", 8, 3)) <= len(TEXTS)
         except ValueError as error:
             errors.append(str(error))
-    assert len(errors) > 150
+    assert len(errors) > 30
     assert all(str(path) in error for error in errors)
 
 

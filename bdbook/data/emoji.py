@@ -1,4 +1,4 @@
-"""Emoji in colour: the pictures of the font Noto Color Emoji of Google (OFL), with their Unicode names.
+"""Emoji in colour: the pictures of the font Noto Color Emoji of Google (OFL 1.1), with their Unicode names.
 
 The font is looked for in two places, in this order: where Debian's package fonts-noto-color-emoji has it, and as
 `FILE` in the folder emoji below the one that the variable BDBOOK_DATASETS names. Any version will do whose pictures are
