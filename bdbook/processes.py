@@ -780,6 +780,10 @@ PROCESSES: dict[str, type[Process]] = {
 }
 
 
+# The one that only data make, by `equal_snr`.
+OF_DATA = "equal_snr"
+
+
 def process(name: str, *args: Any, **settings: Any) -> Process:
     """A process by the name of its factory."""
     if name not in PROCESSES:

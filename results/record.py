@@ -2,8 +2,10 @@
 
     python results/record.py --profile cpu --only photos-blurring digits-deblur@1 --minutes 10
 
-A name may end in @seed. A run that is already in results/ is left alone; one that was interrupted goes on from its
-last checkpoint. With --minutes it stops at a checkpoint after so long; the same command goes on.
+A name may end in @seed, and before that in -32px: the recipe for images of that size. A run that is already in
+results/ is left alone; one that was interrupted goes on from its last checkpoint. With --minutes it stops at a
+checkpoint after so long; the same command goes on. With --train-only it measures nothing: the same command without it
+does that later, so that trainings and measurements may share two cores as two processes (give each half of the names).
 
     python results/record.py --films
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +25,7 @@ import torch
 from bdbook import files, pixels, recipes, samplers, training
 from bdbook.evaluation import generation, metrics, restoration
 from bdbook.page import live, recorded
-from bdbook.training import engine, profiles, runs
+from bdbook.training import checkpoints, engine, profiles, runs
 from bdbook.training.loop import generator_for
 
 HERE = Path(__file__).parent
@@ -58,13 +60,33 @@ CHAPTER_15 = tuple(
         *("blur-log", "blur-fine"),
     )
 ) + tuple(f"digits-cosine{end}{seed}" for seed in SEEDS[1:] for end in ("", "-plain"))
+# On pictures that have fine detail: every system, three seeds; then one thing changed at a time.
+CLOTHED = ("ddpm", "cosine", "heat", "blurring", "blur", "soft", "equal-snr", "from-mean")
+FASHION = tuple(f"fashion-{name}{end}{seed}" for seed in SEEDS for end in ("", "-plain") for name in CLOTHED)
+FASHION_ABLATIONS = (
+    *(f"fashion-blurring-{width}px{end}" for end in ("", "-plain") for width in ("0.5", "10")),
+    "fashion-blurring-2.5px",
+    *(f"fashion-blurring-sin-{width}px" for width in ("0.5", "2.5", "5", "10")),
+    *("fashion-equal-snr-coarse", "fashion-equal-snr-fine", "fashion-blur-fine", "fashion-blur-log"),
+    *(f"fashion-{parent}-{says}" for says in ("x0", "v", "step-mean") for parent in ("cosine", "blurring")),
+    *(f"fashion-{parent}-{how}" for how in ("bound", "frequencies") for parent in ("cosine", "blurring")),
+    "fashion-blurring-dmin-0.1",
+    *(f"fashion-deblur{end}{seed}" for seed in SEEDS for end in ("", "-plain")),
+    *("fashion-inpaint", "fashion-inpaint-plain", "fashion-superres", "fashion-superres-plain"),
+)
+EVERY = tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15 + FASHION + FASHION_ABLATIONS))
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
-FILMED = tuple(f"digits-{name}" for name in SYSTEMS)
+FILMED = tuple(f"digits-{name}" for name in SYSTEMS) + tuple(f"fashion-{name}" for name in CLOTHED)
 # The page samples from these (bdbook.page.live), and readers restore with one.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
+KEEP_WEIGHTS += tuple(f"fashion-{name}" for name in CLOTHED)
+# Runs whose weights are kept in half precision, and measured as they are kept.
+LIGHT = "fashion-"
+WEIGHTS, HALVED = "weights.safetensors", "weights-half.safetensors"
 # Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
 WATCHED = tuple(
-    f"digits-{name}{end}"
+    f"{data}-{name}{end}"
+    for data in ("digits", "fashion")
     for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px")
     for end in ("", "-plain")
 )
@@ -100,13 +122,15 @@ class Record:
 
     profile: str | None = None
     """smoke, cpu or gpu; default: BDBOOK_PROFILE, else what the machine has."""
-    only: tuple[str, ...] = field(default=tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15)))
+    only: tuple[str, ...] = EVERY
     minutes: float | None = None
     """Stop after about so long; the same command goes on."""
     results: Path = HERE
     """Where to keep the records."""
     runs: Path = HERE.parent / "runs"
     """Where to train."""
+    train_only: bool = False
+    """Measure nothing yet."""
     films: bool = False
     """Only draw the films of recorded runs again, from their stored weights."""
 
@@ -115,9 +139,7 @@ class Record:
         if self.films:
             for name in [name for name in FILMED if name in self.only]:
                 target = recorded.read(name, profile, results=self.results).folder
-                keep_film(
-                    runs.load(target / "weights.safetensors", engine.current_engine(profile)), target, SCALES[profile]
-                )
+                keep_film(runs.load(target / WEIGHTS, engine.current_engine(profile)), target, SCALES[profile])
             return
         for number, asked in enumerate(self.only):
             name, _, seed = asked.partition("@")
@@ -130,13 +152,13 @@ class Record:
                 print(f"time is up; {len(self.only) - number} of {len(self.only)} left to look at: run it again")
                 return
             work = self.runs / target.name
-            if trained(name, seed or "0", profile, work, left):
+            if trained(name, seed or "0", profile, work, left) and not self.train_only:
                 keep(work, target, engine.current_engine(profile), name, SCALES[profile])
 
 
 def trained(name: str, seed: str, profile: str, work: Path, minutes: float | None) -> bool:
     """Train as far as time allows; whether it came to the end."""
-    recipe = recipes.get(name)
+    recipe = recipe_of(name)
     for step in [*milestones(name, seed, profile), recipe.steps[profile]]:
         kept = milestone(work, step)
         if kept.exists():
@@ -148,13 +170,21 @@ def trained(name: str, seed: str, profile: str, work: Path, minutes: float | Non
             return False
         if step < recipe.steps[profile]:
             kept.parent.mkdir(exist_ok=True)
-            shutil.copyfile(work / "weights.safetensors", kept)
+            shutil.copyfile(work / WEIGHTS, kept)
     return True
+
+
+def recipe_of(name: str) -> recipes.Recipe:
+    """The recipe of a name that may end in a size: fashion-cosine-32px."""
+    stem, _, end = name.rpartition("-")
+    if name in recipes.RECIPES or not end.removesuffix("px").isdecimal():
+        return recipes.get(name)
+    return recipes.get(stem).resized(int(end.removesuffix("px")))
 
 
 def milestones(name: str, seed: str, profile: str) -> list[int]:
     """Steps of a watched training, of the first seed, at which it is measured too."""
-    steps = recipes.get(name).steps[profile]
+    steps = recipe_of(name).steps[profile]
     return [round(part * steps) for part in MILESTONES] if name in WATCHED and seed == "0" else []
 
 
@@ -165,8 +195,11 @@ def milestone(work: Path, step: int) -> Path:
 
 def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale) -> None:
     """Measure a finished run and copy what is shown."""
-    run = runs.load(work / "weights.safetensors", here)
-    generates = not run.recipe.is_cold or name.startswith("digits-from-mean")
+    weights = work / (HALVED if name.startswith(LIGHT) else WEIGHTS)
+    if name.startswith(LIGHT):
+        checkpoints.save_halved(weights, work / WEIGHTS)
+    run = runs.load(weights, here)
+    generates = not run.recipe.is_cold or "-from-mean" in name
     measured = restored(run, target) if run.recipe.is_cold else {}
     if generates:
         measured |= sampled(run, target, scale)
@@ -177,18 +210,23 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
         keep_film(run, target, scale)
     stages = [runs.load(milestone(work, step), here) for step in milestones(name, seed, profile)]
     if stages:
-        measured["on_the_way"] = {
-            str(stage.record["step"]): generation.of_samples(stage, protocol(stage, scale, samples=None))
-            for stage in stages
-        }
+        measured["on_the_way"] = {str(stage.record["step"]): early(stage, scale) for stage in stages}
     if name in WALKED and seed == "0":
         measured["walks"] = walks(run, scale)
-    kept = ["weights.safetensors"] if name in KEEP_WEIGHTS and seed == "0" else []
-    for file in ("record.json", "log.jsonl", *kept):
+    for file in ("record.json", "log.jsonl"):
         shutil.copyfile(work / file, target / file)
+    if name in KEEP_WEIGHTS and seed == "0":
+        shutil.copyfile(weights, target / WEIGHTS)
     # Last: its presence says that the record is whole.
     files.write_atomically(target / "metrics.json", json.dumps({"step": run.record["step"], **measured}, indent=1))
     print(target.name, json.dumps(measured)[:200])
+
+
+def early(stage: runs.Run, scale: Scale) -> dict:
+    """The measures of a training on its way."""
+    if generation.is_fair(stage, protocol(stage, scale)):
+        return quality(stage, protocol(stage, scale))["samples"]
+    return generation.of_samples(stage, protocol(stage, scale, samples=None))
 
 
 def protocol(run: runs.Run, scale: Scale, **changes) -> generation.Protocol:
@@ -203,12 +241,18 @@ def sampled(run: runs.Run, target: Path, scale: Scale) -> dict:
     asked = protocol(run, scale)
     truth = restoration.held_out(run, restoration.Protocol(scale.count))
     files.write_atomically(target / "samples.png", pixels.png(generation.samples(run, 64, asked)[:32], columns=8))
-    measured = {"sample_protocol": asked.words(run), "count": len(truth), "quality": generation.compare(run, asked)}
+    words = asked.fair_words(run) if generation.is_fair(run, asked) else asked.words(run)
+    measured = {"sample_protocol": words, "count": len(truth), "quality": quality(run, asked)}
     try:
         bound = generation.bits(run, truth)
     except ValueError as error:
         return measured | {"bits": None, "no bits": str(error)}
     return measured | {"bits": {"mean": bound.mean, "standard_error": bound.standard_error}}
+
+
+def quality(run: runs.Run, asked: generation.Protocol) -> dict:
+    """The measures of samples, and beside them those of real images."""
+    return (generation.fairly if generation.is_fair(run, asked) else generation.compare)(run, asked)
 
 
 def keep_film(run: runs.Run, target: Path, scale: Scale) -> None:

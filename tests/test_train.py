@@ -70,7 +70,7 @@ def test_seed_decides_everything_and_the_global_generator_nothing():
 def test_times_are_uniform_and_on_the_table():
     random = torch.Generator().manual_seed(0)
     for name in ("photos-blurring", "photos-heat-plain"):
-        process = recipes.get(name).build_process()
+        process = recipes.get(name).outline()
         t = torch.cat([training.draw_times(process, 50, random) for _ in range(400)])
         assert t.min() > 0
         assert t.max() <= 1

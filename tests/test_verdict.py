@@ -11,8 +11,9 @@ from bdbook.page import recorded
 from bdbook.page.recorded import Recorded
 from bdbook.page.verdict import MEASURES, Verdict, measured, verdict
 
-BEST = {name: 1.0 if name in ("detail", "variance") else 9.0 if name in ("score", "ssim") else 0.1 for name in MEASURES}
-WORST = {name: 7.0 if name in ("detail", "variance") else 1.0 for name in MEASURES}
+RATIOS, MORE = ("detail", "variance", "nearest"), ("score", "ssim", "precision", "recall")
+BEST = {name: 1.0 if name in RATIOS else 9.0 if name in MORE else 0.1 for name in MEASURES}
+WORST = {name: 7.0 if name in RATIOS else 1.0 for name in MEASURES}
 
 
 def run(seed: int = 0, bits: float | None = None, **samples: float) -> Recorded:

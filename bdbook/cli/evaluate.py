@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from bdbook.cli.telling import tell
-from bdbook.evaluation import checks, generation, restoration
+from bdbook.evaluation import checks, fair, generation, restoration
 from bdbook.training import engine, profiles, runs
 from bdbook.training.engine import Engine
 from bdbook.training.runs import Run
@@ -22,9 +22,10 @@ class Evaluate:
     run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])]
     """Run folder, or a weights file."""
     count: int = 1024
-    """Images, or all there are; the table says how many these were."""
+    """Images, or all there are; the table says how many these were. Of a generating run on fashion, photos or leaves:
+    samples, where --samples does not say how many; the images are 10,000 each."""
     split: str = "test"
-    """train or test."""
+    """train or test; a generating run on fashion, photos or leaves is compared with both unless this is train."""
     data: str | None = None
     """Compare with these images: a data set's name or a folder; default: what the run was trained on."""
     steps: int | None = None
@@ -82,7 +83,11 @@ class Evaluate:
         return f"{protocol}\n{restoration.table(restoration.evaluate(run, protocol, where))}"
 
     def _generator(self, run: Run, protocol: generation.Protocol, where: Engine) -> str:
-        told = f"{protocol.words(run)}\n{generation.table(generation.compare(run, protocol, where, progress=True))}"
+        if generation.is_fair(run, protocol):
+            table = fair.table(generation.fairly(run, protocol, where, progress=True))
+            told = f"{protocol.fair_words(run)}\n{table}"
+        else:
+            told = f"{protocol.words(run)}\n{generation.table(generation.compare(run, protocol, where, progress=True))}"
         if not self.bits:
             return told
         truth = restoration.held_out(run, restoration.Protocol(self.count, self.split, data=self.data))

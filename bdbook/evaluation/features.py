@@ -1,8 +1,8 @@
-"""The embedded feature network of the Frechet distance: a small classifier of digits.
+"""Which network's features stand for which images (`of`); and that of digits.
 
-Inception cannot be embedded, and knows nothing of 16-pixel patches. This one is trained here in seconds, by
-`python -m bdbook.evaluation.features`, on scikit-learn's digits; any module (uint8 images) -> (N, features) may stand
-in for it.
+Inception cannot be embedded, and knows nothing of 16-pixel patches. The small classifier of digits is trained here in
+seconds, by `python -m bdbook.evaluation.features`, on scikit-learn's digits; those of clothes and textures are in
+`classifiers`. Any module (uint8 images) -> (N, features) may stand in for them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from bdbook import data
+from bdbook.evaluation import classifiers
+from bdbook.transforms import height_width
 
 WEIGHTS = Path(__file__).parent / "weights" / "digit_features.safetensors"
 SIZE = 16
@@ -100,6 +103,40 @@ def digit_logits() -> Callable[[Tensor], Tensor]:
     """The stored network as a classifier: uint8 (N, C, H, W) -> (N, 10), of the mean over channels."""
     net = digit_features()
     return lambda images: net.logits(_grey(images.float().mean(1, keepdim=True)))
+
+
+# Data for which a network was made -> the name of its kind in `classifiers`, and whether its classes are the data's.
+MADE_FOR = {"fashion": ("clothes", True), "photos": ("textures", False), "leaves": ("textures", False)}
+
+
+class Judge(NamedTuple):
+    """features: uint8 (N, C, H, W) -> (N, d); logits: uint8 -> (N, classes) where the data have classes; words: whose.
+
+    made: whether the network was made for such data.
+    """
+
+    features: nn.Module
+    logits: Callable[[Tensor], Tensor] | None
+    words: str
+    made: bool
+
+
+def of(name: str, size: data.Size) -> Judge:
+    """The feature network for images of a data set, by name, at a size: side in pixels or (height, width).
+
+    Fashion is seen by the classifier of clothes, photographs and leaves by that of textures, at 32 pixels where both
+    sides have as many, else at 16. Digits have their own. For all other data there is none, and that of digits stands
+    in, as the words say: its distances compare among themselves, and no class is any image's.
+    """
+    name = name.removeprefix(data.SET)
+    if name in MADE_FOR:
+        kind, classes = MADE_FOR[name]
+        stored = f"{kind}-{32 if min(height_width(size)) >= 32 else 16}"
+        net = classifiers.stored(stored)
+        return Judge(net, net.named if classes else None, f"features of {stored}", True)
+    if name == "digits":
+        return Judge(digit_features(), digit_logits(), "embedded digit features", True)
+    return Judge(digit_features(), None, f"embedded digit features (there are none for {name})", False)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bdbook import data, likelihood, samplers
-from bdbook.evaluation import checks, metrics, restoration
+from bdbook.evaluation import checks, fair, features, metrics, restoration
 from bdbook.evaluation.checks import cell, or_words
 from bdbook.likelihood import Bound
 from bdbook.processes import Degradation, Process
@@ -20,8 +20,6 @@ from bdbook.recipes import Recipe
 from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
-
-HANDFUL = 10
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,31 @@ class Protocol:
         return images if self.samples is None else self.samples
 
     def words(self, run: Run) -> str:
-        """The protocol for a run, to print beside its numbers."""
-        rule, steps = self.rule or run.recipe.rule, self.steps or run.recipe.sample_steps
-        walk = f"{rule}, {'all' if steps is None else steps} steps" + (", second order" if self.order == 2 else "")
+        """The protocol of `compare` for a run, to print beside its numbers."""
         number = "as many" if self.samples is None else f"{self.samples}"
         source = "" if self.data is None else f" of {self.data}"
         images = f"images of the {self.split} split{source}, up to {self.count}"
         return (
-            f"{run.recipe.name}: {number} samples ({walk}{', clipped' if self.clip else ''}; averaged weights of step "
-            f"{run.record['step']}) {'as' if self.samples is None else 'against'} {images}; Frechet and kernel "
-            "distance of embedded digit features, images clamped to [-1, 1] and rounded to uint8; the others on images "
-            f"as they are; seed {self.seed}"
+            f"{run.recipe.name}: {number} samples ({self._walk(run)}) {'as' if self.samples is None else 'against'} "
+            f"{images}; Frechet and kernel distance of embedded digit features, images clamped to [-1, 1] and rounded "
+            f"to uint8; the others on images as they are; seed {self.seed}"
         )
+
+    def fair_words(self, run: Run) -> str:
+        """The protocol of `fairly` for a run, to print beside its numbers."""
+        name, judge = run.record["data"], features.of(run.record["data"], run.recipe.size)
+        by_features = f"Frechet and kernel distance, precision, recall{'' if judge.logits is None else ', score'}"
+        return (
+            f"{run.recipe.name}: {self.drawn(self.count)} samples ({self._walk(run)}) against {fair.REFERENCE} training "
+            f"images of {name}, and against as many of the test split; floor: as many other training images, of which "
+            f"nearest alone is of test images; {by_features} by {judge.words}, images clamped to [-1, 1] and rounded to "
+            f"uint8; the others on images as they are; seed {self.seed}"
+        )
+
+    def _walk(self, run: Run) -> str:
+        rule, steps = self.rule or run.recipe.rule, self.steps or run.recipe.sample_steps
+        walk = f"{rule}, {'all' if steps is None else steps} steps" + (", second order" if self.order == 2 else "")
+        return f"{walk}{', clipped' if self.clip else ''}; averaged weights of step {run.record['step']}"
 
 
 def fitting(recipe: Recipe, process: Degradation) -> tuple[str, ...]:
@@ -145,8 +156,9 @@ def measures(images: Tensor, pictures: Tensor, digits: bool = False) -> dict:
 def _kernel(images: Tensor, pictures: Tensor) -> float:
     """`metrics.kernel_distance`, which a handful of images scatters over more than it can tell."""
     few = min(len(images), len(pictures))
-    if few < HANDFUL:
-        raise checks.Unmeasurable.because(f"{few} images tell no kernel distance", f"too few: {few} of {HANDFUL}")
+    if few < fair.HANDFUL:
+        words = f"too few: {few} of {fair.HANDFUL}"
+        raise checks.Unmeasurable.because(f"{few} images tell no kernel distance", words)
     return metrics.kernel_distance(images, pictures)
 
 
@@ -188,6 +200,31 @@ def compare(
         "samples": of_samples(run, protocol, engine, progress),
         "training": measures(training, truth, _digits(run, protocol)),
     }
+
+
+def is_fair(run: Run, protocol: Protocol) -> bool:
+    """Whether `fairly` can measure the run: its data have features made for them, and no others were asked for."""
+    return protocol.data is None and protocol.split == "test" and run.record["data"] in features.MADE_FOR
+
+
+def fairly(
+    run: Run, protocol: Protocol = Protocol(), engine: Engine = SINGLE_PROCESS, progress: bool = False
+) -> dict[str, dict]:
+    """The run's samples by every measure of `fair.Real.measures`, beside what real images get for the same.
+
+    As many samples as the protocol says, or else as its count. The nearest is looked for among what the run was trained
+    on. Raises ValueError where `is_fair` says no.
+    """
+    check_rule(run.recipe, run.denoiser.process, protocol.rule)
+    if not is_fair(run, protocol):
+        raise ValueError(
+            f"{run.recipe.name} was trained on {run.record['data']}, and the protocol asked for split "
+            f"{protocol.split!r} of {protocol.data or 'the same'}; expected data of {', '.join(features.MADE_FOR)}, "
+            "whose test and training images both are compared with: use generation.compare(run, protocol) for others"
+        )
+    real = fair.real(run.record["data"], run.recipe.size, run.recipe.channels).trained_on(run.pixels())
+    drawn = samples(run, protocol.drawn(protocol.count), protocol, engine, progress)
+    return real.measures(drawn)
 
 
 def bits(run: Run, images: Tensor, steps: int | None = None, seed: int = 0) -> Bound:

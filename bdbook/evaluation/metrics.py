@@ -28,8 +28,6 @@ NOT_SUMMED: dict[str, Any] = {"sync_on_compute": False}
 ENOUGH = 10
 # Of the largest value: what rounding leaves in a coefficient that is the same in all images.
 NOTHING = 1e-13
-# torch.quantile takes no more numbers at once.
-MOST_QUANTILES = 2**24
 # Images below which a kernel distance, right on average, is mostly scatter.
 FEW = 100
 TWO = "a variance needs at least two images"
@@ -138,14 +136,15 @@ def frechet(images: Tensor, reference: Tensor, features: nn.Module | None = None
         feature=_or_digits(features), input_img_size=(channels, height, width), **NOT_SUMMED
     )
     for name, x in (("images", images), ("reference", reference)):
-        _enough(name, len(x), distance.real_features_sum.numel())
+        enough(name, len(x), distance.real_features_sum.numel())
     for x, real in ((images, False), (reference, True)):
         for chunk in quantise(x).split(CHUNK):
             distance.update(chunk, real=real)
     return distance.compute().item()
 
 
-def _enough(name: str, count: int, dimension: int) -> None:
+def enough(name: str, count: int, dimension: int) -> None:
+    """Raise where of so many images there is no covariance of so many features; warn where it is mostly scatter."""
     if count <= dimension:
         raise Unmeasurable.because(
             f"{name} had {count} images; the Frechet distance's covariance of {dimension} features "
@@ -208,6 +207,13 @@ def inception_score(images: Tensor, logits: Callable[[Tensor], Tensor] | None = 
     return torch.stack(scores).mean().item()
 
 
+@torch.no_grad()
+def features_of(images: Tensor, features: nn.Module | None = None) -> Tensor:
+    """Features (N, d), float64 on the CPU, of images (N, C, H, W), quantised first; None: `features.digit_features`."""
+    module = _or_digits(features)
+    return torch.cat([module(chunk).double().cpu() for chunk in quantise(images).split(CHUNK)])
+
+
 def _or_digits(features: nn.Module | None) -> nn.Module:
     if features is not None:
         return features
@@ -222,10 +228,14 @@ def spectrum_distance(images: Tensor, pictures: Tensor, bands: int = 5) -> float
     Both (N, C, H, W), at least two of each. Raises where either do not vary in a band.
     """
     images, pictures = pair(images, pictures, ("images", "pictures"), 2, TWO)
-    variances = [_band_variance(x, bands) for x in (images, pictures)]
-    for variance, name in zip(variances, ("images", "pictures")):
+    return spectra_apart(*(_band_variance(x, bands) for x in (images, pictures)))
+
+
+def spectra_apart(images: Row, pictures: Row) -> float:
+    """`spectrum_distance` of what `band_variance` gives of each."""
+    for variance, name in ((images, "images"), (pictures, "pictures")):
         _varied(variance, name)
-    return torch.log(variances[0] / variances[1]).square().mean().sqrt().item()
+    return torch.log(images / pictures).square().mean().sqrt().item()
 
 
 def sliced_wasserstein(images: Tensor, pictures: Tensor, projections: int = 256, seed: int = 0) -> float:
@@ -241,21 +251,34 @@ def sliced_wasserstein(images: Tensor, pictures: Tensor, projections: int = 256,
 
 def sliced(a: Tensor, b: Tensor, projections: int, seed: int) -> float:
     """`sliced_wasserstein` of vectors, one a row: a (N, d), b (M, d), float64 on the CPU."""
+    a, b = (sorted_along(x, projections, seed) for x in (a, b))
+    if len(a) != len(b):
+        a, b = (quantiles(x, max(len(a), len(b))) for x in (a, b))
+    return sorted_apart(a, b)
+
+
+def sorted_along(x: Tensor, projections: int, seed: int) -> Tensor:
+    """Vectors x (N, d) along so many random directions, each column sorted: (N, projections)."""
     if projections < 1:
         raise ValueError(f"projections was {projections}; expected at least 1")
     random = torch.Generator().manual_seed(seed)
-    directions = torch.randn(a.shape[1], projections, generator=random, dtype=torch.float64)
-    directions = directions / directions.norm(dim=0)
-    a, b = ((x @ directions).sort(0).values for x in (a, b))
-    if len(a) != len(b):  # quantiles of both at equally many places
-        places = (torch.arange(max(len(a), len(b)), dtype=torch.float64) + 0.5) / max(len(a), len(b))
-        a, b = (_quantiles(x, places) for x in (a, b))
+    directions = torch.randn(x.shape[1], projections, generator=random, dtype=torch.float64)
+    return (x @ (directions / directions.norm(dim=0))).sort(0).values
+
+
+def sorted_apart(a: Tensor, b: Tensor) -> float:
+    """Root of the mean square of the difference of sorted columns, (N, projections) both."""
     found = (a - b).square().mean().sqrt().item()
     if not math.isfinite(found):
         raise Unmeasurable.because("images or pictures are so large that squares are no numbers any more", "too large")
     return found
 
 
-def _quantiles(x: Tensor, places: Tensor) -> Tensor:
-    columns = x.split(max(1, MOST_QUANTILES // len(x)), dim=1)
-    return torch.cat([torch.quantile(some, places, dim=0) for some in columns], dim=1)
+def quantiles(x: Tensor, count: int) -> Tensor:
+    """Of each sorted column of x (N, projections) the quantiles at count equally spaced places, (count, projections).
+
+    Between two numbers by a straight line, as `torch.quantile`, which sorts again and takes no more than 2^24 numbers.
+    """
+    ranks = (torch.arange(count, dtype=torch.float64) + 0.5) / count * (len(x) - 1)
+    below = ranks.long()
+    return torch.lerp(x[below], x[ranks.ceil().long()], (ranks - below)[:, None])

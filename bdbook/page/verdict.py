@@ -36,7 +36,11 @@ def _off(ratio: float) -> float:
 MEASURES: dict[str, Better] = {
     "frechet": less,
     "kernel": less,
+    "precision": more,
+    "recall": more,
     "sliced_wasserstein": less,
+    "whitened": less,
+    "nearest": nearer_one,
     "spectrum": less,
     "score": more,
     "bits": less,
@@ -47,6 +51,7 @@ MEASURES: dict[str, Better] = {
 }
 # As prose calls them.
 WORDS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "sliced_wasserstein": "sliced W2"}
+WORDS |= {"whitened": "whitened sliced W2", "nearest": "nearest-image ratio"}
 WORDS |= {"score": "classifier score", "rmse": "RMSE", "ssim": "SSIM", "spectrum": "spectrum distance"}
 
 

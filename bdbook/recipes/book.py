@@ -37,8 +37,9 @@ METHODS = {
     "heat": Method(
         "heat_dissipation", {"sigma_max": 8.0, "steps": 100}, "less_blurred", plain_rule="ihdm", sample_steps=None
     ),
+    "equal-snr": Method("equal_snr", {}, "eps"),
 }
-BOOK_DATA = ("digits", "photos", "leaves", "gaussian")
+BOOK_DATA = ("digits", "photos", "leaves", "gaussian", "fashion")
 
 
 def _book_recipe(data: str, name: str, method: Method, plain: bool) -> Recipe:

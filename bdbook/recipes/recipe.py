@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bdbook import cold, data, denoiser, oracle, pixels, priors, processes
@@ -32,7 +33,8 @@ class Recipe:
     """One training, without its seed and its device.
 
     process, settings: a factory of bdbook.processes, or of bdbook.cold, and its arguments besides the size (and, for
-    a process of white noise, the basis, which is the DCT); or a process itself, and no settings. predicts: eps, x0, v,
+    a process of white noise, the basis, which is the DCT); or equal_snr, whose noise has the spectrum of the images
+    that it is trained on; or a process itself, and no settings. predicts: eps, x0, v,
     residual, less_blurred, step_mean or spectral. unet: the network's settings; or None, and `net` is a network of
     one's own, for images of `shape`, (C, H, W). domain: what the network sees and says, "pixels" or "frequencies"
     (coefficients in the process's basis). batch: images an optimisation step, over all processes, in `accumulate` parts
@@ -128,24 +130,38 @@ class Recipe:
         """The network, freshly initialised from the global generator; one's own as it was given."""
         net = copy.deepcopy(self.net) if self.unet is None else UNet(self.unet)
         assert net is not None  # by __post_init__
-        return net if self.domain == "pixels" else InFrequencies(net, self.build_process().basis)
+        return net if self.domain == "pixels" else InFrequencies(net, self.outline().basis)
 
     @property
     def is_cold(self) -> bool:
         """Whether it restores a degradation without noise."""
-        return not self.build_process().noisy
+        return not self.outline().noisy
 
-    def build_process(self) -> Degradation:
-        """The degradation."""
+    def outline(self) -> Degradation:
+        """The degradation as far as it is known without data: its kind, basis and times; equal_snr's noise is white."""
+        if self.process != processes.OF_DATA:
+            return self.build_process()
+        white = torch.ones(1, *height_width(self.size), dtype=torch.float64)
+        return self.build_process(oracle.Gaussian(DCT(self.size), white, torch.zeros_like(white)))
+
+    def build_process(self, spectrum: oracle.Gaussian | None = None) -> Degradation:
+        """The degradation. spectrum: of the data, of which equal_snr alone makes use; it raises ValueError without."""
         if isinstance(self.process, Degradation):
             return self.process
         settings = dict(self.settings)
+        if self.process == processes.OF_DATA:
+            if spectrum is None:
+                raise ValueError(
+                    f"the process of {self.name} has noise of its data's spectrum; give it, "
+                    "oracle.Gaussian.fit(DCT(size), images), or take run.denoiser.process of a trained model"
+                )
+            return processes.equal_snr(spectrum, floor=pixels.ROUNDING, **settings)
         if self.process in cold.FACTORIES:
             if isinstance(settings.get("other"), str):
                 settings["other"] = data.Pictures(settings["other"], self.size, self.channels)
             return cold.degradation(self.process, self.size, self.channels, **settings)
         if self.process not in processes.PROCESSES:
-            raise unknown("process", self.process, [*processes.PROCESSES, *cold.FACTORIES])
+            raise unknown("process", self.process, [*processes.PROCESSES, processes.OF_DATA, *cold.FACTORIES])
         place = {"size": self.size} if processes.has_size(self.process) else {"basis": DCT(self.size)}
         return processes.process(self.process, **place, **settings)
 

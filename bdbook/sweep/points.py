@@ -39,6 +39,7 @@ FIELDS = {
     if k not in ("name", "process", "settings", "unet", "steps", "net", "shape")
 }
 # Seconds that a process may take to notice that its machine was given up, and to let go of its folder.
+OF_THE_DATA = ("size", "basis", "variance", "name")  # settings of a process that its data decide
 LOST = 120.0
 LONGEST_NAME = 255  # bytes, on the file systems that are used; percent-encoded, a name has a byte a character
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
@@ -263,10 +264,10 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     """Key -> type of each setting of a recipe's process; of a restorer's, those that the recipe sets."""
     if recipe.is_cold:
         return {k: tuple[float, ...] if isinstance(v, tuple) else type(v) for k, v in recipe.settings.items()}
-    system = type(recipe.build_process())
+    system = type(recipe.outline())
     hints = get_type_hints(system)
     own: tuple[Field[Any], ...] = fields(system) if is_dataclass(system) else ()
-    return {each.name: hints[each.name] for each in own if each.name not in ("size", "basis", "name")}
+    return {each.name: hints[each.name] for each in own if each.name not in OF_THE_DATA}
 
 
 def changed(base: Recipe, changes: Mapping) -> Recipe:
@@ -275,7 +276,7 @@ def changed(base: Recipe, changes: Mapping) -> Recipe:
     own = {k: v for k, v in changes.items() if k not in FIELDS}
     name = ",".join([base.name, *(f"{key}={text(value)}" for key, value in changes.items())])
     recipe = replace(base, name=name, settings={**base.settings, **own}, **fields)
-    recipe.build_process()
+    recipe.outline()
     samplers.rule(recipe.rule)
     if recipe.predicts != "spectral":
         denoiser.prediction(recipe.predicts)
@@ -294,9 +295,9 @@ def protocol(recipe: Recipe, asked: Mapping) -> generation.Protocol | restoratio
     made = kind(**{key: typed(key, value, hints[key]) for key, value in asked.items()})
     data.check_request(recipe.channels, made.count, made.split)
     if isinstance(made, generation.Protocol):
-        generation.check_rule(recipe, recipe.build_process(), made.rule)
+        generation.check_rule(recipe, recipe.outline(), made.rule)
     # Complains now of steps that a table does not have, not after the training.
-    recipe.build_process().times(recipe.sample_steps if made.steps is None and not recipe.is_cold else made.steps)
+    recipe.outline().times(recipe.sample_steps if made.steps is None and not recipe.is_cold else made.steps)
     return made
 
 

@@ -76,7 +76,7 @@ def fit(
     source = _source(images)
     recipe, source = _recipe(recipe, images, source, net, size, channels, changes)
     if profile == "smoke":  # pictures of nothing learnt
-        table = recipe.build_process().steps
+        table = recipe.outline().steps
         recipe = replace(recipe, sample_steps=min(recipes.SMOKE_SAMPLE_STEPS, table or recipes.SMOKE_SAMPLE_STEPS))
     folder = Path("runs") / f"{recipe.name}-{profile}-seed{seed}" if folder is None else Path(folder)
     steps = recipe.steps[profile] if steps is None else steps

@@ -59,8 +59,8 @@ def start(recipe: Recipe, images: Tensor, seed: int = 0, engine: Engine = SINGLE
         net = recipe.build_net().to(engine.device)
     if engine.device.type == "cuda":  # the layout in which its convolutions are fast
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types know it not
-    process = recipe.build_process()
-    spectrum = Gaussian.fit(process.basis, as_float(subsample_evenly(images, FITTED)))
+    spectrum = Gaussian.fit(recipe.outline().basis, as_float(subsample_evenly(images, FITTED)))
+    process = recipe.build_process(spectrum)
     denoiser = Denoiser(net, process, recipe.build_prediction(spectrum), engine.autocast)
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, fused=True)
     return State(0, net, copy.deepcopy(net).eval().requires_grad_(False), optimizer, spectrum, denoiser)

@@ -190,8 +190,9 @@ def load(
             f"{file} is of a run that bdbook {__version__} cannot read ({type(error).__name__}: {error}); "
             "read it with the version that is in its record.json"
         ) from error
-    process = recipe.build_process()
-    spectrum = Gaussian(process.basis, tensors["spectrum.variance"], tensors["spectrum.mean"])
+    basis = recipe.outline().basis
+    spectrum = Gaussian(basis, tensors["spectrum.variance"], tensors["spectrum.mean"])
+    process = recipe.build_process(spectrum)
     predicts = recipe.build_prediction(spectrum)
     denoiser = Denoiser(engine.compile_for_sampling(built), process, predicts, engine.autocast)
     return Run(recipe, {**header["record"], "step": header["step"]}, denoiser, spectrum, engine.device, images)
