@@ -33,6 +33,7 @@ from torch.utils._pytree import tree_map_only
 CUDA = torch.device("cuda", 0)
 NAME, MEMORY = "pretended GPU", 80 << 30
 COMPILERS = ("c++", "g++", "clang++")
+NO_COMPILER = f"there is no C++ compiler ({', '.join(COMPILERS)}): apt-get install g++ on Debian"
 GUARD = Path(__file__).with_suffix(".cpp")
 aten = torch.ops.aten
 # From one device to the other.
@@ -153,7 +154,9 @@ class _Calls(TorchFunctionMode):
         _require_generator(func, args, kwargs)
         if func is torch.Tensor.backward and isinstance(args[0], Claimed):
             if len(args) > 1 or any(kwargs.values()):
-                raise NotImplementedError(f"the pretended device goes backwards from one number alone, not with {kwargs}")
+                raise NotImplementedError(
+                    f"the pretended device goes backwards from one number alone, not with {kwargs}"
+                )
             return backward(args[0])
         if func is torch.Tensor.tolist and isinstance(args[0], Claimed):
             return func(args[0].inner)
@@ -210,7 +213,7 @@ def backward(loss: torch.Tensor) -> None:
 
 
 def _fitted(grad: torch.Tensor, node: Any, index: int) -> torch.Tensor:
-    """A gradient as the node wants it: summed over what was broadcast, of the node's type; of its device it has to be."""
+    """A gradient as the node wants it: summed over what was broadcast, and of its type; of its device it has to be."""
     wanted = node._input_metadata[index]
     if grad.device != wanted.device:
         raise RuntimeError(f"{node.name()}: expected a gradient on {wanted.device}, but found one on {grad.device}")
@@ -221,9 +224,7 @@ def missing() -> str | None:
     """Why no device can be pretended here, or None."""
     if torch.cuda.is_available() or torch.version.cuda is not None:
         return "this PyTorch has CUDA itself"
-    if _compiler() is None:
-        return f"no C++ compiler ({', '.join(COMPILERS)}): apt-get install g++ on Debian"
-    return None
+    return NO_COMPILER if _compiler() is None else None
 
 
 def _compiler() -> str | None:

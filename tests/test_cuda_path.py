@@ -9,19 +9,16 @@ import json
 import os
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pretended_cuda
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from pretended_cuda import CUDA
 
 from bdbook import cold, oracle, processes, recipes, training
-from bdbook.cli import main
 from bdbook.evaluation import generation, restoration
-from bdbook.training import cost, engine, runs
+from bdbook.training import engine, runs
 from bdbook.transforms import DCT, height_width
 from bdbook.unet import UNetConfig
 
@@ -49,7 +46,12 @@ def cuda():
 
 def test_a_tensor_says_where_it_lives_and_has_its_numbers(cuda):
     x = torch.arange(6.0).reshape(2, 3)
-    for moved in (x.to("cuda"), x.cuda(), torch.tensor(x.tolist(), device="cuda"), torch.zeros(2, 3, device="cuda") + x.cuda()):
+    for moved in (
+        x.to("cuda"),
+        x.cuda(),
+        torch.tensor(x.tolist(), device="cuda"),
+        torch.zeros(2, 3, device="cuda") + x.cuda(),
+    ):
         assert moved.device == CUDA
         assert moved.is_cuda
         assert moved.mT.device == moved[0].device == CUDA
@@ -124,9 +126,8 @@ def test_a_generator_draws_on_its_own_device_alone(cuda, name):
 def net_and_batch(seed: int, place: str):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = torch.nn.Sequential(
-            torch.nn.Conv2d(1, 4, 3), torch.nn.GroupNorm(2, 4), torch.nn.SiLU(), torch.nn.Flatten(), torch.nn.Linear(64, 3)
-        )  # fmt: skip
+        layers = (torch.nn.Conv2d(1, 4, 3), torch.nn.GroupNorm(2, 4), torch.nn.SiLU(), torch.nn.Flatten())
+        net = torch.nn.Sequential(*layers, torch.nn.Linear(64, 3))
         return net.to(place), torch.randn(2, 1, 6, 6).to(place)
 
 
@@ -293,7 +294,7 @@ def drawn_and_measured(run: runs.Run, images, rules) -> dict[str, torch.Tensor]:
 def test_every_kind_of_recipe(tmp_path, name):
     """Trained, resumed, sampled by every rule that fits, evaluated: on the device as on the CPU."""
     recipe = KINDS[name]
-    images, rules = some_images(recipe), generation.fitting(recipe, recipe.build_process())
+    images, rules = some_images(recipe), generation.fitting(recipe, recipe.outline())
     losses = trained(tmp_path / "cpu", recipe, images, engine.SINGLE_PROCESS)
     here = drawn_and_measured(read(tmp_path / "cpu", recipe, images, engine.SINGLE_PROCESS), images, rules)
     with pretended_cuda.device():

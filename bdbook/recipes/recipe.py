@@ -141,7 +141,7 @@ class Recipe:
         """The degradation as far as it is known without data: its kind, basis and times; equal_snr's noise is white."""
         if self.process != processes.OF_DATA:
             return self.build_process()
-        white = torch.ones(1, *height_width(self.size), dtype=torch.float64)
+        white = torch.ones(1, 1, *height_width(self.size), dtype=torch.float64)
         return self.build_process(oracle.Gaussian(DCT(self.size), white, torch.zeros_like(white)))
 
     def build_process(self, spectrum: oracle.Gaussian | None = None) -> Degradation:
