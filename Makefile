@@ -51,7 +51,7 @@ RESULTS := $(sort $(shell find results -mindepth 2 -type f -not -path '*/__pycac
 SHOWS_RESULTS := $(basename $(notdir $(shell grep -l 'recorded[.]' /dev/null $(CHAPTERS:%=notebooks/%.ipynb))))
 
 .PHONY: help book claims handout publish-handout pdf results measured sweep vendor links serve hub proxy test lint unit \
-        mutants faults notebooks tested-chapters browser classroom rehearsal slides clean contents FORCE
+        mutants faults notebooks tested-chapters browser classroom rehearsal slides clean contents gpu gpu-wheels FORCE
 
 help:
 	@echo "make book     execute the chapters and build the book in $(HTML)"
@@ -71,6 +71,8 @@ help:
 	@echo "make results  record the runs that the chapters show, where they are missing (hours on a CPU);"
 	@echo "              MINUTES=10 stops after so long, and the same command goes on"
 	@echo "make measured trains \"$(MEASURED)\" (or MEASURED=...) anew and compares with what is recorded"
+	@echo "make gpu      a sitting at a GPU in MINUTES=12: tests, benchmarks, then runs at 32 px, or ONLY='photos-ddpm-32px';"
+	@echo "              PROFILE=smoke rehearses it on a CPU; make gpu-wheels before it, for a machine without a network"
 	@echo "make links    ask for every address outside that the pages name"
 	@echo "make sweep GRID=results/grids/blur.yml  train and evaluate, or execute a chapter, at every point of a grid;"
 	@echo "              ADDRESS=auto does so on the Ray cluster that this machine belongs to"
@@ -205,6 +207,21 @@ measured: | $(INSTALLED)
 	rm -rf $(MEASURED_IN)
 	$(BIN)/python results/record.py --only $(MEASURED) --results $(MEASURED_IN)/results --runs $(MEASURED_IN)/runs
 	$(BIN)/python results/compare.py --fresh $(MEASURED_IN)/results
+
+# A sitting at a GPU. Where nothing can be fetched, carry what make gpu-wheels collected: then Python is the machine's own,
+# with its PyTorch. Elsewhere it is the virtual environment's.
+GPU := $(BUILD)/gpu
+ONLY ?=
+SITTING = results/sitting.py --profile $(or $(PROFILE),gpu) --minutes $(or $(MINUTES),12) $(if $(ONLY),--only $(ONLY))
+gpu:
+	@if [ -d $(GPU)/carried/wheels ] && $(PYTHON) -c 'import torch' 2>/dev/null; then \
+	  PYTHONPATH=$(CURDIR) $(PYTHON) $(SITTING) --carried $(GPU)/carried; \
+	else \
+	  $(MAKE) --no-print-directory $(INSTALLED) && $(BIN)/python $(SITTING); \
+	fi
+
+gpu-wheels: | $(INSTALLED)
+	$(BIN)/python results/sitting.py --collect $(GPU)/carried
 
 # Each chapter's table of claims, from book/claims.yml and the recorded runs, into its notebook.
 claims: | $(INSTALLED)

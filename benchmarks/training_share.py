@@ -27,7 +27,8 @@ from bdbook.transforms import DCT
 
 REPEATS = 15
 CASES = [("photos-blurring", 64), ("photos-blurring-plain", 64), ("hs-cifar10", 2)]
-PRODUCTS = (512, 1024, 2048)
+# Sides of the matrices whose product is the ceiling: on a GPU such that they fill it.
+PRODUCTS = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
 
 
 def seconds(call: Callable, device: torch.device) -> float:
@@ -41,7 +42,7 @@ def seconds(call: Callable, device: torch.device) -> float:
 def ceiling(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the fastest matrix product."""
     best = 0.0
-    for n in PRODUCTS:
+    for n in PRODUCTS[device.type]:
         a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
         times = [seconds(lambda a=a, b=b: a @ b, device) for _ in range(10)]
         best = max(best, 2 * n**3 / statistics.median(times[3:]))
@@ -64,6 +65,34 @@ def there_and_back(basis: DCT, x: torch.Tensor) -> None:
         basis.inverse(basis.forward(x))
 
 
+def measured(name: str, batch: int, engine: Engine, top: float) -> dict:
+    """Seconds of a step and of a DCT, DCTs a step, the transforms' share of it, and the share of the ceiling `top`."""
+    recipe = replace(recipes.get(name), batch=batch, warmup=1)
+    height = recipe.size
+    images = torch.rand(max(batch, 16), recipe.channels, height, height) * 2 - 1
+    images = images.to(engine.device)
+    state = start(recipe, images, engine=engine)
+    loop, basis, x = train(recipe, images, state, engine=engine), DCT(height), images[:batch]
+    calls = transforms_of(recipe, images, engine)
+    for _ in range(2):
+        next(loop)
+    steps, single = [], []
+    for _ in range(REPEATS if recipe.size <= 16 or engine.device.type == "cuda" else 3):
+        steps.append(seconds(lambda: next(loop), engine.device))
+        single.append(seconds(lambda: there_and_back(basis, x), engine.device) / 20)
+    step, one = statistics.median(steps), statistics.median(single)
+    work = cost.flops_of_step(recipe, images, state, engine)
+    return {
+        "recipe": name,
+        "batch": batch,
+        "seconds": step,
+        "transforms": calls,
+        "transform_seconds": one,
+        "transforms_share": calls * one / step,
+        "ceiling_share": work / step / top,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")
@@ -76,25 +105,11 @@ def main() -> None:
     print(f"torch {torch.__version__}, {name}, {asked.precision}; ceiling {top / 1e9:.0f} GFLOP/s\n")
     print("| recipe | batch | step, ms | DCTs a step | one DCT, ms | transforms' share | share of the ceiling |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for recipe_name, batch in CASES:
-        recipe = replace(recipes.get(recipe_name), batch=batch, warmup=1)
-        height = recipe.size
-        images = torch.rand(max(batch, 16), recipe.channels, height, height) * 2 - 1
-        images = images.to(device)
-        state = start(recipe, images, engine=engine)
-        loop, basis, x = train(recipe, images, state, engine=engine), DCT(height), images[:batch]
-        calls = transforms_of(recipe, images, engine)
-        for _ in range(2):
-            next(loop)
-        steps, single = [], []
-        for _ in range(REPEATS if recipe.size <= 16 else 3):
-            steps.append(seconds(lambda loop=loop: next(loop), device))
-            single.append(seconds(lambda basis=basis, x=x: there_and_back(basis, x), device) / 20)
-        step, one = statistics.median(steps), statistics.median(single)
-        work = cost.flops_of_step(recipe, images, state, engine)
+    for recipe, batch in CASES:
+        row = measured(recipe, batch, engine, top)
         print(
-            f"| {recipe_name} | {batch} | {1000 * step:.1f} | {calls} | {1000 * one:.3f} | {calls * one / step:.1%} | "
-            f"{work / step / top:.0%} |",
+            f"| {recipe} | {batch} | {1000 * row['seconds']:.1f} | {row['transforms']} | "
+            f"{1000 * row['transform_seconds']:.3f} | {row['transforms_share']:.1%} | {row['ceiling_share']:.0%} |",
             flush=True,
         )
 

@@ -14,14 +14,17 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from bdbook.training.engine import PRECISIONS
 from bdbook.unet import UNet, UNetConfig
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
 
 REPEATS = 25
 CASES = [  # (config, batch)
@@ -37,6 +40,8 @@ def twin(c: UNetConfig) -> UNet2DModel:
 
     Its middle always has attention, ours where the coarsest level has: attend there to compare like with like.
     """
+    from diffusers import UNet2DModel
+
     kinds = ["Attn" if factor in c.attention else "" for factor in c.factors]
     return UNet2DModel(
         sample_size=c.size,
@@ -76,6 +81,32 @@ def seconds(step: Callable[[Tensor, Tensor], None], x: Tensor, t: Tensor) -> flo
     return time.perf_counter() - start
 
 
+def measured(c: UNetConfig, batch: int, device: torch.device, autocast: torch.dtype | None, compiled: bool) -> dict:
+    """Of each network the parameters and the median seconds of a step, and the median ratio of the pairs of steps."""
+    torch.manual_seed(0)
+    x, t = torch.randn(batch, c.in_channels, c.size, c.size, device=device), torch.rand(batch, device=device)
+    nets = [net.to(device, memory_format=torch.channels_last) for net in (UNet(c), twin(c))]
+    if compiled:
+        for net in nets:
+            net.compile()
+    steps = [
+        stepper(nets[0], nets[0], autocast),
+        stepper(nets[1], lambda x, t, net=nets[1]: net(x, 1000 * t).sample, autocast),
+    ]
+    for step in 2 * steps:  # the first calls allocate
+        step(x, t)
+    times = [[seconds(step, x, t) for step in steps] for _ in range(REPEATS)]
+    ours, theirs = (statistics.median(column) for column in zip(*times))
+    return {
+        "net": f"{c.size}x{c.size}, {c.channels} x {c.multipliers}, {c.blocks} block(s)",
+        "batch": batch,
+        "parameters": [sum(p.numel() for p in net.parameters()) for net in nets],
+        "seconds": [ours, theirs],
+        # Of each pair, not of the medians: a pair shares its disturbances.
+        "ratio": statistics.median(a / b for a, b in times),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cpu")
@@ -89,26 +120,11 @@ def main() -> None:
     print("| net | batch | parameters, ours | diffusers | step, ours | diffusers | ours/diffusers |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for c, batch in CASES:
-        torch.manual_seed(0)
-        x, t = torch.randn(batch, c.in_channels, c.size, c.size, device=device), torch.rand(batch, device=device)
-        nets = [net.to(device, memory_format=torch.channels_last) for net in (UNet(c), twin(c))]
-        if asked.compile:
-            for net in nets:
-                net.compile()
-        steps = [
-            stepper(nets[0], nets[0], autocast),
-            stepper(nets[1], lambda x, t, net=nets[1]: net(x, 1000 * t).sample, autocast),
-        ]
-        for step in 2 * steps:  # the first calls allocate
-            step(x, t)
-        times = [[seconds(step, x, t) for step in steps] for _ in range(REPEATS)]
-        ours, theirs = (1000 * statistics.median(column) for column in zip(*times))
-        counts = [f"{sum(p.numel() for p in net.parameters()) / 1e6:.3f} M" for net in nets]
-        # The ratio of each pair, not of the medians: a pair shares its disturbances.
-        ratio = statistics.median(a / b for a, b in times)
+        row = measured(c, batch, device, autocast, asked.compile)
+        counts = [f"{count / 1e6:.3f} M" for count in row["parameters"]]
+        ours, theirs = (1000 * duration for duration in row["seconds"])
         print(
-            f"| {c.size}x{c.size}, {c.channels} x {c.multipliers}, {c.blocks} block(s) | {batch} | {counts[0]} | "
-            f"{counts[1]} | {ours:.1f} | {theirs:.1f} | {ratio:.2f} |",
+            f"| {row['net']} | {batch} | {counts[0]} | {counts[1]} | {ours:.1f} | {theirs:.1f} | {row['ratio']:.2f} |",
             flush=True,
         )
 
