@@ -36,8 +36,9 @@ SEES = {
     "right on average whatever the number of images, so that real images lie around 0.",
     "score": "The classifier score is high where each image is clearly of one class and the classes are even. It "
     "looks at no real image: one clear picture of each class, again and again, has a better score than real images.",
-    "precision": "Precision is the share of samples that lie among the real images in feature space. It sees samples "
-    "that are nothing; it does not see kinds that are missing, nor, on clothes, a little blur.",
+    "precision": "Precision is the share of samples that lie among the real images in feature space. Features of "
+    "textures see samples that are nothing; on clothes it is lenient, since the odd ones of the real images have wide "
+    "balls, in which even Gaussian fields lie. It sees neither kinds that are missing nor, on clothes, a little blur.",
     "recall": "Recall is the share of real images that lie among the samples. It sees where half of the kinds are "
     "missing, and it sees blur, since blurred samples lie closer together; one kind of ten it does not miss, and half "
     "of the samples may be nothing.",
