@@ -53,6 +53,7 @@ def test_each_measure_is_that_of_images_one_by_one(photos, held_out):
     net = photos.training.judge.features
     assert found["frechet"] == pytest.approx(metrics.frechet(images, reference, net), rel=1e-3)
     expected = neighbours.precision_recall(images, reference, net)
+    expected |= neighbours.density_coverage(metrics.features_of(images, net), metrics.features_of(reference, net))
     assert {name: found[name] for name in expected} == expected
     assert found["sliced_wasserstein"] == metrics.sliced_wasserstein(images, reference)
     assert found["whitened"] == joint.sliced_wasserstein(images, reference, photos.training.spectrum)
@@ -261,6 +262,16 @@ def test_what_recall_sees(seen):
         assert below_floor(seen, name, "recall") > 0.2, name
     assert below_floor(seen, "nine kinds", "recall") < 0.05
     assert below_floor(seen, "half nothing", "recall") < 0.1
+
+
+def test_what_density_and_coverage_see(seen):
+    for name in ("fields", "half nothing"):
+        assert below_floor(seen, name, "density") > 3 * below_floor(seen, name, "precision"), name
+        assert below_floor(seen, name, "density") > 0.1, name
+    assert seen["blur"][0]["density"] > 1.05 > seen["real"][0]["density"] > 0.95
+    for name in ("fields", "one kind", "half of the kinds"):
+        assert below_floor(seen, name, "coverage") > 0.3, name
+    assert below_floor(seen, "half nothing", "coverage") > 0.15 > below_floor(seen, "blur", "coverage") > 0.05
 
 
 def test_what_sliced_and_whitened_see(seen):

@@ -35,6 +35,24 @@ def test_precision_and_recall_are_the_loops(seed, dimension, k, spread):
     assert found == {"precision": share_among(a, b, k), "recall": share_among(b, a, k)}
 
 
+@given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 4), st.floats(0.1, 4))
+def test_density_and_coverage_are_the_loops(seed, dimension, k, spread):
+    a, b = points(17, dimension, seed, spread), points(17, dimension, seed + 1)
+    radii = [sorted(np.linalg.norm(x - y) for m, y in enumerate(b) if m != number)[k - 1] for number, x in enumerate(b)]
+    inside = np.array([[np.linalg.norm(x - y) <= radius for y, radius in zip(b, radii)] for x in a])
+    found = neighbours.density_coverage(torch.from_numpy(a), torch.from_numpy(b), k)
+    assert found["density"] == pytest.approx(inside.sum() / (k * len(a)))
+    assert found["coverage"] == inside.any(0).mean()
+
+
+def test_of_one_law_density_is_one_and_coverage_is_that_of_k_neighbours():
+    """Of many points a ball has k of the others on average, and none with the chance 2^-k."""
+    a, b = (torch.from_numpy(points(3000, 2, seed)) for seed in (0, 1))
+    found = neighbours.density_coverage(a, b, 3)
+    assert found["density"] == pytest.approx(1, abs=0.05)
+    assert found["coverage"] == pytest.approx(1 - 2**-3, abs=0.02)
+
+
 @given(st.integers(0, 1000), st.integers(1, 4))
 def test_exchanged_sets_exchange_precision_and_recall(seed, k):
     a, b = (torch.from_numpy(points(12, 2, s)) for s in (seed, seed + 1))

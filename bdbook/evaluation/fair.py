@@ -42,6 +42,10 @@ SEES = {
     "recall": "Recall is the share of real images that lie among the samples. It sees where half of the kinds are "
     "missing, and it sees blur, since blurred samples lie closer together; one kind of ten it does not miss, and half "
     "of the samples may be nothing.",
+    "density": "Density counts in how many neighbourhoods of real images a sample lies, 1 for real ones. It is less "
+    "lenient with samples that are nothing than precision; blurred ones lie closer together, in more than 1.",
+    "coverage": "Coverage is the share of real images that have a sample in their neighbourhood. It sees kinds that are "
+    "missing as well as samples that are nothing; blur lowers it a little.",
     "sliced_wasserstein": "Sliced W2 compares pixels along random directions. It sees contrast and coarse shapes, "
     "where the variance is; noise it does not see.",
     "whitened": "Whitened sliced W2 counts every frequency by its own standard deviation. It sees missing detail as "
@@ -136,15 +140,16 @@ def kernel(images: Seen, reference: Seen) -> float:
 def against(images: Seen, reference: Seen) -> dict[str, Any]:
     """All the measures of one set against another; in place of a number that does not exist stand a few words.
 
-    frechet, kernel: distances of features. score: of the classifier, where the data have classes. precision, recall:
-    of as many of both. sliced_wasserstein: in units of a pixel; whitened: of a coefficient's standard deviation.
-    spectrum: of the variance by band, whose ratios are bands, the lowest first. count, pictures: how many there were.
+    frechet, kernel: distances of features. score: of the classifier, where the data have classes. precision, recall,
+    density, coverage: of as many of both. sliced_wasserstein: in units of a pixel; whitened: of a coefficient's standard
+    deviation. spectrum: of the variance by band, whose ratios are bands, the lowest first. count, pictures: how many
+    there were.
     """
     found = {
         "frechet": or_words(frechet, images, reference),
         "kernel": or_words(kernel, images, reference),
         **({} if images.judge.logits is None else {"score": images.score}),
-        **_precision_recall(images, reference),
+        **_among(images, reference),
         "sliced_wasserstein": or_words(_sliced, images.along, reference.along),
         "whitened": or_words(_sliced, images.whitened_along, reference.whitened_along),
         "spectrum": or_words(_spectrum, images, reference),
@@ -153,11 +158,12 @@ def against(images: Seen, reference: Seen) -> dict[str, Any]:
     return found | {"count": len(images.images), "pictures": len(reference.images)}
 
 
-def _precision_recall(images: Seen, reference: Seen) -> dict[str, float | str]:
+def _among(images: Seen, reference: Seen) -> dict[str, float | str]:
     few, least = min(len(images.features), len(reference.features)), neighbours.NEIGHBOURS + 1
     if few < least:
-        return dict.fromkeys(("precision", "recall"), f"too few: {few} of {least}")
-    return dict(neighbours.among(images.features, reference.features))
+        return dict.fromkeys(("precision", "recall", "density", "coverage"), f"too few: {few} of {least}")
+    pair = images.features, reference.features
+    return neighbours.among(*pair) | neighbours.density_coverage(*pair)
 
 
 def _sliced(a: Tensor, b: Tensor) -> float:
@@ -300,6 +306,8 @@ def table(found: dict[str, Any]) -> str:
         *([("score", "score", 6, ".2f")] if "score" in found["samples"] else []),
         ("precision", "precision", 9, ".3f"),
         ("recall", "recall", 6, ".3f"),
+        ("density", "density", 7, ".3f"),
+        ("coverage", "coverage", 8, ".3f"),
         ("sliced_wasserstein", "sliced W2", 9, ".4f"),
         ("whitened", "whitened", 8, ".4f"),
         ("nearest", "nearest", 7, ".3f"),

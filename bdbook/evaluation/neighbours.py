@@ -38,6 +38,23 @@ def among(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> 
     return {"precision": _share_within(a, b, neighbours), "recall": _share_within(b, a, neighbours)}
 
 
+def density_coverage(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> dict[str, float]:
+    """Density, in how many balls of the reference a sample lies, and coverage, the share of balls that have a sample.
+
+    Of features, (N, d) and (M, d), as many of both. The ball of a real image reaches to its `neighbours`-th neighbour
+    among the real ones, so in the mean over all real images one lies in about as many balls; density is in these units.
+    Where precision asks for one ball, and a single stray image has a wide one, density counts them all; where recall
+    lets samples spread their own balls, coverage asks for a sample. Source: Naeem et al. 2020.
+    """
+    count = min(len(features), len(reference))
+    a, b = features[:count].double(), reference[:count].double()
+    within = _distances(a, b) <= _radii(b, neighbours)
+    return {
+        "density": within.double().sum(1).mean().item() / neighbours,
+        "coverage": within.any(0).double().mean().item(),
+    }
+
+
 def _share_within(x: Tensor, others: Tensor, neighbours: int) -> float:
     return (_distances(x, others) <= _radii(others, neighbours)).any(1).double().mean().item()
 

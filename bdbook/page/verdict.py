@@ -38,6 +38,8 @@ MEASURES: dict[str, Better] = {
     "kernel": less,
     "precision": more,
     "recall": more,
+    "density": nearer_one,
+    "coverage": more,
     "sliced_wasserstein": less,
     "whitened": less,
     "nearest": nearer_one,
