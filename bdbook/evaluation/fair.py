@@ -44,8 +44,8 @@ SEES = {
     "of the samples may be nothing.",
     "density": "Density counts in how many neighbourhoods of real images a sample lies, 1 for real ones. It is less "
     "lenient with samples that are nothing than precision; blurred ones lie closer together, in more than 1.",
-    "coverage": "Coverage is the share of real images that have a sample in their neighbourhood. It sees kinds that are "
-    "missing as well as samples that are nothing; blur lowers it a little.",
+    "coverage": "Coverage is the share of real images that have a sample in their neighbourhood. It sees kinds that "
+    "are missing as well as samples that are nothing; blur lowers it a little.",
     "sliced_wasserstein": "Sliced W2 compares pixels along random directions. It sees contrast and coarse shapes, "
     "where the variance is; noise it does not see.",
     "whitened": "Whitened sliced W2 counts every frequency by its own standard deviation. It sees missing detail as "
@@ -141,7 +141,7 @@ def against(images: Seen, reference: Seen) -> dict[str, Any]:
     """All the measures of one set against another; in place of a number that does not exist stand a few words.
 
     frechet, kernel: distances of features. score: of the classifier, where the data have classes. precision, recall,
-    density, coverage: of as many of both. sliced_wasserstein: in units of a pixel; whitened: of a coefficient's standard
+    density, coverage: of as many of both. sliced_wasserstein: in units of a pixel; whitened: of a coefficient's
     deviation. spectrum: of the variance by band, whose ratios are bands, the lowest first. count, pictures: how many
     there were.
     """
