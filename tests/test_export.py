@@ -138,6 +138,8 @@ def test_a_setting_that_the_page_does_not_know_is_not_lost():
         (processes.blur_diffusion(16, steps=20, order="fine_to_coarse"), "table"),
         (processes.cosine_diffusion(DCT(16)), "cosine_diffusion"),
         (processes.cosine_diffusion(DCT(16), logsnr_min=-6.0), "table"),
+        (processes.equal_snr(known.spectrum, floor=1e-5), "equal_snr"),
+        (processes.equal_snr(known.spectrum, floor=1e-5, kappa=0.5), "table"),
     ):
         recipe = recipes.of_process(process, (1, 16, 16), sample_steps=4)
         run = runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bdbook import cold, priors
 from bdbook.denoiser import Spectral
-from bdbook.processes import PROCESSES, Process, has_size
+from bdbook.processes import PROCESSES, EqualSNR, Process, has_size
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
 from bdbook.transforms import DCT, Pixel, Rotation2D, Size, height_width
@@ -157,6 +157,8 @@ def _system(run: Run) -> dict:
             settings = {key: getattr(process, key) for key in known}
             if PROCESSES[name](**place, **settings) == process:  # no other setting differs from what the page has
                 return {"process": name, "settings": settings}
+    if isinstance(process, EqualSNR) and process == EqualSNR(DCT(recipe.size), process.variance, name=process.name):
+        return {"process": "equal_snr", "settings": {"variance": _base64(torch.tensor(process.variance))}}
     if recipe.process == "blur":  # mirrored, one kernel again and again, to the mean
         settings = {key: recipe.settings[key] for key in ("steps", "std", "width")}
         fixed: dict[str, Any] = {"growth": "constant", "boundary": "symmetric", "to_mean": True}

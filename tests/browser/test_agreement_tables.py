@@ -12,7 +12,7 @@ from bdbook import processes, recipes, samplers
 from bdbook.page import live, onnx
 from bdbook.page.widgets import LiveSampler
 from bdbook.training import runs
-from bdbook.transforms import Basis, Haar, Hartley, Pixel
+from bdbook.transforms import DCT, Basis, Haar, Hartley, Pixel
 
 pytestmark = pytest.mark.browser
 
@@ -81,6 +81,18 @@ def test_the_process_is_the_librarys(open_page, basis, table):
     assert js["steps"] == (table or STEPS), "a table goes whole"
     np.testing.assert_allclose(js["u"], basis.forward(image).flatten(), atol=1e-5)
     np.testing.assert_allclose(js["x"], image.flatten(), atol=1e-5)
+    for name in ("alpha", "sigma"):
+        expected = [getattr(process, name)(t).expand(1, 1, SIZE, SIZE).flatten() for t in times]
+        np.testing.assert_allclose(js[name], torch.stack(expected), rtol=1e-6)
+
+
+def test_equal_snr_is_the_librarys(open_page):
+    variance = torch.rand(1, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) + 0.01
+    process, times = processes.EqualSNR(DCT(SIZE), variance), [i / STEPS for i in range(STEPS + 1)]
+    told = onnx.walk(system(process))
+    assert told["process"] == "equal_snr"
+    asked = [str(LiveSampler._esm), told, torch.zeros(SIZE**2).tolist(), times]
+    js = open_page("about:blank").evaluate(PROCESS, asked)
     for name in ("alpha", "sigma"):
         expected = [getattr(process, name)(t).expand(1, 1, SIZE, SIZE).flatten() for t in times]
         np.testing.assert_allclose(js[name], torch.stack(expected), rtol=1e-6)

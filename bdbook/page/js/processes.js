@@ -1,4 +1,4 @@
-// The processes of the six systems, named and set as in bdbook/processes.py and bdbook/cold.py.
+// The processes of the systems, named and set as in bdbook/processes.py and bdbook/cold.py.
 import {
   cosine,
   BLURS,
@@ -69,6 +69,12 @@ const FACTORIES = {
       alpha: (t) => frequencyScaling(lambda, dissipationTime(BLURS.sin2(t, sigma_max)), 0),
       sigma: (t) => noise_min * (noise_max / noise_min) ** t,
     };
+  },
+  /** Noise of the data's own colour; variance: that of the data's coefficients. */
+  equal_snr(size, { variance }) {
+    const root = decodeFloats(variance).map(Math.sqrt);
+    const sigma = (t) => root.map((r) => r * cosine(t)[1]);
+    return { ...dctBasis(size), alpha: (t) => cosine(t)[0], sigma };
   },
   /** Cold: the same kernel again and again, mirrored at the borders; the last step leaves the mean. */
   blur(size, { steps = 50, std = 1, width = 9 }) {
