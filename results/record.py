@@ -21,10 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 
 from bdbook import files, pixels, recipes, samplers, training
 from bdbook.evaluation import generation, metrics, restoration
-from bdbook.page import live, recorded
+from bdbook.page import live, onnx, recorded
 from bdbook.training import checkpoints, engine, profiles, runs
 from bdbook.training.loop import generator_for
 
@@ -217,6 +218,10 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
         shutil.copyfile(work / file, target / file)
     if name in KEEP_WEIGHTS and seed == "0":
         shutil.copyfile(weights, target / WEIGHTS)
+        if name.startswith(LIGHT) and run.denoiser.process.start.kind in ("images", "mixture"):
+            # The page is made where these pictures may not be.
+            centres, spread = onnx.start(run)
+            files.write_atomically(target / live.START, save({"centres": centres, "spread": spread}))
     # Last: its presence says that the record is whole.
     files.write_atomically(target / "metrics.json", json.dumps({"step": run.record["step"], **measured}, indent=1))
     print(target.name, json.dumps(measured)[:200])

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 import traitlets
+from safetensors.torch import save
 
 from bdbook import priors, processes, recipes, samplers
 from bdbook.denoiser import X0
@@ -112,6 +113,19 @@ def test_cold_diffusion_begins_at_flat_greys():
     assert abs(centres[:, 0].mean() - greys.mean()) < 4 * greys.std() / len(centres) ** 0.5
     assert 0.7 < centres[:, 0].std() / greys.std() < 1.35
     assert (spread == np.float32(0.002)).all()
+
+
+def test_a_recorded_start_stands_in_for_the_images(monkeypatch, tmp_path):
+    """Of a run whose pictures are not here."""
+    begin = {"centres": torch.rand(3, 1, 16, 16), "spread": torch.full((1, 1, 16, 16), 0.25)}
+    (tmp_path / live.START).write_bytes(save(begin))
+    run = live.run_of("digits-heat")
+    monkeypatch.setattr(live.recorded, "folder_of", lambda _: tmp_path)
+    monkeypatch.setattr(live, "run_of", lambda _: run)
+    monkeypatch.setattr(runs.Run, "images", None)
+    walk = json.loads(live.read("walk-digits-heat"))
+    np.testing.assert_array_equal(floats(walk["centres"]), begin["centres"].flatten())
+    np.testing.assert_array_equal(floats(walk["spread"]), begin["spread"].flatten())
 
 
 def test_a_system_that_the_page_does_not_know_goes_as_tables():

@@ -158,7 +158,7 @@ def against(images: Seen, reference: Seen) -> dict[str, Any]:
     return found | {"count": len(images.images), "pictures": len(reference.images)}
 
 
-def _among(images: Seen, reference: Seen) -> dict[str, float | str]:
+def _among(images: Seen, reference: Seen) -> dict[str, Any]:
     few, least = min(len(images.features), len(reference.features)), neighbours.NEIGHBOURS + 1
     if few < least:
         return dict.fromkeys(("precision", "recall", "density", "coverage"), f"too few: {few} of {least}")

@@ -19,8 +19,11 @@ from bdbook.page import recorded
 
 # What loads and exports networks is imported where that is done: the figures import this module for its names.
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bdbook.training.runs import Run
 
+START = "start.safetensors"  # of a recorded run: centres and spread of `onnx.start`
 RUNTIME = Path(__file__).parent / "js" / "vendor" / "onnxruntime-web"
 # Label of each recipe, in the order of the page.
 SYSTEMS = {
@@ -56,7 +59,18 @@ def read(name: str) -> bytes:
     from bdbook.page import onnx
 
     run = run_of(recipe)
-    return onnx.weights(onnx.net_of(run)) if kind == "weights" else json.dumps(onnx.walk(run)).encode()
+    return onnx.weights(onnx.net_of(run)) if kind == "weights" else json.dumps(onnx.walk(run, _begin(recipe))).encode()
+
+
+def _begin(recipe: str) -> tuple[Tensor, Tensor] | None:
+    """Where the walks of a recipe begin, if it was recorded: then the pictures that it learned from are not needed."""
+    file = recorded.folder_of(recipe) / START
+    if not file.is_file():
+        return None
+    from safetensors.torch import load
+
+    found = load(file.read_bytes())
+    return found["centres"], found["spread"]
 
 
 @cache

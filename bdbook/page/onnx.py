@@ -108,10 +108,11 @@ def _places(net: nn.Module) -> dict[str, tuple[int, int]]:
     return places
 
 
-def walk(run: Run) -> dict:
+def walk(run: Run, begin: tuple[Tensor, Tensor] | None = None) -> dict:
     """What a walk needs besides the network, as JSON: the process, what is predicted, the spectrum, where x_T is.
 
-    x_T = centre + V (spread V' noise), with one of the centres, white noise, and one spread per coefficient.
+    x_T = centre + V (spread V' noise), with one of the centres, white noise, and one spread per coefficient: `begin`,
+    or None for `start`, which may need the images that the run was trained on.
     """
     recipe = run.recipe
     height, width = height_width(recipe.size)
@@ -119,7 +120,7 @@ def walk(run: Run) -> dict:
         raise ValueError(
             f"images of {recipe.name} are {recipe.channels} x {height} x {width}; the page walks squares of one channel"
         )
-    centres, spread = _start(run)
+    centres, spread = start(run) if begin is None else begin
     # Of the data, which samples should have; under that of spectral preconditioning there is a floor (Recipe).
     predicts = run.denoiser.predicts
     variance = predicts.variance0 if isinstance(predicts, Spectral) else run.spectrum.variance
@@ -181,16 +182,16 @@ def _system(run: Run) -> dict:
     return {"process": "table", "settings": {"steps": steps, "rows": _base64(rows), "cols": _base64(cols), **tables}}
 
 
-def _start(run: Run) -> tuple[Tensor, Tensor]:
+def start(run: Run) -> tuple[Tensor, Tensor]:
     """(centres (K, C, H, W), spread (1, C, H, W)) of where the process starts. See `processes.Start`."""
     recipe, process = run.recipe, run.denoiser.process
     shape = (1, recipe.channels, *height_width(recipe.size))
-    start, random = process.start, generator_for(0, "centres")
-    if start.kind == "images":
-        return priors.blurred_data(process, run.images(), delta=0.0)(CENTRES, random), torch.full(shape, start.noise)
-    if start.kind == "mixture":
-        return priors.fitted(process, run.images())(CENTRES, random), torch.full(shape, start.noise)
-    if start.kind == "marginal" and isinstance(process, Process):
+    begins, random = process.start, generator_for(0, "centres")
+    if begins.kind == "images":
+        return priors.blurred_data(process, run.images(), delta=0.0)(CENTRES, random), torch.full(shape, begins.noise)
+    if begins.kind == "mixture":
+        return priors.fitted(process, run.images())(CENTRES, random), torch.full(shape, begins.noise)
+    if begins.kind == "marginal" and isinstance(process, Process):
         mean, variance = run.spectrum.marginal(process, 1.0)
         return process.basis.inverse(mean.expand(shape)), variance.sqrt().expand(shape)
     return torch.zeros(shape), torch.ones(shape)
