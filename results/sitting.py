@@ -166,7 +166,7 @@ def parts(profile: str, names: list[str], out: Path, results: Path, runs: Path) 
         return [python, "results/record.py", *how, *where, "--only", *names]
 
     return [
-        Part("doctor", lambda _: [python, "-m", "bdbook", "doctor"], 5, 60),
+        Part("doctor", lambda _: [python, "-m", "bdbook", "doctor"], 5, 30),
         Part("tests", lambda _: tests, 30, 180 if not rehearsed else math.inf),
         Part("benchmarks", lambda _: benchmarks, 45, 240 if not rehearsed else math.inf),
         Part("runs", record, 60),

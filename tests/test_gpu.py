@@ -31,8 +31,8 @@ PROCESSES = {
     "blur": processes.blur_diffusion(16),
     "soft": processes.soft_diffusion(16, sigma_max=5.0),
     "equal SNR": processes.equal_snr(LAW),
-    "cold blur": cold.blur(16, 3),
-    "pixelation": cold.super_resolution(16, steps=3),
+    "cold blur": cold.degradation("blur", 16, 1, steps=3),
+    "pixelation": cold.degradation("super_resolution", 16, 1, steps=3),
 }
 
 

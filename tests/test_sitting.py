@@ -116,7 +116,7 @@ def test_what_a_sitting_is_made_of(tmp_path):
     names = ["photos-ddpm-32px", "photos-blurring-32px@1"]
     made = sitting.parts("gpu", names, tmp_path, ROOT / "results", ROOT / "runs")
     assert [each.name for each in made] == ["doctor", "tests", "benchmarks", "runs"]
-    assert sum(each.most for each in made[:3]) < 12 * 60 - 4 * 60, "four minutes are left for the runs"
+    assert sum(each.most for each in made[:3]) <= 12 * 60 - 4 * 60, "four minutes are left for the runs"
     _, tests, benchmarks, runs = (each.command(300.0) for each in made)
     marked = {path.name for path in (ROOT / "tests").glob("test_*.py") if "pytest.mark.gpu" in path.read_text()}
     assert {"test_gpu.py", "test_degradations.py"} <= marked - {"test_sitting.py"}
