@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bdbook import data, pixels
-from bdbook.evaluation import checks, generation, metrics, restoration
+from bdbook.evaluation import checks, generation, metrics, neighbours, restoration
 from bdbook.likelihood import Bound
 
 MEASURES = {
@@ -23,9 +23,10 @@ MEASURES = {
     "band_ratio": (metrics.band_ratio, ("samples", "data")),
     "fidelity": (metrics.fidelity, ("images", "truth")),
     "sliced_wasserstein": (metrics.sliced_wasserstein, ("images", "pictures")),
+    "precision_recall": (neighbours.precision_recall, ("images", "reference")),
 }
 OF_TWO = [name for name, (_, names) in MEASURES.items() if len(names) == 2]
-NEEDS_TWO = [name for name in MEASURES if name not in ("fidelity", "sliced_wasserstein")]
+NEEDS_TWO = [name for name in MEASURES if name not in ("fidelity", "sliced_wasserstein", "precision_recall")]
 
 
 def digits(count=40):
@@ -302,13 +303,11 @@ def test_settings_of_measures(measure, message):
         measure(digits())
 
 
-def test_many_images_of_unequal_number_are_compared(monkeypatch):
-    """torch.quantile takes 16 million numbers; beyond, some directions at a time, to the same number."""
-    more = torch.randn(50, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    fewer = torch.randn(30, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    whole = metrics.sliced_wasserstein(more, fewer, 20)
-    monkeypatch.setattr(metrics, "MOST_QUANTILES", 120)
-    assert metrics.sliced_wasserstein(more, fewer, 20) == whole
+@pytest.mark.parametrize(("count", "places"), [(1, 4), (30, 50), (50, 30), (50, 50)])
+def test_sets_of_unequal_number_are_compared_at_numpys_quantiles(count, places):
+    columns = torch.randn(count, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64).sort(0).values
+    expected = np.quantile(columns.numpy(), (np.arange(places) + 0.5) / places, axis=0)
+    np.testing.assert_allclose(metrics.quantiles(columns, places), expected, rtol=1e-12, atol=1e-12)
 
 
 # --- protocols -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Datasets: what they promise (range, shape, repeatability, spectra), and files as people really have them."""
 
+import colorsys
 import re
 import warnings
 from importlib.resources import files
@@ -84,7 +85,7 @@ def test_default_counts(name, count):
             [
                 "unknown dataset 'photo'",
                 "'photos'",
-                "digits, fashion, fashion-mnist, gaussian, leaves, lsun",
+                "digits, emoji, fashion, fashion-mnist, gaussian, leaves, lsun",
                 "photos",
                 "a folder",
             ],
@@ -252,6 +253,24 @@ def test_levels_of_leaves_are_uniform(monkeypatch):
     monkeypatch.setattr(embedded, "_leaf_radii", lambda height, width: ([1e5, 2e5], [0, 1]))
     levels = torch.stack([data.leaves_image(i, 2)[0, 0, 0] for i in range(3000)])
     assert kstest(levels.numpy(), "uniform", args=(-1, 2)).pvalue > 1e-3
+
+
+def test_leaves_have_all_hues(monkeypatch):
+    """Of independent uniform channels, and of no grey, the hue is uniform."""
+    monkeypatch.setattr(embedded, "_leaf_radii", lambda height, width: ([1e5, 2e5], [0, 1]))
+    colours = torch.stack([data.leaves_image(i, 2, channels=3)[:, 0, 0] for i in range(3000)]).double().numpy()
+    hues, saturations, _ = np.array([colorsys.rgb_to_hsv(*(colour + 1) / 2) for colour in colours]).T
+    assert kstest(hues, "uniform").pvalue > 1e-3
+    assert np.median(saturations) > 0.5
+    assert np.abs(np.corrcoef(colours.T)[np.triu_indices(3, 1)]).max() < 4 / 3000**0.5
+
+
+def test_colours_of_leaves_share_their_edges():
+    """Within a picture a disc ends in all channels at once, else neighbours would differ in one and not in another."""
+    images = data.load("leaves", 32, channels=3, count=20)
+    differs = images.diff(dim=3) != 0
+    assert 0.05 < differs.double().mean() < 0.9
+    assert (differs.all(1) == differs.any(1)).double().mean() > 0.999
 
 
 def test_the_smallest_image_of_leaves():

@@ -1,12 +1,16 @@
 """The embedded feature network names digits, and the Frechet distance on it is the textbook's."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dctn
 from scipy.linalg import sqrtm
 
 from bdbook import data
-from bdbook.evaluation import features, metrics
+from bdbook.data import fashion
+from bdbook.evaluation import classifiers, features, metrics
 
 
 def test_the_stored_network_names_digits():
@@ -83,3 +87,142 @@ def test_training_shows_digits_at_each_of_25_places(monkeypatch):
     found = [[k for k, each in enumerate(shifted) if np.array_equal(each, image)] for image in shown]
     assert all(len(places) == 1 for places in found), "each is the digit at one place"
     assert len({places[0] for places in found}) == 25
+
+
+# --- clothes and textures ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", classifiers.TASKS)
+def test_the_stored_accuracy_is_that_on_the_test_split(name):
+    if name.startswith("clothes") and not fashion.DEBIAN.is_dir() and os.environ.get("CI") != "true":
+        pytest.skip("needs the package dataset-fashion-mnist")
+    net, task = classifiers.stored(name), classifiers.TASKS[name]
+    images, target = task.pictures(task.size, "test")
+    found = classifiers.accuracy(net, images, target)
+    assert found == pytest.approx(classifiers.stored_accuracy(name), abs=1e-3)
+    assert found > (0.89 if name.startswith("clothes") else 0.95)
+    guess = classifiers.accuracy(classifiers.Classifier(task.size, task.classes), images, target)
+    assert guess < 0.5
+
+
+@pytest.mark.parametrize("name", classifiers.TASKS)
+def test_weights_are_those_that_were_trained_and_small(name, tmp_path, monkeypatch):
+    """Rounded to half precision before they were judged, so that what is stored is what was judged."""
+    net = classifiers.stored(name)
+    monkeypatch.setattr(classifiers, "WEIGHTS", tmp_path)
+    classifiers.store(net, name, 0.5)
+    classifiers.stored.cache_clear()
+    again = classifiers.stored(name)
+    classifiers.stored.cache_clear()
+    images = torch.randint(
+        0, 256, (5, 1, net.size, net.size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(again(images), net(images))
+    assert classifiers.stored_accuracy(name) == 0.5
+    assert (tmp_path / f"{name}.safetensors").stat().st_size < 300_000
+
+
+def blobs(size, split):
+    """Two classes that are told by their brightness on the left."""
+    random = torch.Generator().manual_seed(int(split == "test"))
+    images = torch.randint(0, 100, (512, 1, size, size), dtype=torch.uint8, generator=random)
+    target = torch.randint(2, (512,), generator=random)
+    images[..., : size // 2] += 120 * target[:, None, None, None].byte()
+    return images, target
+
+
+def test_a_short_training_of_a_classifier_learns_and_is_the_same_again():
+    task = classifiers.Task(blobs, 16, 2, epochs=3)
+    told = []
+    net, again = classifiers.fit(task, tell=told.append), classifiers.fit(task)
+    assert classifiers.accuracy(net, *blobs(16, "test")) > 0.9
+    assert len(told) == 3
+    for a, b in zip(net.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, a.half().float())
+        assert not a.requires_grad
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_training_shows_pictures_at_each_place_and_mirrored(shift):
+    picture = torch.rand(1, 1, 4, 5) * 2 - 1
+    framed = np.pad(picture[0, 0].numpy(), shift, constant_values=-1.0)
+    places = range(2 * shift + 1)
+    expected = [framed[y : y + 4, x : x + 5] for y in places for x in places]
+    mirrored = np.pad(picture[0, 0].flip(1).numpy(), shift, constant_values=-1.0)
+    expected += [mirrored[y : y + 4, x : x + 5] for y in places for x in places]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shown = [moved[0].numpy() for _ in range(60) for moved in classifiers._moved(picture.expand(4, 1, 4, 5), shift)]
+    found = {next(k for k, each in enumerate(expected) if np.array_equal(each, image)) for image in shown}
+    assert found == set(range(len(expected)))
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_textures_come_with_gaussian_fields_of_their_spectrum(size, monkeypatch):
+    monkeypatch.setattr(classifiers, "TEXTURES", {"train": 600, "test": 50})
+    images, target = classifiers.textures(size, "train")
+    assert images.shape == (2400, 1, size, size)
+    assert target.bincount().tolist() == [600] * 4
+    assert torch.equal(images[:600], metrics.quantise(data.load("photos", size, count=600)))
+    assert torch.equal(images[1200:1800], metrics.quantise(data.load("leaves", size, count=600)))
+    u = dctn(images.numpy() / 127.5 - 1, axes=(2, 3), norm="ortho")
+    for pictures, fields in ((u[:600], u[600:1200]), (u[1200:1800], u[1800:])):
+        ratio = fields.var(0).ravel() / pictures.var(0).ravel()
+        assert np.median(ratio) == pytest.approx(1, abs=0.1)
+    assert len(classifiers.textures(size, "test")[0]) == 200
+
+
+def test_each_data_set_has_the_network_that_was_made_for_it():
+    x = torch.randint(0, 256, (3, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for name, size, stored in (
+        ("fashion", 16, "clothes-16"),
+        ("fashion", 32, "clothes-32"),
+        ("set:fashion", 8, "clothes-16"),
+        ("photos", (24, 32), "textures-16"),
+        ("leaves", 64, "textures-32"),
+    ):
+        judge = features.of(name, size)
+        assert judge.features is classifiers.stored(stored)
+        assert judge.made
+        assert judge.words == f"features of {stored}"
+        assert (judge.logits is None) != stored.startswith("clothes"), "photographs have no classes"
+    assert features.of("fashion", 16).logits(x).shape == (3, 10)
+    assert features.of("digits", 16).logits is not None
+
+
+def test_data_that_have_no_network_are_seen_by_that_of_digits_and_it_is_said():
+    judge = features.of("cifar10", 32)
+    assert judge.features is features.digit_features()
+    assert (judge.logits, judge.made) == (None, False)
+    assert judge.words == "embedded digit features (there are none for cifar10)"
+
+
+@pytest.mark.parametrize("name", ["clothes-16", "clothes-32"])
+def test_channels_of_clothes_give_features_of_their_own_and_are_named_by_their_mean(name):
+    net = classifiers.stored(name)
+    x = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(net(x), torch.cat([net(x[:, c : c + 1]) for c in range(3)], 1))
+    assert net(x).shape == (3, 192)
+    grey = x.float().mean(1, keepdim=True)
+    torch.testing.assert_close(net.named(x), net.named(grey))
+
+
+def test_names_and_sizes_of_networks_that_there_are_not():
+    with pytest.raises(ValueError, match="unknown feature network 'clothes': did you mean 'clothes-"):
+        classifiers.stored("clothes")
+    with pytest.raises(ValueError, match="size was 24; expected 16 or 32"):
+        classifiers.Classifier(24, 10)
+
+
+def test_the_command_trains_and_stores(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(classifiers, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(classifiers, "TASKS", {"blobs-16": classifiers.Task(blobs, 16, 2, epochs=2)})
+    monkeypatch.setattr("sys.argv", ["classifiers", "blobs-16"])
+    classifiers.stored.cache_clear()
+    classifiers.main()
+    found = classifiers.accuracy(classifiers.stored("blobs-16"), *blobs(16, "test"))
+    classifiers.stored.cache_clear()
+    assert classifiers.stored_accuracy("blobs-16") == found
+    assert f"right on {found:.2%} of the test pictures" in capsys.readouterr().out

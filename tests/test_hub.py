@@ -19,7 +19,7 @@ from datasets import ClassLabel, Features, Value
 from PIL import Image
 
 from bdbook import data
-from bdbook.data import fashion, huggingface
+from bdbook.data import emoji, fashion, huggingface
 
 # The head of each README as on the hub, and its parquet files with the number of rows that they get here.
 CARDS = {
@@ -511,4 +511,4 @@ def test_bad_requests(tmp_path, arguments, words):
 
 def test_each_set_is_tested_and_none_hides_an_embedded_one():
     assert set(FILES) == set(huggingface.DATASETS)
-    assert not set(huggingface.DATASETS) & {*data.EMBEDDED, fashion.NAME}
+    assert not set(huggingface.DATASETS) & {*data.EMBEDDED, fashion.NAME, emoji.NAME}

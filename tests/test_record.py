@@ -9,7 +9,7 @@ import pytest
 import record
 import torch
 
-from bdbook import pixels, recipes
+from bdbook import pixels
 from bdbook.page import recorded
 from bdbook.training import runs
 
@@ -22,10 +22,18 @@ def frames(folder: Path) -> np.ndarray:
 def test_every_run_to_record_has_a_recipe():
     for asked in record.Record().only:
         name, _, seed = asked.partition("@")
-        assert name in recipes.RECIPES
+        assert record.recipe_of(name).name == name
         assert seed in ("", "1", "2")
     assert set(record.WATCHED) <= set(record.Record().only)
     assert len(record.CHAPTER_14) == 36, "six systems, two parametrisations, three seeds"
+
+
+def test_a_name_may_end_in_a_size():
+    recipe = record.recipe_of("fashion-blurring-10px-32px")
+    assert (recipe.name, recipe.size, recipe.settings["sigma_max"]) == ("fashion-blurring-10px-32px", 32, 10.0)
+    assert record.recipe_of("fashion-blurring-10px").size == 16
+    with pytest.raises(ValueError, match="unknown recipe 'fashion-blurrig'"):
+        record.recipe_of("fashion-blurrig-32px")
 
 
 def test_a_watched_run_is_recorded_whole_and_once(tmp_path, capsys):

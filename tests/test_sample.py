@@ -14,7 +14,7 @@ import bdbook
 from bdbook import data, pixels, processes, recipes, training
 from bdbook.cli import main, targets
 from bdbook.cli.telling import tell
-from bdbook.evaluation import generation, restoration
+from bdbook.evaluation import checks, fair, generation, restoration
 from bdbook.training import checkpoints, engine, records, runs
 
 
@@ -356,6 +356,62 @@ def test_a_run_is_compared_with_other_pictures(generating, restoring, tmp_path, 
         assert "score" not in told, "of digits alone"
     assert evaluate(generating, "--count", 8, "--data", "digits") == 0
     assert "score" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def of_photos(tmp_path_factory):
+    """A run of photographs without a step of training, whose record knows all of them."""
+    recipe = recipes.get("photos-ddpm")
+    images = data.load("photos", 16)
+    path = tmp_path_factory.mktemp("photos") / "weights.safetensors"
+    record = records.new(recipe, 0, images, "photos", "smoke")
+    checkpoints.save_weights(path, training.start(recipe, images[:64]), record)
+    return path
+
+
+@pytest.fixture
+def few_real(monkeypatch):
+    """References that are quick to measure against."""
+    monkeypatch.setattr(fair, "REFERENCE", 300)
+    monkeypatch.setattr(fair, "HELD_OUT", 40)
+    fair.real.cache_clear()
+    yield
+    fair.real.cache_clear()
+
+
+def test_photographs_are_compared_with_training_and_test_images_beside_their_floor(of_photos, few_real, capsys):
+    assert evaluate(of_photos, "--count", 40, "--samples", 70) == 0
+    told = capsys.readouterr().out
+    run, protocol = runs.load(of_photos), generation.Protocol(count=40, samples=70, steps=2)
+    with checks.doubts():
+        found = generation.fairly(run, protocol)
+    assert found == fair.real("photos", 16).measures(generation.samples(run, 70, protocol))
+    assert fair.table(found) in told
+    assert "70 samples (ancestral, 2 steps; averaged weights of step 0) against 300 training images of photos" in told
+    assert "by features of textures-16, images clamped" in told
+    assert found["samples"]["frechet"] > 10 * found["floor"]["frechet"], "an untrained network draws no photographs"
+    assert evaluate(of_photos, "--count", 12) == 0
+    assert " 12    300" in capsys.readouterr().out, "as many samples as its count"
+
+
+def test_the_nearest_is_among_the_images_of_the_runs_seed(of_photos, few_real):
+    run = runs.load(of_photos)
+    other = replace(run, record=run.record | {"identity": {"seed": 3}})
+    copies = data.load("photos", 16, count=5, seed=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs.Run, "draw", lambda *_: copies)
+        found = [generation.fairly(each, generation.Protocol(count=5)) for each in (run, other)]
+    assert [row["samples"]["nearest"] == 0 for row in found] == [False, True]
+
+
+def test_one_split_alone_and_other_pictures_are_compared_as_before(of_photos, generating, tmp_path, capsys):
+    for more in (["--split", "train"], ["--data", "photos"]):
+        assert evaluate(of_photos, "--count", 8, *more) == 0
+        assert "embedded digit features" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"digits-ddpm was trained on digits.*use generation\.compare"):
+        generation.fairly(runs.load(generating))
+    with pytest.raises(ValueError, match="the protocol asked for split 'train' of the same"):
+        generation.fairly(runs.load(of_photos), generation.Protocol(split="train"))
 
 
 def test_a_process_without_a_bound_does_not_cost_the_table(tmp_path, capsys):

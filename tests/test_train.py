@@ -1,6 +1,7 @@
 """The loop and the run folder: exactness of resumption, errors that name the mistake."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,10 @@ def bits(state: training.State) -> bytes:
     return b"".join(t.detach().cpu().contiguous().numpy().tobytes() for t in tensors)
 
 
-@pytest.mark.parametrize("name", ["photos-blurring", "photos-ddpm-plain", "photos-heat-plain", "photos-soft-plain"])
+RESUMED = ["photos-blurring", "photos-ddpm-plain", "photos-heat-plain", "photos-soft-plain", "photos-equal-snr-coarse"]
+
+
+@pytest.mark.parametrize("name", RESUMED)
 def test_resumed_training_ends_in_the_same_bits(tmp_path, name):
     recipe, images = tiny(name), some_images()
     whole = advance(recipe, images, training.start(recipe, images), 6)
@@ -70,7 +74,7 @@ def test_seed_decides_everything_and_the_global_generator_nothing():
 def test_times_are_uniform_and_on_the_table():
     random = torch.Generator().manual_seed(0)
     for name in ("photos-blurring", "photos-heat-plain"):
-        process = recipes.get(name).outline()
+        process = recipes.get(name).build_process()
         t = torch.cat([training.draw_times(process, 50, random) for _ in range(400)])
         assert t.min() > 0
         assert t.max() <= 1
@@ -267,12 +271,45 @@ def test_the_newer_of_weights_and_checkpoints_is_loaded(tmp_path):
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES.keys() - recipes.PAPERS.keys()))
 def test_every_recipe_can_be_built(name):
     recipe = recipes.get(name)
-    process, net = recipe.build_process(), recipe.build_net()
+    process, net = recipe.outline(), recipe.build_net()
     assert recipe.name == name
     assert recipes.Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))).as_dict() == recipe.as_dict()
     x = torch.zeros(1, recipe.channels, recipe.size, recipe.size)
     assert net(x, torch.ones(1)).shape == x.shape
     assert len(process.times(recipe.sample_steps)) >= 2
+
+
+def test_equal_snr_has_the_noise_of_the_images_it_learns_from(tmp_path):
+    """Its process comes with the weights: no image is needed to sample, and none decides what was learnt before."""
+    recipe, images = tiny("photos-equal-snr", warmup=0), some_images(64, seed=3)
+    state = advance(recipe, images, training.start(recipe, images), 2)
+    variance = torch.from_numpy(dctn(images.double().numpy(), axes=(2, 3), norm="ortho")).var(0, correction=0)
+    process = state.denoiser.process
+    torch.testing.assert_close(process.sigma(1.0)[0] ** 2 * (1 + math.exp(-10)), variance)  # -log SNR ends at 10
+    checkpoints.save_weights(tmp_path / "weights.safetensors", state, records.new(recipe, 0, images, "photos", "smoke"))
+    loaded = runs.load(tmp_path).denoiser.process
+    assert loaded == process
+    with pytest.raises(ValueError, match=r"process of photos-equal-snr has noise of its data's spectrum; give it"):
+        recipe.build_process()
+    assert recipe.outline().times(5).tolist() == process.times(5).tolist()
+
+
+@pytest.mark.parametrize("name", ["photos-blurring", "photos-equal-snr"])
+def test_halved_weights_sample_nearly_the_same(tmp_path, name):
+    recipe, images = tiny(name), some_images()
+    state = advance(recipe, images, training.start(recipe, images), 3)
+    whole, half = tmp_path / "weights.safetensors", tmp_path / "half.safetensors"
+    checkpoints.save_weights(whole, state, records.new(recipe, 0, images, "photos", "smoke"))
+    checkpoints.save_halved(half, whole)
+    assert half.stat().st_size < 0.75 * whole.stat().st_size
+    one, other = runs.load(whole), runs.load(half)
+    assert torch.equal(one.spectrum.variance, other.spectrum.variance)
+    for name, weight in one.denoiser.net.state_dict().items():
+        near = other.denoiser.net.state_dict()[name]
+        assert near.dtype == torch.float32
+        assert torch.equal(near, weight.half().float())
+    apart = (one.draw(4, 0, steps=4) - other.draw(4, 0, steps=4)).abs().max()
+    assert 0 < apart < 0.01
 
 
 def test_unknown_recipe_shows_the_nearest():

@@ -2,6 +2,7 @@
 
 embedded.py     digits, photos, leaves, gaussian
 fashion.py      Fashion-MNIST, of a package of Debian, of files or of the hub
+emoji.py        emoji in colour, of the font Noto Color Emoji
 huggingface.py  MNIST, CIFAR-10, ... of the Hugging Face hub
 folders.py      which pictures of a folder are trained on and which held out
 reading.py      files of pictures; what all sets share
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bdbook import priors
-from bdbook.data import fashion, folders, huggingface
+from bdbook.data import emoji, fashion, folders, huggingface
 from bdbook.data.embedded import (
     EMBEDDED,
     digits,
@@ -60,6 +61,7 @@ __all__ = [
     "as_float",
     "check_request",
     "digits",
+    "emoji",
     "fashion",
     "folders",
     "gaussian",
@@ -96,12 +98,13 @@ def load(
 ) -> Tensor:
     """Images of a dataset, (count, channels, H, W) float32 in [-1, 1].
 
-    name      "digits", "photos", "leaves", "gaussian", "fashion", a set of `huggingface` ("mnist", "cifar10", ...), or
-              the path of a folder, of which `folders` says what is for testing. Where there are both, the name alone is
-              an error: "./photos" is the folder, "set:photos" the set. A `Path` is always a folder
-    size      side in pixels or (height, width); of fashion 32, or a side that divides it
+    name      "digits", "photos", "leaves", "gaussian", "fashion", "emoji", a set of `huggingface` ("mnist", "cifar10",
+              ...), or the path of a folder, of which `folders` says what is for testing. Where there are both, the name
+              alone is an error: "./photos" is the folder, "set:photos" the set. A `Path` is always a folder
+    size      side in pixels or (height, width); of fashion 32, of emoji 128, or a side that divides it
     channels  1 (grey) or 3 (colour; digits and fashion repeat their grey, gaussian channels are independent)
-    count     None: all digits, files or images of the hub, 60000 of fashion, 16384 photos or gaussian, 8192 leaves
+    count     None: all digits, emoji, files or images of the hub, 60000 of fashion, 16384 photos or gaussian, 8192
+              leaves
     seed      what is drawn at random: patches of photos, leaves, gaussian fields
     """
     return as_float(load_pixels(name, size, channels, count, split, seed))
@@ -117,7 +120,7 @@ def load_pixels(
 ) -> Tensor:
     """What `load` makes float32 of, as it is stored: uint8 for a set of the hub, mapped from a file, else float32.
 
-    Fashion of 32 px is uint8 too.
+    Fashion of 32 px is uint8 too, and emoji of any size.
     """
     size = height_width(size)
     check_request(channels, count, split)
@@ -128,6 +131,8 @@ def load_pixels(
         return _embedded(found, size, channels, count, split, seed).clone()  # callers may write to theirs
     if found == fashion.NAME:
         return fashion.load(size, channels, count, split)
+    if found == emoji.NAME:
+        return emoji.load(size, channels, count, split)
     return huggingface.load(found, size, channels, count, split)
 
 
@@ -164,7 +169,7 @@ def recorded(name: str) -> str | Path:
 
 
 def _sets() -> list[str]:
-    return [*EMBEDDED, fashion.NAME, *huggingface.DATASETS]
+    return [*EMBEDDED, fashion.NAME, emoji.NAME, *huggingface.DATASETS]
 
 
 @dataclass(frozen=True)

@@ -126,10 +126,11 @@ def _leaf_radii(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def leaves_image(index: int, size: Size, channels: int = 1, seed: int = 0) -> Tensor:
     """Image `index` of an endless series of dead leaves, (C, H, W) in [-1, 1] (Lee, Mumford, Huang 2001).
 
-    Opaque discs of random place and uniform grey level or colour hide one another. Their radii have density
-    r^-3 from 2 px to twice the longer side, which makes the pictures look alike at all scales in between, with
-    the hard edges and the power-law spectrum of photographs (1/f^2.5 to 1/f^2.7 for both at 16 and 32 px). Edges
-    are smoothed by drawing at twice the size.
+    Opaque discs of random place and of one grey level or colour each hide one another. The level, or each of red, green
+    and blue, is uniform in [-1, 1] and independent of the others: all hues, and channels without the correlation that
+    those of photographs have. The radii have density r^-3 from 2 px to twice the longer side, which makes the pictures
+    look alike at all scales in between, with the hard edges and the power-law spectrum of photographs (1/f^2.5 to
+    1/f^2.7 for both at 16 and 32 px). Edges are smoothed by drawing at twice the size.
     """
     height, width = height_width(size)
     rng = np.random.default_rng([seed, index])

@@ -115,10 +115,10 @@ class Task:
 
 
 TASKS = {
-    "clothes-16": Task(clothes, 16, 10, epochs=16, shift=1),
+    "clothes-16": Task(clothes, 16, 10, epochs=12, shift=1),
     "clothes-32": Task(clothes, 32, 10, epochs=6, shift=2),
     "textures-16": Task(textures, 16, 4, epochs=12),
-    "textures-32": Task(textures, 32, 4, epochs=10),
+    "textures-32": Task(textures, 32, 4, epochs=5),
 }
 
 

@@ -35,7 +35,7 @@ SEES = {
     "kernel": "The kernel distance compares moments of the same features up to the third and sees the same. It is "
     "right on average whatever the number of images, so that real images lie around 0.",
     "score": "The classifier score is high where each image is clearly of one class and the classes are even. It "
-    "looks at no real image: one picture of each class, again and again, has as good a score as real images have.",
+    "looks at no real image: one clear picture of each class, again and again, has a better score than real images.",
     "precision": "Precision is the share of samples that lie among the real images in feature space. It sees samples "
     "that are nothing; it does not see kinds that are missing, nor, on clothes, a little blur.",
     "recall": "Recall is the share of real images that lie among the samples. It sees where half of the kinds are "

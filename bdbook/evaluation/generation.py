@@ -69,10 +69,10 @@ class Protocol:
         name, judge = run.record["data"], features.of(run.record["data"], run.recipe.size)
         by_features = f"Frechet and kernel distance, precision, recall{'' if judge.logits is None else ', score'}"
         return (
-            f"{run.recipe.name}: {self.drawn(self.count)} samples ({self._walk(run)}) against {fair.REFERENCE} training "
-            f"images of {name}, and against as many of the test split; floor: as many other training images, of which "
-            f"nearest alone is of test images; {by_features} by {judge.words}, images clamped to [-1, 1] and rounded to "
-            f"uint8; the others on images as they are; seed {self.seed}"
+            f"{run.recipe.name}: {self.drawn(self.count)} samples ({self._walk(run)}) against {fair.REFERENCE} "
+            f"training images of {name}, and against as many of the test split; floor: as many other training images, "
+            f"of which nearest alone is of test images; {by_features} by {judge.words}, images clamped to [-1, 1] and "
+            f"rounded to uint8; the others on images as they are; seed {self.seed}"
         )
 
     def _walk(self, run: Run) -> str:

@@ -1,0 +1,113 @@
+"""The programs that study trained networks: what they measure, of which pictures, and that a stop loses nothing."""
+
+import json
+import math
+from dataclasses import replace
+
+import fashion_few_calls
+import floors
+import pytest
+import regularise
+import torch
+from fashion_few_calls import CALLS, RULES, drawn, walks
+from regularise import losses
+
+from bdbook import data, recipes, training
+from bdbook.evaluation import fair
+from bdbook.training import loop
+from bdbook.training.engine import SINGLE_PROCESS
+from bdbook.training.runs import Run
+from bdbook.unet import UNetConfig
+
+SMALL = UNetConfig(size=16, channels=8, multipliers=(1, 2), attention=(), head_dim=8)
+
+
+def pictures(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def untrained(name: str, count: int = 300) -> Run:
+    """A network that says nothing yet: preconditioned, the Wiener filter of its pictures."""
+    recipe, images = replace(recipes.get(name), unet=SMALL), pictures(count)
+    state = loop.start(recipe, images)
+    return Run.of_state(recipe, {"identity": {"seed": 0}, "data": "given"}, state, SINGLE_PROCESS, images)
+
+
+class Counted:
+    """In place of real images: measures how many there are and the first of their pixels."""
+
+    def __init__(self):
+        self.spare, self.asked = pictures(4000), []
+
+    def trained_on(self, images):
+        self.near = len(images)
+        return self
+
+    def measures(self, images):
+        self.asked.append(len(images))
+        row = {"frechet": images.flatten()[0].item(), "count": len(images)}
+        return {"samples": row, "floor": row, "test": {"samples": row, "floor": row}}
+
+
+@pytest.fixture
+def real(monkeypatch):
+    found = Counted()
+    monkeypatch.setattr(fair, "real", lambda *_: found)
+    return found
+
+
+@pytest.mark.parametrize("name", ["fashion-cosine", "fashion-blurring", "fashion-equal-snr"])
+def test_the_loss_of_a_network_that_says_nothing_is_one(monkeypatch, name):
+    """The target of spectral preconditioning has variance 1; and pictures of one law have one loss."""
+    monkeypatch.setattr(data, "load", lambda *_, count, **__: pictures(count, seed=1))
+    found = losses(untrained(name), pictures(300))
+    for split in ("trained", "test"):
+        assert abs(found[split] - 1) < 5 * found[f"{split}_error"] + 0.02
+        assert 0 < found[f"{split}_error"] < 0.02
+
+
+def test_few_calls_are_counted_and_begin_alike(monkeypatch):
+    monkeypatch.setattr(fashion_few_calls, "COUNT", 3)
+    run = untrained("fashion-cosine")
+    # Of a Wiener filter the flow rule makes no error in any number of steps, DDIM does.
+    ends = {rule: [drawn(run, rule, calls) for calls in (2, 20)] for rule in RULES}
+    torch.testing.assert_close(*ends["flow"], atol=1e-4, rtol=0)
+    assert (ends["ddim"][0] - ends["ddim"][1]).abs().max() > 0.01
+    assert walks(run) == [(rule, calls) for calls in CALLS for rule in RULES] + [
+        ("ancestral", 250),
+        ("ancestral", 1000),
+    ]
+    assert walks(untrained("fashion-heat"))[-1] == ("flow, order 2", 100), "a table of a hundred steps has no more"
+
+
+def test_floors_measure_sets_that_share_no_picture(tmp_path, monkeypatch, real):
+    monkeypatch.setattr(floors, "SETS", (("fashion", 16),))
+    monkeypatch.setattr(floors, "COUNTS", (3, 5))
+    floors.main(tmp_path / "floors.json")
+    found = json.loads((tmp_path / "floors.json").read_text())
+    for count in (3, 5):
+        firsts = [row["frechet"] for row in found[f"fashion, 16 px, {count}"]["training"]]
+        assert firsts == real.spare[: 10 * count : count].flatten(1)[:, 0].tolist()
+    asked = len(real.asked)
+    floors.main(tmp_path / "floors.json")
+    assert len(real.asked) == asked, "what is there is kept"
+
+
+def test_small_data_are_the_first_pictures_and_a_stop_loses_nothing(tmp_path, monkeypatch, real):
+    monkeypatch.setattr(data, "load", lambda *_, count=None, **__: pictures(count or 400))
+    monkeypatch.setattr(regularise, "STEPS", (1, 2))
+    monkeypatch.setattr(regularise, "COUNT", 2)
+    monkeypatch.setattr(regularise, "WALK", 2)
+    monkeypatch.setitem(recipes.RECIPES, "fashion-cosine", replace(recipes.get("fashion-cosine"), unet=SMALL, batch=4))
+    file = tmp_path / "regularise.json"
+    regularise.main(("cosine",), (300,), file, tmp_path / "runs")
+    whole = json.loads(file.read_text())
+    assert list(whole) == ["cosine, 300, 1", "cosine, 300, 2"]
+    assert real.near == 300
+    assert all(math.isfinite(row["loss"]["trained"]) for row in whole.values())
+    file.write_text(json.dumps({"cosine, 300, 1": whole["cosine, 300, 1"]}))
+    regularise.main(("cosine",), (300,), file, tmp_path / "others")
+    again = json.loads(file.read_text())
+    assert again["cosine, 300, 2"]["loss"] == whole["cosine, 300, 2"]["loss"]
+    images = training.runs.load(tmp_path / "runs" / "regularise-cosine-300", images=pictures(400)[:300]).images()
+    assert torch.equal(images, pictures(400)[:300])
