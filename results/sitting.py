@@ -132,16 +132,17 @@ def finished(command: list[str], output, allowed: float, environment: dict[str, 
 
     Before they are over it is told to end (SIGTERM), on which a training saves a checkpoint.
     """
+    grace = min(GRACE, allowed / 4)
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
-        code = process.wait(max(allowed - GRACE, allowed / 2))
+        code = process.wait(allowed - grace)
         return "done" if code == 0 else "failed"
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(min(GRACE, allowed / 2))
+            process.wait(grace)
         return "stopped"
     finally:
         with contextlib.suppress(ProcessLookupError):  # whatever of it is left
@@ -166,7 +167,7 @@ def parts(profile: str, names: list[str], out: Path, results: Path, runs: Path) 
         return [python, "results/record.py", *how, *where, "--only", *names]
 
     return [
-        Part("doctor", lambda _: [python, "-m", "bdbook", "doctor"], 5, 30),
+        Part("doctor", lambda _: [python, "-m", "bdbook", "doctor"], 5, 60),
         Part("tests", lambda _: tests, 30, 180 if not rehearsed else math.inf),
         Part("benchmarks", lambda _: benchmarks, 45, 240 if not rehearsed else math.inf),
         Part("runs", record, 60),
