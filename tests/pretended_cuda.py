@@ -172,7 +172,7 @@ class _Calls(TorchFunctionMode):
         kwargs = kwargs or {}
         _require_generator(func, args, kwargs)
         if func is torch.Tensor.backward and isinstance(args[0], Claimed):
-            if len(args) > 1 or any(kwargs.values()):
+            if len(args) > 1 or any(value is not None and value is not False for value in kwargs.values()):
                 raise NotImplementedError(
                     f"the pretended device goes backwards from one number alone, not with {kwargs}"
                 )

@@ -99,7 +99,7 @@ def resume(
     for index, (name, weights) in enumerate(state.net.named_parameters()):
         moments[index] = {"step": tensors[f"adam.{name}.step"]}
         for key in ("exp_avg", "exp_avg_sq"):  # laid out as the weights are: Adam's kernel goes through both in step
-            moments[index][key] = torch.empty_like(weights, device="cpu").copy_(tensors[f"adam.{name}.{key}"]).detach()
+            moments[index][key] = torch.empty_like(weights, device="cpu").copy_(tensors[f"adam.{name}.{key}"])
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return state, header["record"], [line for line in log if line["step"] <= state.step]
