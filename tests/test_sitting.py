@@ -273,3 +273,29 @@ def test_only_pure_python_is_carried(tmp_path, monkeypatch):
     monkeypatch.setattr(sitting.subprocess, "run", download)
     with pytest.raises(ValueError, match="is made for one kind of machine; carry packages of pure Python alone"):
         sitting.collect(tmp_path)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("has_wheels", [True, False])
+def test_make_takes_the_machines_own_python_only_with_what_was_carried(tmp_path, installed, has_wheels):
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    for name in ("requirements.txt", "pyproject.toml", *([".venv/.bdbook-installed"] if installed else [])):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    if has_wheels:
+        (tmp_path / "_build" / "gpu" / "carried" / "wheels").mkdir(parents=True)
+    # Not what a make that runs these tests hands down.
+    told = {"MAKEFLAGS", "MFLAGS", "BUILD", "VENV", "PROFILE", "BDBOOK_PROFILE", "MINUTES", "ONLY", "PYTHON"}
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    asked = ["gpu", "PROFILE=smoke", "MINUTES=3", "ONLY=photos-ddpm-32px photos-heat-32px"]
+    done = subprocess.run(
+        ["make", "--dry-run", *asked], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    last = done.stdout.strip().splitlines()[-1]
+    said = "results/sitting.py --profile smoke --minutes 3 --only photos-ddpm-32px photos-heat-32px"
+    if has_wheels and not installed:
+        assert last == f"PYTHONPATH={tmp_path} python3 {said} --carried _build/gpu/carried"
+        assert "pip install" not in done.stdout
+    else:
+        assert last == f".venv/bin/python {said}"
+        assert ("pip install" in done.stdout) is (not installed)
