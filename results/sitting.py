@@ -7,8 +7,8 @@
 Four parts, one after another, each with a limit of its own and with less where the sitting ends before; one that would
 not fit is left out, and the table at the end says so. What a part prints lies in the folder --out as it is printed, and
 summary.md and summary.json after each part. Runs are recorded as results/record.py does, in results/ under names that
-end in -gpu. runs.tar.gz holds them too, and the last checkpoint of what is not finished: unpacked in a checkout, it goes
-on there.
+end in -gpu. runs.tar.gz holds them too, and the last checkpoint of what is not finished: unpacked in a checkout, it
+goes on there.
 
 A machine on which nothing can be fetched needs its own PyTorch with CUDA; what else it lacks is carried there in a
 folder that --collect fills: wheels, which are unpacked and put on the path, and the files of Fashion-MNIST.
