@@ -238,15 +238,19 @@ def small(recipe: recipes.Recipe) -> recipes.Recipe:
     return replace(recipe, unet=unet, settings=settings, sample_steps=drawn, batch=COUNT, accumulate=1, warmup=0)
 
 
+# Settings of a cold degradation by which it takes another way; the others are numbers.
+CHOOSE = {"boundary", "colour", "other", "to_mean", "where"}
+
+
 def traits(recipe: recipes.Recipe) -> set[tuple]:
     """What may decide which tensors are made where."""
-    of_cold = sorted(recipe.settings) if recipe.process in cold.FACTORIES else ()
+    of_cold = sorted(CHOOSE & set(recipe.settings)) if recipe.process in cold.FACTORIES else ()
     return {
         ("process", recipe.process, *of_cold),
         ("channels", recipe.is_cold, recipe.channels),
         ("predicts", recipe.is_cold, recipe.predicts),
         ("loss", recipe.loss),
-        ("domain", recipe.domain, recipe.process),
+        ("domain", recipe.domain),
         ("dropout", recipe.has_dropout),
     }
 
