@@ -208,17 +208,14 @@ measured: | $(INSTALLED)
 	$(BIN)/python results/record.py --only $(MEASURED) --results $(MEASURED_IN)/results --runs $(MEASURED_IN)/runs
 	$(BIN)/python results/compare.py --fresh $(MEASURED_IN)/results
 
-# A sitting at a GPU. Where nothing can be fetched, carry what make gpu-wheels collected: then Python is the machine's own,
-# with its PyTorch. Elsewhere it is the virtual environment's.
+# A sitting at a GPU. Without a virtual environment, and with what make gpu-wheels collected, Python is the machine's own,
+# with its PyTorch: so it is where nothing can be fetched.
 GPU := $(BUILD)/gpu
 ONLY ?=
+CARRIED := $(if $(wildcard $(INSTALLED)),,$(patsubst %/wheels,%,$(wildcard $(GPU)/carried/wheels)))
 SITTING = results/sitting.py --profile $(or $(PROFILE),gpu) --minutes $(or $(MINUTES),12) $(if $(ONLY),--only $(ONLY))
-gpu:
-	@if [ -d $(GPU)/carried/wheels ] && $(PYTHON) -c 'import torch' 2>/dev/null; then \
-	  PYTHONPATH=$(CURDIR) $(PYTHON) $(SITTING) --carried $(GPU)/carried; \
-	else \
-	  $(MAKE) --no-print-directory $(INSTALLED) && $(BIN)/python $(SITTING); \
-	fi
+gpu: $(if $(CARRIED),,$(INSTALLED))
+	$(if $(CARRIED),PYTHONPATH=$(CURDIR) $(PYTHON) $(SITTING) --carried $(CARRIED),$(BIN)/python $(SITTING))
 
 gpu-wheels: | $(INSTALLED)
 	$(BIN)/python results/sitting.py --collect $(GPU)/carried

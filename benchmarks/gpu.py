@@ -69,19 +69,22 @@ def measurements(device: torch.device, autocast: torch.dtype | None, rehearsed: 
         top.append(training_share.ceiling(device, dtype))
         return {"product_flops": top[0], "copied_bytes": copied(device, COPIED // 64 if rehearsed else COPIED)}
 
-    def against_diffusers(cases, compiled: bool) -> list[dict] | str:
+    def against_diffusers(cases, compiler: str | None) -> list[dict] | str:
         if not find_spec("diffusers"):
             return "not measured: diffusers is not installed"
-        return [training_step.measured(c, batch, device, autocast, compiled) for c, batch in cases]
+        return [training_step.measured(c, batch, device, autocast, compiler) for c, batch in cases]
 
     yield "ceilings", ceiling
-    yield "training_step", lambda: against_diffusers(steps, False)
+    yield "training_step", lambda: against_diffusers(steps, None)
     yield "training_share", lambda: [training_share.measured(name, batch, engine, top[0]) for name, batch in shares]
     yield (
         "sampling_loop",
         lambda: [sampling_loop.measured(size, device, autocast) for size in SIZES[: 1 + (not rehearsed)]],
     )
-    yield "training_step_compiled", lambda: against_diffusers(steps if rehearsed else COMPILED, True)
+    yield (
+        "training_step_compiled",
+        lambda: against_diffusers(*((steps, "eager") if rehearsed else (COMPILED, "inductor"))),
+    )
 
 
 def main() -> None:

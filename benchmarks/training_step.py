@@ -81,14 +81,16 @@ def seconds(step: Callable[[Tensor, Tensor], None], x: Tensor, t: Tensor) -> flo
     return time.perf_counter() - start
 
 
-def measured(c: UNetConfig, batch: int, device: torch.device, autocast: torch.dtype | None, compiled: bool) -> dict:
+def measured(
+    c: UNetConfig, batch: int, device: torch.device, autocast: torch.dtype | None, compiler: str | None
+) -> dict:
     """Of each network the parameters and the median seconds of a step, and the median ratio of the pairs of steps."""
     torch.manual_seed(0)
     x, t = torch.randn(batch, c.in_channels, c.size, c.size, device=device), torch.rand(batch, device=device)
     nets = [net.to(device, memory_format=torch.channels_last) for net in (UNet(c), twin(c))]
-    if compiled:
+    if compiler is not None:
         for net in nets:
-            net.compile()
+            net.compile(backend=compiler)
     steps = [
         stepper(nets[0], nets[0], autocast),
         stepper(nets[1], lambda x, t, net=nets[1]: net(x, 1000 * t).sample, autocast),
@@ -120,7 +122,7 @@ def main() -> None:
     print("| net | batch | parameters, ours | diffusers | step, ours | diffusers | ours/diffusers |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for c, batch in CASES:
-        row = measured(c, batch, device, autocast, asked.compile)
+        row = measured(c, batch, device, autocast, "inductor" if asked.compile else None)
         counts = [f"{count / 1e6:.3f} M" for count in row["parameters"]]
         ours, theirs = (1000 * duration for duration in row["seconds"])
         print(

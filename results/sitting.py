@@ -7,8 +7,8 @@
 Four parts, one after another, each with a limit of its own and with less where the sitting ends before; one that would
 not fit is left out, and the table at the end says so. What a part prints lies in the folder --out as it is printed, and
 summary.md and summary.json after each part. Runs are recorded as results/record.py does, in results/ under names that
-end in -gpu, and packed into records.tar.gz; what is not finished is packed with its last checkpoint, and goes on where
-it is unpacked.
+end in -gpu. runs.tar.gz holds them too, and the last checkpoint of what is not finished: unpacked in a checkout, it
+goes on there.
 
 A machine on which nothing can be fetched needs its own PyTorch with CUDA; what else it lacks is carried there in a
 folder that --collect fills: wheels, which are unpacked and put on the path, and the files of Fashion-MNIST.
@@ -132,16 +132,17 @@ def finished(command: list[str], output, allowed: float, environment: dict[str, 
 
     Before they are over it is told to end (SIGTERM), on which a training saves a checkpoint.
     """
+    grace = min(GRACE, allowed / 4)
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
-        code = process.wait(max(allowed - GRACE, allowed / 2))
+        code = process.wait(allowed - grace)
         return "done" if code == 0 else "failed"
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(min(GRACE, allowed / 2))
+            process.wait(grace)
         return "stopped"
     finally:
         with contextlib.suppress(ProcessLookupError):  # whatever of it is left
@@ -184,7 +185,7 @@ def default_runs(profile: str) -> tuple[list[str], str]:
 
 
 def packed(names: list[str], profile: str, out: Path, results: Path, runs: Path) -> list[str]:
-    """A line on each run; and what is recorded, and what is begun, in an archive each."""
+    """A line on each run; and runs.tar.gz with what is recorded and what is begun, as they lie in a checkout."""
     from bdbook.page import recorded
 
     lines, whole, begun = [], [], []
@@ -204,13 +205,14 @@ def packed(names: list[str], profile: str, out: Path, results: Path, runs: Path)
             begun += sorted((work / "milestones").glob("*.safetensors"))
         else:
             lines.append(f"{folder.name}: not begun")
-    for archive, files, root in (("records", whole, results), ("begun", begun, runs)):
-        target = out / f"{archive}.tar.gz"
-        target.unlink(missing_ok=True)
-        if files:
-            with tarfile.open(target, "w:gz") as tar:
-                for file in files:
-                    tar.add(file, arcname=f"{'results' if root is results else 'runs'}/{file.relative_to(root)}")
+    target = out / "runs.tar.gz"
+    target.unlink(missing_ok=True)
+    if whole or begun:
+        with tarfile.open(target, "w:gz") as tar:
+            for path in whole:
+                tar.add(path, arcname=f"results/{path.relative_to(results)}")
+            for path in begun:
+                tar.add(path, arcname=f"runs/{path.relative_to(runs)}")
     return lines
 
 
@@ -285,6 +287,8 @@ def sit(profile: str, minutes: float, only: list[str] | None, out: Path | None) 
     """A sitting, or a rehearsal; 0 where no part failed."""
     import torch
 
+    from bdbook.files import write_atomically
+
     rehearsed = profile == "smoke"
     if not rehearsed and not torch.cuda.is_available():
         print("no CUDA device was found: run this where there is one, or rehearse it: make gpu PROFILE=smoke")
@@ -300,7 +304,7 @@ def sit(profile: str, minutes: float, only: list[str] | None, out: Path | None) 
     outcomes = sitting.sit(parts(profile, names, out, results, runs))
     lines = packed(names, profile, out, results, runs)
     told = "\n".join([sitting.table(), "", *lines])
-    (out / "summary.md").write_text(told + "\n", encoding="utf-8")
+    write_atomically(out / "summary.md", told + "\n")
     print(f"\n{told}\n\n{sum(o.seconds for o in outcomes):.0f} s; all of it: {out}")
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 

@@ -108,6 +108,8 @@ def run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     asked = kwargs.get("device")
     on_gpu = any(isinstance(x, Claimed) for x in tensors) if asked is None else torch.device(asked).type == "cuda"
     _require_one_device(func, args, tensors)
+    if func is aten._fused_adam_.default:
+        _require_one_layout(args[:4])
     if func is aten._fused_sdp_choice.default:  # which kernel of attention: the one that is made of other operations
         return 0
     if asked is not None:
@@ -117,7 +119,24 @@ def run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     out = func(*inside_args, **inside)
     if not on_gpu:
         return out
-    return dispatch.return_and_correct_aliasing(func, args, kwargs, tree_map_only(torch.Tensor, Claimed, out))
+    claimed = tree_map_only(torch.Tensor, Claimed, out)
+    return dispatch.return_and_correct_aliasing(func, args, kwargs, claimed) if _aliases(func) else claimed
+
+
+@cache
+def _aliases(func: Any) -> bool:
+    """Whether what comes out is, or looks at, what was given: a view, an operation in place."""
+    return any(argument.alias_info is not None for argument in func._schema.arguments)
+
+
+def _require_one_layout(lists: tuple) -> None:
+    """The kernel of the GPU goes through weights, gradients and moments by address; the CPU's would mix them up."""
+    for tensors in zip(*lists):
+        if len({x.stride() for x in tensors}) > 1:
+            raise RuntimeError(
+                "params, grads, exp_avgs, and exp_avg_sqs must have same dtype, device, and layout, but had strides "
+                f"{[x.stride() for x in tensors]}"
+            )
 
 
 def _inside(value: Any, tensors: list[torch.Tensor]) -> Any:
@@ -153,7 +172,7 @@ class _Calls(TorchFunctionMode):
         kwargs = kwargs or {}
         _require_generator(func, args, kwargs)
         if func is torch.Tensor.backward and isinstance(args[0], Claimed):
-            if len(args) > 1 or any(kwargs.values()):
+            if len(args) > 1 or any(value is not None and value is not False for value in kwargs.values()):
                 raise NotImplementedError(
                     f"the pretended device goes backwards from one number alone, not with {kwargs}"
                 )
@@ -200,7 +219,8 @@ def backward(loss: torch.Tensor) -> None:
     while ready:
         node = ready.pop()
         given = arrived.pop(node, {})
-        grads = node(*map(given.get, range(len(node._input_metadata))))
+        call = node if callable(node) else node.apply  # of one's own, a torch.autograd.Function
+        grads = call(*map(given.get, range(len(node._input_metadata))))
         for (follower, index), grad in zip(node.next_functions, grads if isinstance(grads, tuple) else (grads,)):
             if follower is None:
                 continue

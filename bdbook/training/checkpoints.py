@@ -95,11 +95,11 @@ def resume(
     state.step = header["step"]
     if state.step == 0:  # before the first step Adam has no moments, and the log no line
         return state, header["record"], []
-    names = [name for name, _ in state.net.named_parameters()]
-    moments: dict[int, dict[str, Tensor]] = {k: {} for k in range(len(names))}
-    for index, name in enumerate(names):
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            moments[index][key] = tensors[f"adam.{name}.{key}"]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for index, (name, weights) in enumerate(state.net.named_parameters()):
+        moments[index] = {"step": tensors[f"adam.{name}.step"]}
+        for key in ("exp_avg", "exp_avg_sq"):  # laid out as the weights are: Adam's kernel goes through both in step
+            moments[index][key] = torch.empty_like(weights, device="cpu").copy_(tensors[f"adam.{name}.{key}"])
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return state, header["record"], [line for line in log if line["step"] <= state.step]
