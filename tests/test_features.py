@@ -92,17 +92,21 @@ def test_training_shows_digits_at_each_of_25_places(monkeypatch):
 # --- clothes and textures ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", classifiers.TASKS)
-def test_the_stored_accuracy_is_that_on_the_test_split(name):
+def test_the_stored_accuracy_is_that_on_the_test_split(name, monkeypatch):
+    """Of clothes at 16 px exactly; elsewhere of fewer pictures, as nearly as so many can tell."""
+    monkeypatch.setattr(classifiers, "TEXTURES", {"train": 1000, "test": 500})
     if name.startswith("clothes") and not fashion.DEBIAN.is_dir() and os.environ.get("CI") != "true":
         pytest.skip("needs the package dataset-fashion-mnist")
     net, task = classifiers.stored(name), classifiers.TASKS[name]
     images, target = task.pictures(task.size, "test")
-    found = classifiers.accuracy(net, images, target)
-    assert found == pytest.approx(classifiers.stored_accuracy(name), abs=1e-3)
-    assert found > (0.89 if name.startswith("clothes") else 0.95)
-    guess = classifiers.accuracy(classifiers.Classifier(task.size, task.classes), images, target)
+    if name == "clothes-32":
+        images, target = images[:2000], target[:2000]
+    found, stored = classifiers.accuracy(net, images, target), classifiers.stored_accuracy(name)
+    unsure = 4 * (stored * (1 - stored) / len(images)) ** 0.5
+    assert found == pytest.approx(stored, abs=1e-3 if name == "clothes-16" else unsure)
+    assert stored > (0.89 if name.startswith("clothes") else 0.95)
+    guess = classifiers.accuracy(classifiers.Classifier(task.size, task.classes), images[:1000], target[:1000])
     assert guess < 0.5
 
 

@@ -258,13 +258,13 @@ def test_rules_of_noise_do_not_fit_a_run_without(restoring, capsys, rule):
 )
 def test_which_rules_fit_which_run(name, rules):
     recipe = recipes.get(name)
-    assert set(generation.fitting(recipe, recipe.build_process())) == rules
+    assert set(generation.fitting(recipe, recipe.outline())) == rules
 
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
 def test_a_recipes_own_rule_fits_it(name):
     recipe = recipes.get(name)
-    generation.check_rule(recipe, recipe.build_process(), recipe.rule)
+    generation.check_rule(recipe, recipe.outline(), recipe.rule)
 
 
 def test_samples_of_a_protocol_refuse_a_rule_that_does_not_fit(generating):

@@ -98,7 +98,8 @@ def test_small_data_are_the_first_pictures_and_a_stop_loses_nothing(tmp_path, mo
     monkeypatch.setattr(regularise, "STEPS", (1, 2))
     monkeypatch.setattr(regularise, "COUNT", 2)
     monkeypatch.setattr(regularise, "WALK", 2)
-    monkeypatch.setitem(recipes.RECIPES, "fashion-cosine", replace(recipes.get("fashion-cosine"), unet=SMALL, batch=4))
+    small = {"unet": SMALL, "batch": 4, "sample_steps": 2}
+    monkeypatch.setitem(recipes.RECIPES, "fashion-cosine", replace(recipes.get("fashion-cosine"), **small))
     file = tmp_path / "regularise.json"
     regularise.main(("cosine",), (300,), file, tmp_path / "runs")
     whole = json.loads(file.read_text())
