@@ -73,12 +73,17 @@ def test_every_link_on_the_page_leads_to_an_anchor():
     assert {link.removeprefix("#") for link in links} <= set(IDS)
 
 
+@pytest.fixture(scope="module")
+def equations(tmp_path_factory):
+    """The page of the ledger of equations."""
+    return ledgers.write(tmp_path_factory.mktemp("ledgers"))["equations"].read_text()
+
+
 @pytest.mark.parametrize("entry", ledgers.read()["equations"], ids=lambda entry: entry["id"])
-def test_every_function_of_the_ledger_has_its_anchor_and_a_link_to_it(entry, tmp_path):
-    text = ledgers.write(tmp_path)["equations"].read_text()
+def test_every_function_of_the_ledger_has_its_anchor_and_a_link_to_it(entry, equations):
     for name in entry["code"]:
         assert name in IDS
-        assert f'href="api.html#{name}"' in text
+        assert f'href="api.html#{name}"' in equations
 
 
 @pytest.mark.parametrize("name", [name for name in bdbook.__all__ if not name.startswith("_")])
