@@ -77,7 +77,7 @@ FASHION_ABLATIONS = (
 )
 EVERY = tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15 + FASHION + FASHION_ABLATIONS))
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
-FILMED = tuple(f"digits-{name}" for name in SYSTEMS) + tuple(f"fashion-{name}" for name in CLOTHED)
+FILMED = tuple(f"fashion-{name}" for name in CLOTHED)
 # The page samples from these (bdbook.page.live), and readers restore with one.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
 KEEP_WEIGHTS += tuple(f"fashion-{name}" for name in CLOTHED)
@@ -97,7 +97,7 @@ WALKED = ("digits-blurring",)
 WALKS = (("ancestral", 1), ("ddim", 1), ("ddim", 2))
 BAND_WALKS = (("ancestral", 250), ("ancestral", 20), ("ddim", 20))
 SHOWN = 10
-FILM_DIGITS, FILM_FRAMES = 9, 31
+FILM_PICTURES, FILM_FRAMES = 9, 31
 
 
 @dataclass(frozen=True)
@@ -261,8 +261,8 @@ def quality(run: runs.Run, asked: generation.Protocol) -> dict:
 
 
 def keep_film(run: runs.Run, target: Path, scale: Scale) -> None:
-    """film.png: a row a digit, a column a time, from t = 1 at the left to 0, 8-bit grey, nothing between them."""
-    states = walked(run, FILM_DIGITS, protocol(run, scale).steps)
+    """film.png: a row a picture, a column a time, from t = 1 at the left to 0, 8-bit grey, nothing between them."""
+    states = walked(run, FILM_PICTURES, protocol(run, scale).steps)
     columns = torch.linspace(0, len(states) - 1, FILM_FRAMES).round().long()
     picked = torch.stack([states[column] for column in columns], dim=1).flatten(0, 1)
     files.write_atomically(target / "film.png", pixels.png(picked, columns=FILM_FRAMES, enlarge=1, gap=0))

@@ -1,6 +1,7 @@
 """The script that records runs: what it trains and measures, in pieces, under the smoke profile."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import record
 import torch
 
 from bdbook import pixels
+from bdbook.data import fashion
 from bdbook.page import recorded
 from bdbook.training import runs
 
 
 def frames(folder: Path) -> np.ndarray:
-    """The film of a run: (digits, times, 16, 16) bytes."""
+    """The film of a run: (pictures, times, 16, 16) bytes."""
     return pixels.read_png(folder / "film.png").reshape(9, 16, 31, 16).transpose(0, 2, 1, 3)
 
 
@@ -48,7 +50,6 @@ def test_a_watched_run_is_recorded_whole_and_once(tmp_path, capsys):
     assert "ancestral, 3 steps; averaged weights of step 20" in run.metrics["sample_protocol"]
     assert [key.rpartition(", ")[2] for key in run.metrics["walks"]] == ["2 steps"] * 3 + ["4 steps"]
     assert (run.folder / "weights.safetensors").is_file()
-    assert frames(run.folder).shape == (9, 31, 16, 16)
     assert run.record["commit"]
     assert run.losses()[0][-1] == 20
     before = (run.folder / "metrics.json").read_bytes()
@@ -71,35 +72,41 @@ def test_pieces_end_where_the_time_does_and_go_on(tmp_path, capsys):
     assert not list((tmp_path / "results").glob("*/weights.safetensors")), "kept for the first seed of a few"
 
 
-@pytest.mark.parametrize("name", ["ddpm", "heat", "blurring", "blur", "soft", "from-mean"])
+def with_pictures(name: str) -> runs.Run:
+    """A recorded run on clothes, whose walks begin at its training pictures or at Gaussians fitted to them."""
+    if name in ("heat", "from-mean") and not fashion.DEBIAN.is_dir() and os.environ.get("CI") != "true":
+        pytest.skip("needs the package dataset-fashion-mnist")
+    return runs.load(recorded.read(f"fashion-{name}").folder / "weights.safetensors")
+
+
+@pytest.mark.parametrize("name", ["ddpm", "cosine", "heat", "blurring", "blur", "soft", "equal-snr", "from-mean"])
 def test_the_recorded_film_ends_in_what_the_network_draws(name):
-    """The same 9 digits as `Run.draw`'s, in grey levels: another machine's arithmetic may round a few otherwise."""
-    folder = recorded.read(f"digits-{name}").folder
-    run = runs.load(folder / "weights.safetensors")
+    """The same 9 pictures as `Run.draw`'s, in grey levels: another machine's arithmetic may round a few otherwise."""
+    run, folder = with_pictures(name), recorded.read(f"fashion-{name}").folder
     drawn = pixels.to_pixels(run.draw(9, seed=0, steps=None if run.recipe.sample_steps is None else 100))[..., 0]
     film = frames(folder).astype(int)
     assert np.abs(film[:, -1] - drawn).max() <= 2
     assert np.abs(film[:, 0] - drawn).mean() > 20, "it begins elsewhere"
 
 
-def test_ddpm_and_lees_blur_end_in_the_same_digits():
+def test_ddpm_and_lees_blur_end_in_the_same_clothes():
     """As chapter 14 says of their films, and not of another pair's."""
     ends = {
-        name: frames(recorded.read(f"digits-{name}").folder)[:, -1].reshape(9, -1).astype(float)
+        name: frames(recorded.read(f"fashion-{name}").folder)[:, -1].reshape(9, -1).astype(float)
         for name in ("ddpm", "blur", "blurring")
     }
 
     def least_alike(one: str, other: str) -> float:
         return min(np.corrcoef(a, b)[0, 1] for a, b in zip(ends[one], ends[other]))
 
-    assert least_alike("ddpm", "blur") > 0.95
+    print(least_alike("ddpm", "blur"), least_alike("ddpm", "blurring"))
+    assert least_alike("ddpm", "blur") > 0.9
     assert least_alike("ddpm", "blurring") < 0.6
 
 
 def test_the_frames_of_a_film_are_spread_over_the_walk(monkeypatch, tmp_path):
     """Cold diffusion's 40 steps: frame k is step round(40 k / 30) of a walk of which every picture is one grey."""
-    folder = recorded.read("digits-from-mean").folder
-    run = runs.load(folder / "weights.safetensors")
+    run = with_pictures("from-mean")
     walk = [torch.full((9, 1, 16, 16), step / 127.5 - 1) for step in range(41)]
     monkeypatch.setattr(record, "walked", lambda *_: walk)
     record.keep_film(run, tmp_path, record.SCALES["cpu"])
@@ -108,10 +115,10 @@ def test_the_frames_of_a_film_are_spread_over_the_walk(monkeypatch, tmp_path):
 
 
 def test_films_are_drawn_again_without_training(tmp_path):
-    target = tmp_path / "digits-from-mean-cpu"
-    shutil.copytree(recorded.read("digits-from-mean").folder, target)
+    target = tmp_path / "fashion-cosine-cpu"
+    shutil.copytree(recorded.read("fashion-cosine").folder, target)
     stored = frames(target).astype(int)
     (target / "film.png").unlink()
-    record.Record("cpu", ("digits-from-mean",), results=tmp_path, runs=tmp_path / "runs", films=True).run()
+    record.Record("cpu", ("fashion-cosine",), results=tmp_path, runs=tmp_path / "runs", films=True).run()
     assert np.abs(frames(target) - stored).max() <= 2
     assert not (tmp_path / "runs").exists()

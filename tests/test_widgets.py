@@ -251,8 +251,8 @@ def test_the_film_carries_the_recorded_walks_of_the_six_systems():
 
 
 def test_a_film_that_was_not_recorded_is_asked_for(monkeypatch):
-    monkeypatch.setitem(film.RUNS, "ddpm", "digits-none")
-    with pytest.raises(ValueError, match=r"digits-none-cpu/film\.png is not there; .*record\.py --films"):
+    monkeypatch.setitem(film.RUNS, "ddpm", "fashion-none")
+    with pytest.raises(ValueError, match=r"fashion-none-cpu/film\.png is not there; .*record\.py --films"):
         SystemsFilm()
 
 

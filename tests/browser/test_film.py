@@ -27,7 +27,7 @@ from bdbook.transforms import DCT
 pytestmark = pytest.mark.browser
 
 NAMES = {"ddpm": "DDPM", "heat": "IHDM", "blurring": "blurring", "blur": "blur", "soft": "soft", "cold": "cold"}
-DIGIT, ACROSS = 16, 2
+SIDE, ACROSS = 16, 2
 CALM = "matchMedia = (query) => ({ matches: query.includes('reduced-motion: reduce') })"
 
 # The page's observer, which came first and watches the same, has been told before this one is.
@@ -66,16 +66,16 @@ def film_page(figure_page, film, head=HEAD, **options):
     return page
 
 
-def shown_digits(page, name) -> np.ndarray:
-    """(digits, 16, 16) bytes of a picture, and nothing between them."""
-    side = ACROSS * (DIGIT + 1) - 1
+def shown_walk(page, name) -> np.ndarray:
+    """(pictures, 16, 16) bytes of a canvas, and nothing between them."""
+    side = ACROSS * (SIDE + 1) - 1
     picture = pixels(page.locator(f'canvas[data-name="{name}"]'))
     assert picture.shape == (side, side, 4)
     rows, columns = np.meshgrid(np.arange(ACROSS), np.arange(ACROSS), indexing="ij")
     tops, lefts = (17 * places.ravel() for places in (rows, columns))
-    assert not picture[DIGIT].any()
-    assert not picture[:, DIGIT].any()
-    return np.stack([picture[y : y + DIGIT, x : x + DIGIT, 0] for y, x in zip(tops, lefts, strict=True)])
+    assert not picture[SIDE].any()
+    assert not picture[:, SIDE].any()
+    return np.stack([picture[y : y + SIDE, x : x + SIDE, 0] for y, x in zip(tops, lefts, strict=True)])
 
 
 def now(page) -> tuple[str, float]:
@@ -118,8 +118,8 @@ def test_backward_is_the_recorded_film_column_by_column(figure_page):
         control(page, "t").fill(str(t))
         for name in RUNS:
             stored = np.asarray(Image.open(recorded.folder_of(RUNS[name]) / "film.png"))
-            expected = stored.reshape(9, DIGIT, 31, DIGIT)[:4, :, column] & 0xFC
-            np.testing.assert_array_equal(shown_digits(page, name), expected, err_msg=f"{name} {t}")
+            expected = stored.reshape(9, SIDE, 31, SIDE)[:4, :, column] & 0xFC
+            np.testing.assert_array_equal(shown_walk(page, name), expected, err_msg=f"{name} {t}")
     assert page.errors == []
 
 
@@ -140,7 +140,7 @@ def test_it_plays_forward_and_then_backward_until_the_reader_pauses(figure_page)
     assert page.errors == []
 
 
-def test_the_loop_begins_again_after_the_digits_have_stood(figure_page):
+def test_the_loop_begins_again_after_the_drawings_have_stood(figure_page):
     film = SystemsFilm(playing=False)
     page = film_page(figure_page, film)
     at = "async ([source, seconds]) => seconds.map((await (IMPORT)(source)).scene)".replace("IMPORT", IMPORT)

@@ -1,4 +1,4 @@
-// The film of the six systems: each destroys the photograph, forward; its trained network draws digits, backward.
+// The film of the six systems: each destroys the photograph, forward; its trained network draws clothes, backward.
 import { normals, decodeImage } from "./core.js";
 import { process } from "./processes.js";
 import { drawImage } from "./plot.js";
@@ -17,18 +17,18 @@ const SYSTEMS = [
 ];
 const SENTENCES = {
   forward: "The same photograph, the same noise.",
-  backward: "Trained networks draw four digits.",
+  backward: "Trained networks draw clothes, shoes, bags.",
 };
-const DIGIT = 16;
+const SIDE = 16;
 const ACROSS = 2;
-const GAP = 1; // of the recorded digits: their side, how many in a row here, px between them
+const GAP = 1; // of the recorded pictures: their side, how many in a row here, px between them
 const TICKS = 200; // places of the slider, and pictures a run
-const STAND = { photo: 1, digits: 2.5 };
+const STAND = { photo: 1, drawn: 2.5 };
 const RUN = 8; // s
 
-/** Where the film is after `seconds` of its loop: the photograph stands and goes; digits come and stand. */
+/** Where the film is after `seconds` of its loop: the photograph stands and goes; drawings come and stand. */
 export function scene(seconds) {
-  const s = seconds % (STAND.photo + 2 * RUN + STAND.digits);
+  const s = seconds % (STAND.photo + 2 * RUN + STAND.drawn);
   const gone = (s - STAND.photo) / RUN;
   const t = gone < 1 ? Math.max(gone, 0) : Math.max(2 - gone, 0);
   return { way: gone < 1 ? "forward" : "backward", t: Math.round(t * TICKS) / TICKS };
@@ -53,22 +53,22 @@ export function destroyer(photo, noise, size, [name, settings]) {
   };
 }
 
-/** A column of a film onto a canvas: a row a digit, a column a time from t = 1 to 0. */
-function drawDigits(canvas, film, column) {
-  const side = ACROSS * (DIGIT + GAP) - GAP;
+/** A column of a film onto a canvas: a row a picture, a column a time from t = 1 to 0. */
+function drawWalk(canvas, film, column) {
+  const side = ACROSS * (SIDE + GAP) - GAP;
   const context = canvas.getContext("2d");
   Object.assign(canvas, { width: side, height: side });
-  for (let i = 0; i < film.height / DIGIT; i++)
+  for (let i = 0; i < film.height / SIDE; i++)
     context.drawImage(
       film,
-      column * DIGIT,
-      i * DIGIT,
-      DIGIT,
-      DIGIT,
-      (i % ACROSS) * (DIGIT + GAP),
-      Math.floor(i / ACROSS) * (DIGIT + GAP),
-      DIGIT,
-      DIGIT,
+      column * SIDE,
+      i * SIDE,
+      SIDE,
+      SIDE,
+      (i % ACROSS) * (SIDE + GAP),
+      Math.floor(i / ACROSS) * (SIDE + GAP),
+      SIDE,
+      SIDE,
     );
 }
 
@@ -179,17 +179,17 @@ function render({ model, el }) {
     play.dataset.playing = playing && !calm;
     follow();
     for (const { symbol, note, canvas, film, destroyed } of systems) {
-      const columns = film.width / DIGIT;
+      const columns = film.width / SIDE;
       const column = Math.round((1 - now) * (columns - 1));
       remember(symbol, way === "forward" ? now : [column, film.complete], () => {
         if (way === "forward") drawImage(canvas, destroyed(now), size, size);
-        else if (columns) drawDigits(canvas, film, column);
+        else if (columns) drawWalk(canvas, film, column);
       });
       canvas.setAttribute(
         "aria-label",
         way === "forward"
           ? `${symbol}, ${note}: the photograph at t = ${now.toFixed(3)}.`
-          : `${symbol}: four digits on the way, at t = ${now.toFixed(3)}.`,
+          : `${symbol}: four drawings on the way, at t = ${now.toFixed(3)}.`,
       );
     }
   }

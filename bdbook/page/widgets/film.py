@@ -1,4 +1,4 @@
-"""The film of the six systems: a photograph destroyed in the page, digits drawn by recorded networks."""
+"""The film of the six systems: a photograph destroyed in the page, clothes drawn by recorded networks."""
 
 import base64
 import io
@@ -11,21 +11,21 @@ from bdbook.page.widgets.base import bundle, choice, number
 from bdbook.page.widgets.photo import PhotoSlider
 
 WAYS = ("forward", "backward")
-DIGITS, DIGIT = 4, 16  # how many of the recorded digits are shown, and their side, px: noise does not compress
+SHOWN, SIDE = 4, 16  # how many of the recorded pictures are shown, and their side, px: noise does not compress
 GREYS = 0xFC  # six bits of each grey
 SIZE = 64  # of the photograph, px: the processes' settings in film.js are for it
 RUNS = {  # system -> the recorded run whose film is shown
-    "ddpm": "digits-ddpm",
-    "heat": "digits-heat",
-    "blurring": "digits-blurring",
-    "blur": "digits-blur",
-    "soft": "digits-soft",
-    "cold": "digits-from-mean",
+    "ddpm": "fashion-ddpm",
+    "heat": "fashion-heat",
+    "blurring": "fashion-blurring",
+    "blur": "fashion-blur",
+    "soft": "fashion-soft",
+    "cold": "fashion-from-mean",
 }
 
 
 class SystemsFilm(PhotoSlider):
-    """Six systems at once: how each destroys a photograph, and how its trained network walks back to digits.
+    """Six systems at once: how each destroys a photograph, and how its trained network walks back to clothes.
 
     It plays by itself while it is in view, forward and then backward, but not for readers who asked for less motion.
     While it plays, Python does not see t and way move; it does when the reader pauses.
@@ -34,7 +34,7 @@ class SystemsFilm(PhotoSlider):
     ----------
     photo : array or tensor (3 or 1, H, W) in [-1, 1], or None for a flower. Centre-cropped and resized to 64 px.
     t : time in [0, 1].
-    way : "forward", the photograph, computed in the page; or "backward", recorded walks to four digits.
+    way : "forward", the photograph, computed in the page; or "backward", recorded walks to four pictures of clothes.
     playing : whether it plays.
     link : name of a group of figures that share t.
 
@@ -57,7 +57,7 @@ class SystemsFilm(PhotoSlider):
 
 
 def _film(run: str) -> bytes:
-    """The first digits of a run's recorded film, a PNG; results/record.py says what is where in it."""
+    """The first pictures of a run's recorded film, a PNG; results/record.py says what is where in it."""
     path = recorded.folder_of(run) / "film.png"
     if not path.is_file():
         raise ValueError(
@@ -65,6 +65,6 @@ def _film(run: str) -> bytes:
         )
     film = Image.open(path)
     shown = io.BytesIO()
-    few = film.crop((0, 0, film.width, DIGITS * DIGIT)).point(lambda grey: grey & GREYS)
+    few = film.crop((0, 0, film.width, SHOWN * SIDE)).point(lambda grey: grey & GREYS)
     few.save(shown, "png", optimize=True)
     return shown.getvalue()
