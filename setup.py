@@ -13,6 +13,7 @@ SHIPPED = (
     "results/*/log.jsonl",
     "results/*/*.png",
     "results/*/weights.safetensors",
+    "results/*/start.safetensors",
     "results/against_training.json",
     "results/laboratory/*.json",
     "results/laboratory/*.safetensors",

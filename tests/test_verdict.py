@@ -11,7 +11,8 @@ from bdbook.page import recorded
 from bdbook.page.recorded import Recorded
 from bdbook.page.verdict import MEASURES, Verdict, measured, verdict
 
-RATIOS, MORE = ("detail", "variance", "nearest"), ("score", "ssim", "precision", "recall")
+RATIOS = ("detail", "variance", "nearest", "density")
+MORE = ("score", "ssim", "precision", "recall", "coverage")
 BEST = {name: 1.0 if name in RATIOS else 9.0 if name in MORE else 0.1 for name in MEASURES}
 WORST = {name: 7.0 if name in RATIOS else 1.0 for name in MEASURES}
 
