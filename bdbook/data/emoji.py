@@ -30,8 +30,7 @@ import torch
 from torch import Tensor
 
 from bdbook.data import huggingface
-from bdbook.data.reading import UNREADABLE, Size, check_request, read_image, take
-from bdbook.transforms import height_width
+from bdbook.data.reading import UNREADABLE, Size, check_request, dividing, read_image, take
 
 NAME, FILE = "emoji", "NotoColorEmoji.ttf"
 DEBIAN = Path("/usr/share/fonts/truetype/noto") / FILE
@@ -71,7 +70,7 @@ def load(size: Size, channels: int = 3, count: int | None = None, split: str = "
     grey. Raises FileNotFoundError where the font is in neither place, ValueError where it is damaged or has no bitmaps.
     """
     check_request(channels, count, split)
-    side, file = _side(size), font()
+    side, file = dividing(size, SIDE, NAME), font()
     places = take(_places(file, _stamp(file), split), count, f"{NAME}, split {split!r},")
     return torch.from_numpy(_pixels(file, _stamp(file), side, channels)[places])
 
@@ -226,13 +225,3 @@ def _ways() -> str:
         f"its file {FILE}, of the kind with bitmaps, in {place}",
     ]
     return f"There are {len(ways)} ways to have it:" + "".join(f"\n- {way}" for way in ways)
-
-
-def _side(size: Size) -> int:
-    height, width = height_width(size)
-    if height != width or SIDE % height:
-        sides = ", ".join(str(side) for side in range(1, SIDE + 1) if SIDE % side == 0)
-        raise ValueError(
-            f"{NAME} was asked for with {height}x{width} px; expected a square whose side divides {SIDE}: {sides}"
-        )
-    return height

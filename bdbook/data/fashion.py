@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from bdbook.data import huggingface
-from bdbook.data.reading import Size, check_request, take
-from bdbook.transforms import height_width
+from bdbook.data.reading import Size, check_request, dividing, take
 
 NAME, ON_HUB = "fashion", "fashion-mnist"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -46,7 +45,7 @@ def load(size: Size, channels: int = 1, count: int | None = None, split: str = "
     where it lies in none of the three places.
     """
     check_request(channels, count, split)
-    side = _side(size)
+    side = dividing(size, SIDE, NAME, f'. Its {STORED} px without a border are the set "{ON_HUB}" of the hub')
     found = folder_of(_images(split))
     if found is None:
         pictures = _of_the_hub(count, split)
@@ -128,14 +127,3 @@ def _ways(hub: bool = True) -> str:
     ]
     ways = ways[: None if hub else 2]
     return f"There are {len(ways)} ways to have it:" + "".join(f"\n- {way}" for way in ways)
-
-
-def _side(size: Size) -> int:
-    height, width = height_width(size)
-    if height != width or SIDE % height:
-        sides = ", ".join(str(side) for side in range(1, SIDE + 1) if SIDE % side == 0)
-        raise ValueError(
-            f"{NAME} was asked for with {height}x{width} px; expected a square whose side divides {SIDE}: {sides}. "
-            f'Its {STORED} px without a border are the set "{ON_HUB}" of the hub'
-        )
-    return height

@@ -110,3 +110,15 @@ def read_images(paths: Sequence[Path], size: Size, channels: int = 1) -> Tensor:
     if not images:
         raise ValueError(f"none of the {len(paths)} image files could be read, the first being {str(paths[0])!r}")
     return stack(images)
+
+
+def dividing(size: Size, whole: int, name: str, more: str = "") -> int:
+    """The side of a square that divides `whole`, of which each pixel is the mean of an area; else ValueError."""
+    height, width = height_width(size)
+    if height != width or whole % height:
+        sides = ", ".join(str(side) for side in range(1, whole + 1) if whole % side == 0)
+        raise ValueError(
+            f"{name} was asked for with {height}x{width} px; expected a square whose side divides {whole}: "
+            f"{sides}{more}"
+        )
+    return height
