@@ -4,8 +4,8 @@
 
 A name may end in @seed, and before that in -32px: the recipe for images of that size. A run that is already in
 results/ is left alone; one that was interrupted goes on from its last checkpoint. With --minutes it stops at a
-checkpoint after so long; the same command goes on. With --train-only it measures nothing: the same command without it
-does that later, so that trainings and measurements may share two cores as two processes (give each half of the names).
+checkpoint after so long; the same command goes on. Two cores may share the work as two processes, each with half of
+the names.
 
     python results/record.py --films
 
@@ -130,8 +130,6 @@ class Record:
     """Where to keep the records."""
     runs: Path = HERE.parent / "runs"
     """Where to train."""
-    train_only: bool = False
-    """Measure nothing yet."""
     films: bool = False
     """Only draw the films of recorded runs again, from their stored weights."""
 
@@ -153,7 +151,7 @@ class Record:
                 print(f"time is up; {len(self.only) - number} of {len(self.only)} left to look at: run it again")
                 return
             work = self.runs / target.name
-            if trained(name, seed or "0", profile, work, left) and not self.train_only:
+            if trained(name, seed or "0", profile, work, left):
                 keep(work, target, engine.current_engine(profile), name, SCALES[profile])
 
 
@@ -229,8 +227,9 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
 
 def early(stage: runs.Run, scale: Scale) -> dict:
     """The measures of a training on its way."""
-    if generation.is_fair(stage, protocol(stage, scale)):
-        return quality(stage, protocol(stage, scale))["samples"]
+    asked = protocol(stage, scale)
+    if generation.is_fair(stage, asked):
+        return generation.fairly(stage, asked)["samples"]
     return generation.of_samples(stage, protocol(stage, scale, samples=None))
 
 

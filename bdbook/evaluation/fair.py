@@ -162,8 +162,7 @@ def _among(images: Seen, reference: Seen) -> dict[str, Any]:
     few, least = min(len(images.features), len(reference.features)), neighbours.NEIGHBOURS + 1
     if few < least:
         return dict.fromkeys(("precision", "recall", "density", "coverage"), f"too few: {few} of {least}")
-    pair = images.features, reference.features
-    return neighbours.among(*pair) | neighbours.density_coverage(*pair)
+    return neighbours.all_four(images.features, reference.features)
 
 
 def _sliced(a: Tensor, b: Tensor) -> float:

@@ -21,6 +21,7 @@ from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
 
+BY_FEATURES = "Frechet and kernel distance, precision, recall, density, coverage"
 # At how many times at once a schedule is looked at.
 TIMES = 64
 
@@ -70,7 +71,7 @@ class Protocol:
     def fair_words(self, run: Run) -> str:
         """The protocol of `fairly` for a run, to print beside its numbers."""
         name, judge = run.record["data"], features.of(run.record["data"], run.recipe.size)
-        by_features = f"Frechet and kernel distance, precision, recall{'' if judge.logits is None else ', score'}"
+        by_features = f"{BY_FEATURES}{'' if judge.logits is None else ', score'}"
         return (
             f"{run.recipe.name}: {self.drawn(self.count)} samples ({self._walk(run)}) against {fair.REFERENCE} "
             f"training images of {name}, and against as many of the test split; floor: as many other training images, "

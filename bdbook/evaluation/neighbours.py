@@ -33,9 +33,7 @@ def precision_recall(
 
 def among(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> dict[str, float]:
     """`precision_recall` of features, (N, d) and (M, d)."""
-    count = min(len(features), len(reference))
-    a, b = features[:count].double(), reference[:count].double()
-    return {"precision": _share_within(a, b, neighbours), "recall": _share_within(b, a, neighbours)}
+    return _some(all_four(features, reference, neighbours), "precision", "recall")
 
 
 def density_coverage(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> dict[str, float]:
@@ -46,17 +44,25 @@ def density_coverage(features: Tensor, reference: Tensor, neighbours: int = NEIG
     Where precision asks for one ball, and a single stray image has a wide one, density counts them all; where recall
     lets samples spread their own balls, coverage asks for a sample. Source: Naeem et al. 2020.
     """
+    return _some(all_four(features, reference, neighbours), "density", "coverage")
+
+
+def all_four(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> dict[str, float]:
+    """`among` and `density_coverage` of the same distances."""
     count = min(len(features), len(reference))
     a, b = features[:count].double(), reference[:count].double()
-    within = _distances(a, b) <= _radii(b, neighbours)
+    between = _distances(a, b)
+    within, around = between <= _radii(b, neighbours), between <= _radii(a, neighbours)[:, None]
     return {
+        "precision": within.any(1).double().mean().item(),
+        "recall": around.any(0).double().mean().item(),
         "density": within.double().sum(1).mean().item() / neighbours,
         "coverage": within.any(0).double().mean().item(),
     }
 
 
-def _share_within(x: Tensor, others: Tensor, neighbours: int) -> float:
-    return (_distances(x, others) <= _radii(others, neighbours)).any(1).double().mean().item()
+def _some(found: dict[str, float], *names: str) -> dict[str, float]:
+    return {name: found[name] for name in names}
 
 
 def _radii(x: Tensor, neighbours: int) -> Row:
