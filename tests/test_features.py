@@ -106,8 +106,10 @@ def test_the_stored_accuracy_is_that_on_the_test_split(name, monkeypatch):
     unsure = 4 * (stored * (1 - stored) / len(images)) ** 0.5
     assert found == pytest.approx(stored, abs=1e-3 if name == "clothes-16" else unsure)
     assert stored > (0.89 if name.startswith("clothes") else 0.95)
-    guess = classifiers.accuracy(classifiers.Classifier(task.size, task.classes), images[:1000], target[:1000])
-    assert guess < 0.5
+    torch.manual_seed(0)
+    evenly = slice(None, None, max(1, len(images) // 1000))  # textures lie kind after kind
+    untrained = classifiers.Classifier(task.size, task.classes)
+    assert classifiers.accuracy(untrained, images[evenly], target[evenly]) < 0.4
 
 
 @pytest.mark.parametrize("name", classifiers.TASKS)

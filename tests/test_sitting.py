@@ -284,11 +284,27 @@ def test_make_takes_the_machines_own_python_only_with_what_was_carried(tmp_path,
     if has_wheels:
         (tmp_path / "_build" / "gpu" / "carried" / "wheels").mkdir(parents=True)
     # Not what a make that runs these tests hands down.
-    told = {"MAKEFLAGS", "MFLAGS", "BUILD", "VENV", "PROFILE", "BDBOOK_PROFILE", "MINUTES", "ONLY", "PYTHON"}
+    told = {
+        "MAKEFLAGS",
+        "MFLAGS",
+        "MAKELEVEL",
+        "BUILD",
+        "VENV",
+        "PROFILE",
+        "BDBOOK_PROFILE",
+        "MINUTES",
+        "ONLY",
+        "PYTHON",
+    }
     environment = {name: value for name, value in os.environ.items() if name not in told}
     asked = ["gpu", "PROFILE=smoke", "MINUTES=3", "ONLY=photos-ddpm-32px photos-heat-32px"]
     done = subprocess.run(
-        ["make", "--dry-run", *asked], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "--no-print-directory", *asked],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     last = done.stdout.strip().splitlines()[-1]
     said = "results/sitting.py --profile smoke --minutes 3 --only photos-ddpm-32px photos-heat-32px"
