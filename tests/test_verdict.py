@@ -32,9 +32,21 @@ def test_all_agree_none_agrees_and_one_dissents():
 
 
 def test_dissenters_are_named_with_their_seeds():
-    found = Verdict(("bits, seed 0",), ("frechet, seed 0", "bits, seed 1", "frechet, seed 2"))
-    assert found.dissenters == "Fréchet distance (seeds 0, 2), bits (seed 1)"
-    assert found.total == 4
+    agreeing = tuple(f"{name}, seed {seed}" for name in ("recall", "score") for seed in (0, 1, 2))
+    found = Verdict(
+        (*agreeing, "bits, seed 0"), ("frechet, seed 0", "bits, seed 1", "frechet, seed 2", "kernel, seed 1")
+    )
+    assert found.dissenters == "Fréchet distance (seeds 0, 2); bits, kernel distance (seed 1)"
+    assert found.total == 11
+    always = Verdict(agreeing, tuple(f"{name}, seed {seed}" for name in ("bits", "whitened") for seed in (0, 1, 2)))
+    assert always.dissenters == "bits, whitened sliced W2 (every seed)"
+
+
+def test_where_most_dissent_those_that_agree_are_named():
+    dissenting = tuple(f"{name}, seed {seed}" for name in ("frechet", "score", "bits", "recall") for seed in (0, 1))
+    assert Verdict((), dissenting).dissenters == "every measure"
+    assert Verdict(("kernel, seed 1",), dissenting).dissenters == "all but kernel distance (seed 1)"
+    assert Verdict((), ("frechet, seed 0", "bits, seed 0")).dissenters == "Fréchet distance, bits (seed 0)"
 
 
 @pytest.mark.parametrize("name", MEASURES)

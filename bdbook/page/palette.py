@@ -1,7 +1,7 @@
 """One colour for each system through the whole book: a mark in figures, and text in the page.
 
-Marks are Okabe and Ito's palette, distinct to colour-blind readers. Some are too pale to be read as letters: the text
-is the same hue, dark enough on a light page and light enough on a dark one.
+Marks are Okabe and Ito's palette and one of Tol's, distinct to colour-blind readers. Some are too pale to be read as letters:
+the text is the same hue, dark enough on a light page and light enough on a dark one.
 """
 
 from typing import NamedTuple
@@ -23,6 +23,7 @@ PALETTE = {
     "blur": Colour("#E69F00", "#986900", "#E69F00"),
     "heat": Colour("#CC79A7", "#BA4A88", "#CC79A7"),
     "soft": Colour("#009E73", "#008360", "#00A276"),
+    "equal-snr": Colour("#332288", "#332288", "#8D7FE0"),
     "cold": Colour("#999933", "#777728", "#999933"),
 }
 

@@ -55,6 +55,7 @@ MEASURES: dict[str, Better] = {
 WORDS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "sliced_wasserstein": "sliced W2"}
 WORDS |= {"whitened": "whitened sliced W2", "nearest": "nearest-image ratio"}
 WORDS |= {"score": "classifier score", "rmse": "RMSE", "ssim": "SSIM", "spectrum": "spectrum distance"}
+FEW = 3  # measures that are named even where every one dissents
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,33 @@ class Verdict:
 
     @property
     def dissenters(self) -> str:
-        """The dissenting measures with their seeds: "Fréchet distance (seeds 0, 2), bits (seed 1)"."""
+        """The dissenting measures with their seeds, or all but those that agree, whichever are fewer.
+
+        "Fréchet distance, bits (every seed); kernel distance (seeds 0, 2)"; "all but recall (seed 1)"; "every measure".
+        """
+        if not self.agreeing and len({one.split(", seed ")[0] for one in self.dissenting}) > FEW:
+            return "every measure"
+        if 0 < len(self.agreeing) < len(self.dissenting):
+            return f"all but {self._named(self.agreeing)}"
+        return self._named(self.dissenting)
+
+    def _named(self, some: tuple[str, ...]) -> str:
+        """Measures of some comparisons, those of the same seeds together."""
+        every = {one.split(", seed ")[1] for one in self.agreeing + self.dissenting}
         seeds: dict[str, list[str]] = {}
-        for one in self.dissenting:
+        for one in some:
             measure, seed = one.split(", seed ")
             seeds.setdefault(WORDS.get(measure, measure), []).append(seed)
-        return ", ".join(f"{name} (seed{'s' * (len(of) > 1)} {', '.join(of)})" for name, of in seeds.items())
+        measures: dict[tuple[str, ...], list[str]] = {}
+        for name, of in seeds.items():
+            measures.setdefault(tuple(sorted(of)), []).append(name)
+
+        def told(of: tuple[str, ...]) -> str:
+            if len(of) == len(every) > 1:
+                return "every seed"
+            return f"seed{'s' * (len(of) > 1)} {', '.join(of)}"
+
+        return "; ".join(f"{', '.join(names)} ({told(of)})" for of, names in measures.items())
 
     def __str__(self) -> str:
         told = f"{self.word}: {len(self.agreeing)} of {self.total} comparisons agree"
