@@ -4,7 +4,6 @@ No number of a record is typed here: chapters 8 to 10 are in test_recorded_cold.
 test_told.py.
 """
 
-import itertools
 import re
 
 import numpy as np
@@ -147,13 +146,6 @@ def test_the_spectrum_alone_is_helped_by_preconditioning_everywhere():
     measures = [name for name in MEASURES if name in pairs[0][0][0].metrics["quality"]["samples"]]
     always = [name for name in measures if all(verdict(*pair, [name]).word == "seen" for pair in pairs)]
     assert always == ["spectrum"]
-
-
-def test_ddpm_and_lees_blur_end_in_the_same_clothes():
-    """Of the same starts, as the film shows: nearer to each other than any two other systems are."""
-    grids = {name: recorded.read(f"fashion-{name}").picture() for name in EIGHT}
-    apart = {(one, other): np.abs(grids[one] - grids[other]).mean() for one, other in itertools.combinations(EIGHT, 2)}
-    assert min(apart, key=apart.get) == ("ddpm", "blur")
 
 
 @pytest.mark.parametrize("name", ["fashion", "photos", "leaves"])

@@ -189,15 +189,6 @@ def test_a_typed_number_is_seen():
     assert typed(block) == {"1,500", "40"}
 
 
-def test_every_run_that_the_chapters_name_is_recorded():
-    seen = set()
-    for chapter in SETTINGS:
-        for name in re.findall(r'recorded\.(?:read|seeds)\("([\w.-]+)"\)', "\n".join(cells(chapter, "code"))):
-            assert recorded.read(name).record["recipe"]["name"] == name
-            seen.add(name)
-    assert "digits-blurring" in seen
-
-
 # --- how many samples make a number --------------------------------------------------------------------------
 
 
