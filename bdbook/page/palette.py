@@ -1,7 +1,7 @@
 """One colour for each system through the whole book: a mark in figures, and text in the page.
 
-Marks are Okabe and Ito's palette and one of Tol's, distinct to colour-blind readers. Some are too pale to be read as letters:
-the text is the same hue, dark enough on a light page and light enough on a dark one.
+Marks are Okabe and Ito's palette and one of Tol's, distinct to colour-blind readers. Some are too pale to be read as
+letters: the text is the same hue, dark enough on a light page and light enough on a dark one.
 """
 
 from typing import NamedTuple
