@@ -73,7 +73,7 @@ def figure() -> str:
         f"Clothes that one network draws in {CALLS} calls, from the same noise in each row: blurring diffusion with "
         f"{run.recipe.settings['sigma_max']:g} px of blur, trained for {run.record['step']:,} steps on "
         f"{run.record['identity']['count']:,} pictures of 16 × 16 pixels. The first {COUNT} of seed {SEED}, none left "
-        "out. The last row shows where all these walks lead with many calls. A number says how far the pictures of a row are from it: "
-        "the root mean square difference of pixels in [−1, 1]. Nearer is not always better to look at."
+        "out. The last row shows where all these walks lead with many calls. A number says how far the pictures of a "
+        "row are from it: the root mean square difference of pixels in [−1, 1]. Nearer is not always better to look at."
     )
     return f'<figure class="bd-walks">{"".join(rows)}<figcaption><p>{caption}</p></figcaption></figure>\n'

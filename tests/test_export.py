@@ -80,9 +80,7 @@ def start(recipe: str) -> tuple[np.ndarray, np.ndarray]:
     return floats(told["centres"]).reshape(-1, told["size"] ** 2), floats(told["spread"])
 
 
-@pytest.mark.parametrize(
-    "recipe", ["fashion-ddpm", "fashion-cosine", "fashion-blurring", "fashion-blur"]
-)
+@pytest.mark.parametrize("recipe", ["fashion-ddpm", "fashion-cosine", "fashion-blurring", "fashion-blur"])
 def test_processes_that_end_in_white_noise_begin_there(recipe):
     centres, spread = start(recipe)
     assert len(centres) == 1

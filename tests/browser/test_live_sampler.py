@@ -177,7 +177,7 @@ def test_whole_walks_are_pytorchs(chapter):
 def test_rules_that_draw_nothing_are_the_librarys_to_rounding(open_page, recipe):
     """With what the page was told of the data and, under equal SNR, of its noise, which it has in single precision."""
     known, told = live.run_of(recipe).denoiser, json.loads(live.read(f"walk-{recipe}"))
-    process, predicts, cold = known.process, known.predicts, recipe == COLD
+    process, predicts = known.process, known.predicts
     plane = [np.frombuffer(base64.b64decode(told[key]), "<f4").reshape(1, 1, 16, 16) for key in ("mean", "variance")]
     mean, variance = (torch.tensor(values).double() for values in plane)
     law = Gaussian(process.basis, variance, process.basis.forward(mean))
@@ -192,10 +192,11 @@ def test_rules_that_draw_nothing_are_the_librarys_to_rounding(open_page, recipe)
 
     denoiser = Denoiser(formula, process, predicts)
     page = open_page("about:blank")
-    rules = {"naive": samplers.naive, "tacos": samplers.tacos}
-    if not cold:
-        rules = {"ddim": samplers.ddim, "flow": samplers.flow(law)}
-    for (name, rule), (steps, order) in product(rules.items(), [(5, 1), (20, 1)] if cold else [(5, 1), (5, 2), (20, 2)]):
+    rules = {"ddim": samplers.ddim, "flow": samplers.flow(law)}
+    walks = [(5, 1), (5, 2), (20, 2)]
+    if recipe == COLD:
+        rules, walks = {"naive": samplers.naive, "tacos": samplers.tacos}, [(5, 1), (20, 1)]
+    for (name, rule), (steps, order) in product(rules.items(), walks):
         setting = {"steps": steps, "rule": name, "order": order, "seed": 2}
         pages = ask(page, BY_FORMULA, [str(LiveSampler._esm), told, setting])
         start, *states = (torch.tensor(x, dtype=torch.float64).reshape(COUNT, 1, 16, 16) for x in pages)
