@@ -78,9 +78,9 @@ FASHION_ABLATIONS = (
 EVERY = tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15 + FASHION + FASHION_ABLATIONS))
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
 FILMED = tuple(f"fashion-{name}" for name in CLOTHED)
-# The page samples from these (bdbook.page.live), and readers restore with one.
+# The page samples from these (bdbook.page.live), readers restore with one, and against_training.py measures three more.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
-KEEP_WEIGHTS += tuple(f"fashion-{name}" for name in CLOTHED)
+KEEP_WEIGHTS += ("digits-blurring", "digits-cosine", "digits-ddpm")
 # Runs whose weights are kept in half precision, and measured as they are kept.
 LIGHT = "fashion-"
 WEIGHTS, HALVED = "weights.safetensors", "weights-half.safetensors"

@@ -237,5 +237,6 @@ def test_a_notebook_to_run_runs_and_says_what_it_computes(tmp_path):
     said = [each.outputs[0].data["text/markdown"] for each in cells if "recorded.said(" in each.source]
     text = "\n".join(said)
     assert re.search(r"one UNet of \d{2,3}(,\d{3})+ numbers each", text), text
-    assert f"networks drew {recorded.laboratory('digits_few_calls')['count']} digits by each rule" in text
+    count = recorded.laboratory("fashion_few_calls")["count"]
+    assert f"{count} pictures a point and always from the same starts" in text
     assert "«" not in text

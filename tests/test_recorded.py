@@ -233,21 +233,3 @@ def test_lees_orders():
     assert judge("blur", "blur-log").word == "seen"
     assert each("blur-log", "bands")[0, 2:4].mean() == QUARTER_LOST
     assert judge("blur", "blur-fine").word == "mixed"
-
-
-def test_digits_at_few_calls():
-    """The study that chapter 16 reads: whole, and each error that of a rule of its order, from 5 to 20 calls."""
-    study, rules = recorded.laboratory("digits_few_calls"), ("ddim", "flow", "ddim, order 2", "flow, order 2")
-    assert set(study["rows"]) == {f"{network}, {rule}" for network in study["ends"] for rule in rules}
-    for network in study["ends"]:
-        rows = {rule: study["rows"][f"{network}, {rule}"] for rule in rules}
-        off = {rule: np.array([rows[rule][calls]["off"] for calls in ("5", "10", "20")]) for rule in rules}
-        for rule in rules:
-            assert np.all(np.diff(off[rule]) < 0)
-        for first in ("ddim", "flow"):  # four times the steps leave about a quarter, and less of second order
-            assert 2.5 < off[first][0] / off[first][2] < 5
-            second = off[f"{first}, order 2"]
-            assert second[0] / second[2] > off[first][0] / off[first][2]
-        assert np.all(off["flow"] < off["ddim"])
-        unsure = study["ends"][network]["end_off"]  # where the two rules end with many calls
-        assert np.all(off["flow, order 2"] < off["ddim, order 2"] + unsure)

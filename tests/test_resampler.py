@@ -18,7 +18,7 @@ from bdbook.page.widgets import BlurringSlider, Resampler, resampler
 
 
 def walk(rho=1.0, steps=5, seed=0):
-    denoiser = live.run_of("digits-ddpm").denoiser
+    denoiser = live.run_of("fashion-ddpm").denoiser
     random = torch.Generator().manual_seed(seed)
     start = torch.randn(2, 1, 16, 16, generator=random)
     return samplers.sample(denoiser, start, denoiser.process.times(steps), samplers.partial_carry(rho), random)
@@ -62,7 +62,7 @@ def test_the_first_walk_is_the_librarys_and_is_shown():
 
 
 def test_a_rule_and_an_order_are_chosen_as_numbers_are():
-    run = live.run_of("digits-blurring")
+    run = live.run_of("fashion-blurring")
     start = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     rules = {"flow": run.flow(), "DDIM": samplers.ddim}
 

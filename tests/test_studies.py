@@ -14,7 +14,8 @@ from regularise import losses
 
 from bdbook import data, recipes, training
 from bdbook.evaluation import fair
-from bdbook.training import loop
+from bdbook.page import recorded
+from bdbook.training import loop, runs
 from bdbook.training.engine import SINGLE_PROCESS
 from bdbook.training.runs import Run
 from bdbook.unet import UNetConfig
@@ -78,6 +79,21 @@ def test_few_calls_are_counted_and_begin_alike(monkeypatch):
         ("ancestral", 1000),
     ]
     assert walks(untrained("fashion-heat"))[-1] == ("flow, order 2", 100), "a table of a hundred steps has no more"
+
+
+def test_the_record_of_few_calls_is_what_the_program_makes():
+    """Network after network; and what both rules draw with many calls is nearly the same."""
+    study = recorded.laboratory("fashion_few_calls")
+    assert (study["count"], study["seed"]) == (fashion_few_calls.COUNT, fashion_few_calls.SEED)
+    networks = list(study["rows"])
+    assert networks == list(fashion_few_calls.NETWORKS)[: len(networks)]
+    for network, rows in study["rows"].items():
+        run = runs.load(recorded.folder_of(network) / "weights.safetensors")
+        assert list(rows) == [f"{rule}, {calls}" for rule, calls in walks(run)][: len(rows)]
+        assert {(row["count"], row["pictures"]) for row in rows.values()} == {(study["count"], fair.REFERENCE)}
+        assert {f"{network}, {key}" for key in rows} <= study["about"].keys()
+        few, many = (rows[f"ddim, {calls}"]["whitened"] - rows[f"flow, {calls}"]["whitened"] for calls in (5, 100))
+        assert abs(many) < abs(few) / 3, network
 
 
 def test_floors_measure_sets_that_share_no_picture(tmp_path, monkeypatch, real):

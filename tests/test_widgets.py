@@ -433,9 +433,9 @@ def test_ranges_of_a_walk_end_where_they_say(name, taken, refused):
 
 
 def test_the_live_sampler_begins_with_two_networks():
-    slider = LiveSampler(left={"recipe": "digits-soft"})
-    assert (slider.left["recipe"], slider.right["recipe"]) == ("digits-soft", "digits-ddpm")
-    assert LiveSampler().left["recipe"] == "digits-blurring"
+    slider = LiveSampler(left={"recipe": "fashion-soft"})
+    assert (slider.left["recipe"], slider.right["recipe"]) == ("fashion-soft", "fashion-ddpm")
+    assert LiveSampler().left["recipe"] == "fashion-blurring"
     assert LiveSampler(right={}).right == LiveSampler().left
 
 

@@ -27,15 +27,14 @@ START = "start.safetensors"  # of a recorded run: centres and spread of `onnx.st
 RUNTIME = Path(__file__).parent / "js" / "vendor" / "onnxruntime-web"
 # Label of each recipe, in the order of the page.
 SYSTEMS = {
-    "digits-ddpm": "DDPM",
-    "digits-heat": "IHDM",
-    "digits-cosine": "blurring, 0 px",
-    "digits-blurring-0.5px": "blurring, 0.5 px",
-    "digits-blurring": "blurring, 5 px",
-    "digits-blurring-10px": "blurring, 10 px",
-    "digits-blur": "Lee's blur",
-    "digits-soft": "soft",
-    "digits-from-mean": "cold",
+    "fashion-ddpm": "DDPM",
+    "fashion-heat": "IHDM",
+    "fashion-cosine": "blurring, 0 px",
+    "fashion-blurring": "blurring, 5 px",
+    "fashion-blur": "Lee's blur",
+    "fashion-soft": "soft",
+    "fashion-equal-snr": "equal SNR",
+    "fashion-from-mean": "cold",
 }
 
 

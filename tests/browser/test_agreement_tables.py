@@ -60,7 +60,7 @@ def tanh(x, t):
 
 def system(process) -> runs.Run:
     """The process in place of a recorded system's, whose numbers serve as a spectrum in any basis."""
-    known = live.run_of("digits-ddpm")
+    known = live.run_of("fashion-ddpm")
     recipe = recipes.of_process(process, (1, SIZE, SIZE), sample_steps=STEPS)
     spectrum = replace(known.spectrum, basis=process.basis)
     return runs.Run(recipe, known.record, replace(known.denoiser, net=tanh, process=process), spectrum)

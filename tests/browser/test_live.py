@@ -347,7 +347,7 @@ import ipywidgets, torch
 from bdbook import samplers
 from bdbook.page import live, widgets
 
-denoiser, length, begun = live.run_of("digits-cosine").denoiser, 5, []
+denoiser, length, begun = live.run_of("fashion-cosine").denoiser, 5, []
 
 def walk(rho, seed):
     begun.append(rho)

@@ -1,6 +1,9 @@
 """Trained networks that walk in the page, against PyTorch with the same noise."""
 
 import base64
+import json
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,14 +14,16 @@ from pages import TYPESET
 from bdbook import guesses, samplers
 from bdbook.denoiser import Denoiser, Spectral
 from bdbook.oracle import Gaussian
-from bdbook.page import live, onnx
+from bdbook.page import live
 from bdbook.page.widgets import LiveSampler
+from bdbook.processes import EqualSNR
 
 pytestmark = pytest.mark.browser
 
 CHAPTER = "notebooks/16_live_sampler.html"
 COUNT = 4
-WITH_NOISE = [recipe for recipe in live.SYSTEMS if recipe != "digits-from-mean"]
+COLD = "fashion-from-mean"
+WITH_NOISE = [recipe for recipe in live.SYSTEMS if recipe != COLD]
 STATE = "[aria-label='Live sampler, interactive']"
 # What a page does with the module itself: a network's answer, the start of a walk, and all of it.
 KEPT = f"((source) => (globalThis.kept ??= ({IMPORT})(source)))"  # which keeps the runtime and the networks
@@ -154,10 +159,10 @@ def test_whole_walks_are_pytorchs(chapter):
     seed = 3
     settings = [(recipe, own_setting(recipe) | {"steps": 20}) for recipe in live.SYSTEMS]
     few = {"steps": 12, "order": 1, "rho": 0.7}
-    settings += [("digits-blurring", few | {"rule": rule}) for rule in ("carry", "ddim", "momentum", "ihdm", "naive")]
+    settings += [("fashion-blurring", few | {"rule": rule}) for rule in ("carry", "ddim", "momentum", "ihdm", "naive")]
     settings += [(recipe, few | {"steps": 5, "rule": "flow"}) for recipe in WITH_NOISE]
-    settings += [("digits-blurring", few | {"rule": "flow", "order": 2})]
-    settings += [("digits-soft", few | {"rule": "ddim", "order": 2}), ("digits-from-mean", few | {"rule": "naive"})]
+    settings += [("fashion-blurring", few | {"rule": "flow", "order": 2})]
+    settings += [("fashion-soft", few | {"rule": "ddim", "order": 2}), (COLD, few | {"rule": "naive"})]
     for recipe, setting in settings:
         told = ask(chapter, WALK, [str(LiveSampler._esm), recipe, {**setting, "seed": seed}])
         times = live.run_of(recipe).denoiser.process.times(setting["steps"])
@@ -168,30 +173,41 @@ def test_whole_walks_are_pytorchs(chapter):
     assert np.std(white) < 1, "cold diffusion begins flat"
 
 
-@pytest.mark.parametrize("recipe", WITH_NOISE)
-def test_the_flow_rule_is_the_librarys_to_rounding(open_page, recipe):
-    process, told = live.run_of(recipe).denoiser.process, onnx.walk(live.run_of(recipe))
+@pytest.mark.parametrize("recipe", live.SYSTEMS)
+def test_rules_that_draw_nothing_are_the_librarys_to_rounding(open_page, recipe):
+    """With what the page was told of the data and, under equal SNR, of its noise, which it has in single precision."""
+    known, told = live.run_of(recipe).denoiser, json.loads(live.read(f"walk-{recipe}"))
+    process, predicts = known.process, known.predicts
     plane = [np.frombuffer(base64.b64decode(told[key]), "<f4").reshape(1, 1, 16, 16) for key in ("mean", "variance")]
     mean, variance = (torch.tensor(values).double() for values in plane)
     law = Gaussian(process.basis, variance, process.basis.forward(mean))
+    if isinstance(predicts, Spectral):
+        predicts = Spectral(law.mean, law.variance)
+    if isinstance(process, EqualSNR):
+        seen = np.frombuffer(base64.b64decode(told["settings"]["variance"]), "<f4").reshape(1, 16, 16)
+        process = replace(process, variance=torch.tensor(seen))
 
     def formula(x, t):
         return 0.4 * torch.sin(3 * x + t.to(x).view(-1, 1, 1, 1))
 
-    denoiser = Denoiser(formula, process, Spectral(law.mean, law.variance))
+    denoiser = Denoiser(formula, process, predicts)
     page = open_page("about:blank")
-    for steps, order in ((5, 1), (5, 2), (20, 2)):
-        setting = {"steps": steps, "rule": "flow", "order": order, "seed": 2}
+    rules = {"ddim": samplers.ddim, "flow": samplers.flow(law)}
+    walks = [(5, 1), (5, 2), (20, 2)]
+    if recipe == COLD:
+        rules, walks = {"naive": samplers.naive, "tacos": samplers.tacos}, [(5, 1), (20, 1)]
+    for (name, rule), (steps, order) in product(rules.items(), walks):
+        setting = {"steps": steps, "rule": name, "order": order, "seed": 2}
         pages = ask(page, BY_FORMULA, [str(LiveSampler._esm), told, setting])
         start, *states = (torch.tensor(x, dtype=torch.float64).reshape(COUNT, 1, 16, 16) for x in pages)
-        own = samplers.sample(denoiser, start, process.times(steps), samplers.flow(law), order=order)
+        own = samplers.sample(denoiser, start, process.times(steps), rule, order=order)
         for state, step in zip(states, own, strict=True):
-            assert (state - step.x).abs().max() < 1e-9, (steps, step.t)
+            assert (state - step.x).abs().max() < 1e-9, (name, steps, step.t)
 
 
 def test_white_noise_of_a_seed_is_the_same_for_every_system(chapter):
     starts = [
-        ask(chapter, START, [str(LiveSampler._esm), recipe, 8]) for recipe in ("digits-ddpm", "digits-blurring-10px")
+        ask(chapter, START, [str(LiveSampler._esm), recipe, 8]) for recipe in ("fashion-ddpm", "fashion-blurring")
     ]
     np.testing.assert_allclose(starts[0], starts[1], atol=1e-12)
     np.testing.assert_allclose(as_images(starts[0]), noise(8, 0), atol=1e-6)
@@ -200,7 +216,7 @@ def test_white_noise_of_a_seed_is_the_same_for_every_system(chapter):
 @pytest.mark.parametrize("chapter", ["file", "http"], indirect=True)
 def test_a_reader_samples_and_looks_back(chapter):
     page = chapter
-    left, right = ({"recipe": recipe, **own_setting(recipe)} for recipe in ("digits-blurring", "digits-ddpm"))
+    left, right = ({"recipe": recipe, **own_setting(recipe)} for recipe in ("fashion-blurring", "fashion-ddpm"))
     assert page.locator(STATE).get_attribute("data-state") == "waiting"
     assert page.evaluate("Object.keys(globalThis.bdbookPieces ?? {}).length") == 0, "nothing is loaded unasked"
     page.get_by_role("button", name="Sample").press("Enter")
@@ -224,9 +240,9 @@ def test_a_reader_samples_and_looks_back(chapter):
     check_side(page, "left", left, seed=1)
 
     kept = shown(page, "right-x")
-    control(page, "left-recipe").select_option("digits-from-mean")
+    control(page, "left-recipe").select_option(COLD)
     finished(page)
-    check_side(page, "left", {**left, "recipe": "digits-from-mean", "rule": "tacos"}, seed=1)
+    check_side(page, "left", {**left, "recipe": COLD, "rule": "tacos"}, seed=1)
     assert control(page, "left-order").is_disabled()
     for rule in ("ddim", "flow"):
         assert page.locator(f'[name="left-rule"] option[value="{rule}"]').is_disabled()
@@ -239,13 +255,13 @@ def test_a_reader_samples_and_looks_back(chapter):
     control(page, "right-order").select_option("2")
     finished(page)
     steps = round(5 * 50**0.2)
-    check_side(page, "right", {"recipe": "digits-ddpm", "rule": "carry", "steps": steps, "order": 2, "rho": 0.9}, 1)
+    check_side(page, "right", {"recipe": "fashion-ddpm", "rule": "carry", "steps": steps, "order": 2, "rho": 0.9}, 1)
     assert note(page, "right").inner_text() == ""
 
     control(page, "right-rule").select_option("flow")
     control(page, "right-steps").press("Home")
     finished(page)
-    check_side(page, "right", {"recipe": "digits-ddpm", "rule": "flow", "steps": 5, "order": 2, "rho": 0.9}, 1)
+    check_side(page, "right", {"recipe": "fashion-ddpm", "rule": "flow", "steps": 5, "order": 2, "rho": 0.9}, 1)
     assert note(page, "right").inner_text().startswith("Each frequency steps by its own clock")
     chapter_18 = note(page, "right").get_by_role("link").evaluate("(link) => link.href")
     assert chapter_18.endswith("/notebooks/18_one_clock_per_frequency.html")
@@ -263,7 +279,7 @@ def test_five_steps_of_the_flow_rule_come_nearer_than_ddims(chapter):
     told, off = {}, {}
     for rule, steps, order in (("flow", 60, 2), ("ddim", 5, 1), ("flow", 5, 1)):
         setting = {"steps": steps, "rule": rule, "order": order, "seed": 5}
-        frames = ask(chapter, WALK, [str(LiveSampler._esm), "digits-blurring", setting])
+        frames = ask(chapter, WALK, [str(LiveSampler._esm), "fashion-blurring", setting])
         told[rule, steps] = as_images(frames["x"][-1]).clamp(-1, 1)
     for rule in ("ddim", "flow"):
         off[rule] = (told[rule, 5] - told["flow", 60]).square().mean().sqrt().item()
@@ -302,15 +318,15 @@ def test_a_walk_can_be_stopped(chapter):
 
 
 def test_a_file_that_does_not_come_is_named_and_asked_for_again(chapter):
-    page, piece = chapter, "**/weights-digits-ddpm.0.js"
+    page, piece = chapter, "**/weights-fashion-ddpm.0.js"
     page.context.route(piece, lambda route: route.abort())
     page.get_by_role("button", name="Sample").click()
     page.wait_for_function(f"document.querySelector(\"{STATE}\").dataset.state === 'failed'")
-    assert "weights-digits-ddpm.0.js could not be loaded" in page.locator(f"{STATE} [role=status]").inner_text()
+    assert "weights-fashion-ddpm.0.js could not be loaded" in page.locator(f"{STATE} [role=status]").inner_text()
     page.context.unroute(piece)
     page.get_by_role("button", name="Sample").click()
     finished(page)
-    check_side(page, "right", {"recipe": "digits-ddpm", **own_setting("digits-ddpm")}, seed=0)
+    check_side(page, "right", {"recipe": "fashion-ddpm", **own_setting("fashion-ddpm")}, seed=0)
 
 
 def test_under_a_kernel_python_gives_the_files(open_page, tmp_path):
@@ -331,12 +347,12 @@ def test_under_a_kernel_python_gives_the_files(open_page, tmp_path):
           async send({{ file }}) {{
             const bytes = await (await fetch("{kernel}" + file)).arrayBuffer();
             for (const f of [...hearers]) f({{ file }}, [new DataView(bytes)]); }} }};
-        const net = await m.network(model, "digits-heat", 16);
+        const net = await m.network(model, "fashion-heat", 16);
         const out = (await net(images.map((x) => Float64Array.from(x)), 0.5)).map((x) => Array.from(x));
         return [out, hearers.size]; }}""",
         [str(LiveSampler._esm), torch.zeros(2, 256).tolist()],
     )
     with torch.no_grad():
-        expected = live.run_of("digits-heat").denoiser.net(torch.zeros(2, 1, 16, 16), torch.full((2,), 0.5))
+        expected = live.run_of("fashion-heat").denoiser.net(torch.zeros(2, 1, 16, 16), torch.full((2,), 0.5))
     assert (as_images(told[0]) - expected).abs().max() < 1e-4
     assert told[1] == 0, "nobody goes on listening"

@@ -10,7 +10,7 @@ from bdbook.page.widgets.one_step import RULES
 class WalkSetting(traitlets.HasTraits):
     """One side of the live sampler: whose network, which rule, how many steps."""
 
-    recipe, _check_recipe = choice("recipe", "digits-blurring", tuple(live.SYSTEMS))
+    recipe, _check_recipe = choice("recipe", "fashion-blurring", tuple(live.SYSTEMS))
     rule, _check_rule = choice("rule", "ancestral", (*RULES, "carry", "flow"))
     steps, _check_steps = whole("steps", 50, 5, 250, "5 to 250 steps")
     order, _check_order = whole("order", 1, 1, 2, "order 1 or 2")
@@ -52,7 +52,7 @@ class LiveSampler(Slider):
     _heights = (852, 1648)
 
     left = traitlets.Dict(complete({})).tag(sync=True)
-    right = traitlets.Dict(complete({"recipe": "digits-ddpm"})).tag(sync=True)
+    right = traitlets.Dict(complete({"recipe": "fashion-ddpm"})).tag(sync=True)
     seed, _check_seed = whole("seed", 0, 0, 99, "0 to 99")
     t, _check_t = number("t", 1.0, 0, 1, "a time in [0, 1]")
     size = traitlets.Int(16, read_only=True).tag(sync=True)
