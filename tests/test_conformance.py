@@ -272,7 +272,8 @@ def test_several_times_at_once():
     assert check(one, size=8).notes == (many,)
 
     def first_only(x, t):
-        alpha, sigma = (torch.from_numpy(c[:1]) for c in one(t.numpy()))
+        assert t.shape == x.shape[:1]
+        alpha, sigma = (torch.from_numpy(c[:1])[:, None] for c in one(t.numpy()))
         return torch.from_numpy(idct(alpha.numpy() * dct(x.numpy()))) + sigma * torch.randn(x.shape)
 
     report = check(first_only, "diffuse", size=8)  # it takes a time for each image, and looks at the first alone

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -89,7 +89,7 @@ def _parts(target: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def beside(target: str) -> Any:
+def beside(target: str) -> Iterator[None]:
     """While its code runs, what lies beside a file, or in this folder, can be imported, as where Python runs it."""
     module, _ = _parts(target)
     folder = str(Path(module).resolve().parent) if module.endswith(".py") else str(Path.cwd())

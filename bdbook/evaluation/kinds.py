@@ -28,9 +28,9 @@ ROUNDING, ROUNDING_OF_A_STEP = 2e-5, 2e-4
 # Everything is linear in the image. One so large that the function's own noise is below rounding shows what it does to
 # the image; none at all shows the noise.
 LOUD = 1e6
-# Images of a call, and of one that shows nothing but noise; bands of frequencies over which noise is averaged, and how
-# many standard errors it may miss.
-IMAGES, NOISES, BANDS, ERRORS = (2, 3), (64, 3), 8, 6.0
+# Images of a call; of one that shows nothing but noise, at most so many, of so many pixels; bands of frequencies over
+# which noise is averaged, and how many standard errors it may miss.
+IMAGES, NOISES, PIXELS, BANDS, ERRORS = (2, 3), 64, 2**16, 8, 6.0
 # What the papers leave free, and what they take themselves.
 NOTHING: dict[str, Any] = {}
 SIZE_FREE: dict[str, Any] = {"size": 32}
@@ -155,6 +155,9 @@ class OfLee(Kind):
     def times(self, settings: Mapping[str, Any]) -> Array:
         return np.unique(np.linspace(1, settings["steps"], 8).round().astype(int))
 
+    def names_of(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {**settings, "N": settings["steps"]}
+
 
 class OfIHDM(Kind):
     """IHDM: HS sec. 2.2, Rissanen et al. 2022."""
@@ -169,6 +172,9 @@ class OfIHDM(Kind):
 
     def times(self, settings: Mapping[str, Any]) -> Array:
         return np.unique(np.linspace(0, settings["steps"], 8).round().astype(int))
+
+    def names_of(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {**settings, "K": settings["steps"]}
 
 
 class PerFrequency(Kind):
@@ -327,19 +333,19 @@ class Diffuse(OfImages):
     takes, gives = "(x, t)", "(z_t, eps), or z_t alone"
 
     def see(self, caller: Caller, process: Any, times: Array) -> Seen:
-        x, given, tolerance, noises = self.picture(process), {}, {}, None
+        x, given, tolerance, eps = self.picture(process), {}, {}, None
         loud = [caller.of_images(LOUD * x, np.array([t])) for t in times]
         given["mean"] = self.coefficients(process, np.stack([arrays[0] for arrays in loud])) / LOUD
-        silent = [caller.of_images(np.zeros((*NOISES, *process.size)), np.array([t])) for t in times]
+        silent = [caller.of_images(np.zeros((*noises(process.size), *process.size)), np.array([t])) for t in times]
         noise = self.coefficients(process, np.stack([arrays[0] for arrays in silent]))
         if len(silent[0]) > 1:
-            noises = np.stack([arrays[1] for arrays in silent])
-            given["spread of eps"], tolerance["spread of eps"] = spread(self.coefficients(process, noises))
+            eps = np.stack([arrays[1] for arrays in silent])
+            given["spread of eps"], tolerance["spread of eps"] = spread(self.coefficients(process, eps))
             few = IMAGES[0]
-            noises, given["noise"] = noises[:, :few], noise[:, :few]
+            eps, given["noise"] = eps[:, :few], noise[:, :few]
         else:
             given["spread of the noise"], tolerance["spread of the noise"] = spread(noise)
-        return Seen(times, given, tolerance, noises)
+        return Seen(times, given, tolerance, eps)
 
     def right(self, process: Any, settings: Mapping[str, Any], seen: Seen) -> list[tuple[Quantities, Any]]:
         t = torch.from_numpy(seen.times / (process.steps or 1))
@@ -431,7 +437,7 @@ class Denoise(OfHS, OfImages):
         z, eps, none = self.picture(process), self.picture(process, 1), np.zeros((*IMAGES, *process.size))
         of_z = [caller.of_images(LOUD * z, np.array([t]), none)[0] for t in times]
         of_eps = [caller.of_images(none, np.array([t]), LOUD * eps)[0] for t in times]
-        nothing = np.zeros((*NOISES, *process.size))
+        nothing = np.zeros((*noises(process.size), *process.size))
         fresh = [caller.of_images(nothing, np.array([t]), nothing)[0] for t in times]
         given = {
             "mean, of z_t": self.coefficients(process, np.stack(of_z)) / LOUD,
@@ -547,9 +553,14 @@ def _numpy(x: torch.Tensor) -> Array:
     return array
 
 
+def noises(size: tuple[int, int]) -> tuple[int, int]:
+    """Images and channels of a call that shows nothing but noise."""
+    return min(NOISES, max(IMAGES[0], PIXELS // math.prod(size))), IMAGES[1]
+
+
 def white(times: int, size: tuple[int, int]) -> Array:
     """White noise, always the same: (times, B, C, H, W)."""
-    return np.random.default_rng(1).standard_normal((times, *NOISES, *size))
+    return np.random.default_rng(1).standard_normal((times, *noises(size), *size))
 
 
 def spread(u: Array) -> tuple[Array, float]:
