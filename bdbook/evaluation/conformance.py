@@ -37,15 +37,16 @@ Array = np.ndarray
 
 # A slip that differs from the paper by less than so many roundings is not told from it.
 APART = 2.0
-# Times of a call with several at once.
-SEVERAL = 3
+# Times of a call with several at once, and what is said where they come out otherwise.
+SEVERAL, AT_ONCE = 3, "of several times in one call"
 
 
 @dataclass(frozen=True)
 class Deviation:
     """The largest: what the paper has, `expected`, and what was `given`, at time t (or step i, k) and frequency (n, m).
 
-    roundings: their difference in units of what rounding may do; where noise is averaged, of what chance may.
+    roundings: their difference in units of what rounding may do; where noise is averaged, of what chance may. clock,
+    place: what `time` and `frequency` are called.
     """
 
     quantity: str
@@ -54,10 +55,12 @@ class Deviation:
     expected: float
     given: float
     roundings: float
+    clock: str = "t"
+    place: str = "frequency"
 
     def __str__(self) -> str:
-        when = "" if self.time is None else f" at {self.time:g}"
-        where = "" if self.frequency is None else f", frequency {self.frequency}"
+        when = "" if self.time is None else f" at {self.clock} = {self.time:g}"
+        where = "" if self.frequency is None else f", {self.place} {self.frequency}"
         return f"{self.quantity}{when}{where}: expected {self.expected:.6g}, given {self.given:.6g}"
 
 
@@ -97,7 +100,7 @@ class Report:
             for each in several:
                 lines += [f"  slip      your code {each.says}", f"  change    {each.instead}"]
         if not self.conforms:
-            if not self.slips:
+            if not self.slips and AT_ONCE not in self.deviation.quantity:
                 lines.append("  slip      none that is known explains these numbers, nor do two together")
             lines.append(f"  in        {self.where}, or what it calls")
         if self.hidden:
@@ -181,7 +184,9 @@ def check(function: Callable[..., Any], kind: str | None = None, **settings: Any
         called=f"{name}{chosen.takes}{', ' if str(best.way) else ''}{best.way}",
         settings=shown,
         conforms=conforms and off is None,
-        deviation=off if conforms and off is not None else best.deviation,
+        deviation=replace(
+            off if conforms and off is not None else best.deviation, clock=chosen.clock, place=chosen.place
+        ),
         slips=explained,
         hidden=tuple(each.name for each in chosen.known if _hidden(each, chosen, best)),
         notes=notes,
@@ -296,7 +301,7 @@ def _alternatives(kind: Kind, count: int) -> Iterator[tuple[tuple[Slip, ...], li
 def _explain(kind: Kind, found: Sequence[_Found]) -> tuple[_Found, tuple[tuple[Slip, ...], ...]]:
     """The way of calling, and the slips alone or else in pairs, that explain every number it gave."""
     # Ways that come equally near stay in the order in which they were tried: noise is another each time.
-    nearest = sorted(found, key=lambda each: math.floor(math.log10(each.deviation.roundings)))
+    nearest = sorted(found, key=lambda each: math.floor(math.log10(min(each.deviation.roundings, 1e300))))
     for count, tried in ((1, nearest), (2, nearest[:2])):
         for each in tried:
             named = tuple(
@@ -368,7 +373,7 @@ def _at_once(caller: Caller, kind: Kind, process: Any, found: _Found) -> tuple[t
             if off.roundings <= 1:
                 taken.append(f"{form} in {each}")
             elif form == found.way.times:
-                return (), replace(off, quantity=f"{off.quantity}, of several times in one call,")
+                return (), replace(off, quantity=f"{off.quantity}, {AT_ONCE},")
             else:
                 notes.append(
                     f"given several times as {form} it returns other numbers than for each alone, and no error"

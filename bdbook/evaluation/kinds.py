@@ -67,7 +67,7 @@ class Kind:
     """A function of a paper. names: as it is called there; takes, gives: in words; arguments: how many come first.
 
     free: the settings that it has, with the paper's values. known: the slips of the lines that it runs. first: what
-    else to check where it cannot be.
+    else to check where it cannot be. clock, place: what its time, and a place in its arrays, are called.
     """
 
     source: str
@@ -81,6 +81,8 @@ class Kind:
     timed = True
     rounding = ROUNDING
     first = ""
+    clock = "t"
+    place = "frequency"
 
     def process(self, settings: Mapping[str, Any]) -> Any:
         """The exact one; raises where the settings make no sense."""
@@ -144,6 +146,7 @@ class OfLee(Kind):
     """Lee Eq. 2 to 5."""
 
     free = LEE_FREE
+    clock = "i"
 
     def process(self, settings: Mapping[str, Any]) -> Any:
         return processes.blur_diffusion(**settings)
@@ -163,6 +166,7 @@ class OfIHDM(Kind):
     """IHDM: HS sec. 2.2, Rissanen et al. 2022."""
 
     free = IHDM_FREE
+    clock = "k"
 
     def process(self, settings: Mapping[str, Any]) -> Any:
         return processes.heat_dissipation(**settings, noise=0.0)
@@ -268,6 +272,7 @@ class AlphaSigma(OfHS, PerFrequency):
 
 class LeeMarginal(OfLee, PerFrequency):
     source = "Lee Eq. 3, Prop. 1"
+    place = "in the order of the means, place"
     takes = "(i)"
     gives, parts = "(mean, variance): A-bar_i^(1/2) and I - A-bar_i per eigenvector, in any order", ("mean", "variance")
     known = tuple(s for s in slips.LEE_SLIPS if s.name != "variance-for-deviation")
@@ -489,6 +494,7 @@ class Transform(OfImages):
 
     arguments = 1
     timed = False
+    place = "place"
     takes, gives = "(x)", "an array of its shape"
     free = SIZE_FREE
 
