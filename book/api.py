@@ -52,6 +52,9 @@ LAYERS = {
 # The command, which says itself what it does, bdbook --help; and what serves the commands and `fit` alone.
 LEFT_OUT = {
     "__main__",
+    "calling",
+    "kinds",
+    "slips",
     "restored",
     "pictures",
     "stopping",

@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from bdbook import __version__, errors
+from bdbook.cli.check import Check
 from bdbook.cli.doctor import Doctor
 from bdbook.cli.evaluate import Evaluate
 from bdbook.cli.recipes import Recipes
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "restore": Restore,
     "sweep": Sweep,
     "recipes": Recipes,
+    "check": Check,
     "doctor": Doctor,
 }
 LESS_MEMORY = "take a batch in more parts (train: --accumulate), or --profile cpu"
@@ -66,11 +68,11 @@ def _run(arguments: list[str]) -> int:
         raise errors.unknown("command", arguments[0], COMMANDS)
     try:
         command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="bdbook", args=arguments or ["--help"])
-        command.run()
+        status = command.run()
     finally:
         engine.shutdown()
         sys.stdout.flush()  # here, where a pipe that nobody reads is no traceback
-    return 0
+    return status or 0
 
 
 def _say(error: Exception | str, status: int = 2) -> int:
