@@ -45,6 +45,7 @@ LAYERS = {
     "recipes": ("Recipes", "Everything a training needs, as frozen data."),
     "training": ("Training", "From a recipe to a run folder."),
     "evaluation": ("Evaluation", "Comparing what is drawn or restored with data."),
+    "conformance": ("Conformance", "Somebody's function, compared with a paper's."),
     "page": ("The page", "What chapters and notebooks show."),
     "sweep": ("Sweeps", "Trainings, or chapters, at every point of a grid."),
 }

@@ -14,9 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import dct, idct, lam
 
+from bdbook import conformance
 from bdbook.cli import main
-from bdbook.evaluation import conformance, kinds, slips
-from bdbook.evaluation.conformance import check
+from bdbook.conformance import check, kinds, slips
 
 HERE = Path(__file__).parent / "implementations"
 LEE = ("--as", "lee-marginal", "--size", "8")

@@ -16,10 +16,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from bdbook import conformance
 from bdbook.cli.telling import tell
+from bdbook.conformance.calling import in_a_line
 from bdbook.errors import unknown
-from bdbook.evaluation import conformance
-from bdbook.evaluation.calling import in_a_line
 
 EXAMPLES = "such as my_diffusion:get_alpha_sigma or code/my_diffusion.py:diffuse"
 # The exit statuses of a check that was done; one that could not be is 2, as everywhere.

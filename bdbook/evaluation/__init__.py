@@ -12,10 +12,6 @@ restoration.py  a restorer, measured by one protocol; what it generates
 restored.py     a folder of restored pictures, and what is done already
 pictures.py     picture files, read and written whole
 tiling.py       restoring one's own pictures, at any size
-conformance.py  somebody's function, compared with a paper's
-kinds.py        the functions that can be compared: how each is called, what it should give
-slips.py        the papers' listings line by line, and what is known to go wrong in them
-calling.py      how such a function takes its arguments
 """
 
 import lazy_loader
@@ -23,21 +19,17 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
-        "calling",
         "checks",
         "classifiers",
-        "conformance",
         "fair",
         "features",
         "generation",
         "joint",
-        "kinds",
         "metrics",
         "neighbours",
         "pictures",
         "restoration",
         "restored",
-        "slips",
         "tiling",
     ],
 )

@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bdbook.errors import unknown
-from bdbook.evaluation.calling import (
+from bdbook.conformance.calling import (
     Caller,
     Raised,
     Unreadable,
@@ -30,8 +29,9 @@ from bdbook.evaluation.calling import (
     named_arguments,
     ways,
 )
-from bdbook.evaluation.kinds import KINDS, Denoise, Kind, Quantities, Seen
-from bdbook.evaluation.slips import Slip
+from bdbook.conformance.kinds import KINDS, Denoise, Kind, Quantities, Seen
+from bdbook.conformance.slips import Slip
+from bdbook.errors import unknown
 
 Array = np.ndarray
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from bdbook import processes, samplers
-from bdbook.evaluation import slips
-from bdbook.evaluation.calling import Caller, Unreadable, per_frequency, told_at
-from bdbook.evaluation.slips import Listing, Slip
+from bdbook.conformance import slips
+from bdbook.conformance.calling import Caller, Unreadable, per_frequency, told_at
+from bdbook.conformance.slips import Listing, Slip
 from bdbook.transforms import Basis, height_width
 
 Array = np.ndarray
