@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from bdbook.shapes import AnyNumbers, AnyPictures, Bytes, Picture, Pixels
+from bdbook.shapes import AnyImages, AnyNumbers, Bytes, Picture, Pixels
 
 # Variance that rounding to 8 bits adds to a pixel, or to a coefficient, of images in [-1, 1].
 ROUNDING = (2 / 255) ** 2 / 12
@@ -70,12 +70,16 @@ def quantise(images: AnyNumbers) -> Bytes:
     return ((images.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).byte()
 
 
-def to_pixels(images: AnyPictures) -> Pixels:
+def to_pixels(images: AnyImages) -> Pixels:
     """(N, C, H, W) in [-1, 1], or uint8, to uint8 (N, H, W, C); values beyond are clamped."""
+    if images.ndim != 4:
+        raise ValueError(
+            f"images had shape {tuple(images.shape)}; expected pictures, (N, C, H, W): a file holds no others"
+        )
     return quantise(images).permute(0, 2, 3, 1).numpy()
 
 
-def grid(images: AnyPictures, columns: int = 8, gap: int = 1) -> Picture:
+def grid(images: AnyImages, columns: int = 8, gap: int = 1) -> Picture:
     """Images (N, C, H, W) side by side, white between them: uint8 (rows, cols, C)."""
     pixels = to_pixels(images)
     count, height, width, channels = pixels.shape
@@ -87,7 +91,7 @@ def grid(images: AnyPictures, columns: int = 8, gap: int = 1) -> Picture:
     return canvas
 
 
-def png(images: AnyPictures, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
+def png(images: AnyImages, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
     """A grid of images as the bytes of a PNG, each pixel enlarge times enlarge; gap as in `grid`.
 
     The file says that it is of this library: `data` leaves it out of a folder of pictures.
@@ -106,7 +110,7 @@ def writable() -> dict[str, str]:
     return {suffix: kind for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
 
 
-def encoded(images: AnyPictures, kind: str, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
+def encoded(images: AnyImages, kind: str, columns: int = 8, enlarge: int = 4, gap: int = 1) -> bytes:
     """The same grid as `png`'s as the bytes of another format, by Pillow's name; of JPEG and WebP at high quality.
 
     Raises ValueError where the format has no place for it.

@@ -17,8 +17,6 @@ from torch import Tensor
 Images = Float[Tensor, "B C *axes"]
 AnyImages = Real[Tensor, "B C *axes"]
 Coefficients = Float[Tensor, "B C *axes"]
-# Images of two axes, and no others.
-AnyPictures = Real[Tensor, "B C H W"]
 # A loss, a bound: one number for each image.
 PerImage = Float[Tensor, "B"]
 # An alpha, a sigma, a carry: what coefficients are multiplied by; and the same before it takes their precision.

@@ -90,8 +90,8 @@ class Basis:
 
     @property
     def dims(self) -> int:
-        """How many axes the images have."""
-        return self.freq2.ndim - 2
+        """How many axes the images have: two, unless a basis says otherwise."""
+        return 2
 
     def forward(self, x: AnyImages) -> Coefficients:
         """Coefficients u = V' x; x and u are (B, C, *axes)."""

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bdbook.transforms import Basis, at_least_float32, lengths, shape_in_words
+from bdbook.transforms import Basis, Size, at_least_float32, lengths, shape_in_words
 
 # By the number of axes.
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -38,9 +38,10 @@ LAYOUTS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels
 class UNetConfig:
     """The knobs that HS Table 5 and Lee's appendix G turn.
 
-    size         image side in pixels, or (height, width); (length,) for series, (depth, height, width) for volumes.
-                 The network takes any size of as many axes that halves often enough; this one is checked at once, so
-                 that a mistake shows before training starts
+    size         image side in pixels, or (height, width); (length,) for series, (depth, height, width) for volumes; a
+                 `Circle`, which wraps in a recipe's process, is an axis as others are to the network. It takes any size
+                 of as many axes that halves often enough; this one is checked at once, so that a mistake shows before
+                 training starts
     channels     width of the first level; level k has channels * multipliers[k] and 1/2**k of the side
     blocks       residual blocks a level on the way down; the way up has one more (HS app. A.2)
     attention    *downsampling factors* (powers of 2) that get self-attention, as in Lee's app. G. HS Table 5
@@ -54,7 +55,7 @@ class UNetConfig:
     middle_attention  attention in the middle even where the coarsest level has none (Ho et al.)
     """
 
-    size: int | tuple[int, ...] = 16
+    size: Size = 16
     in_channels: int = 1
     out_channels: int = 1
     channels: int = 32
