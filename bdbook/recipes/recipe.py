@@ -249,7 +249,7 @@ def of_process(
     if len(sides) != process.basis.dims:
         raise ValueError(
             f"images of shape {tuple(shape)} were given to {process.name}, which is for those of "
-            f"{shape_in_words(process.basis.dims)[4:-1]}; make it for their axes, e.g. with basis=DCT({tuple(sides)})"
+            f"({shape_in_words(process.basis.dims)[4:]}; make it for their axes, e.g. with basis=DCT({tuple(sides)})"
         )
     steps = None if process.steps is not None and process.steps <= 250 else 250
     usual: dict[str, Any] = {
