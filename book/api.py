@@ -46,6 +46,7 @@ LAYERS = {
     "training": ("Training", "From a recipe to a run folder."),
     "evaluation": ("Evaluation", "Comparing what is drawn or restored with data."),
     "conformance": ("Conformance", "Somebody's function, compared with a paper's."),
+    "spectra": ("Your own data", "Their spectrum, and the process, rule and steps that fit it."),
     "page": ("The page", "What chapters and notebooks show."),
     "sweep": ("Sweeps", "Trainings, or chapters, at every point of a grid."),
 }
