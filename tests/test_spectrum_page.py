@@ -168,6 +168,7 @@ def test_settings_are_those_that_were_given(page):
     found, advised, asked, _ = page
     (call,) = re.findall(r"spectra\.of\((.*)\)", spectrum_page.code(found, advised, asked))
     assert call == f"{found.name!r}, layout={asked['layout']!r}, limit=100"
+    assert "spectra.of(array)\n" in spectrum_page.code(replace(found, name="an array"), advised)
 
 
 def test_a_page_leaves_the_notebook_its_programs(page):

@@ -73,12 +73,13 @@ def code(found: Spectrum, advised: Advice, asked: Mapping[str, Any] | None = Non
     """The Python that measures the same source and advises for as many calls; `asked` as in `html`."""
     known = inspect.signature(spectra.of).parameters
     given = {name: value for name, value in (asked or {}).items() if value != known[name].default}
+    source = "array" if found.name == "an array" else repr(found.name)  # which has no name of its own
     settings = "".join(f", {name}={value!r}" for name, value in given.items() if name != "progress")
     return "\n".join(
         [
             "from bdbook import spectra",
             "",
-            f"found = spectra.of({found.name!r}{settings})",
+            f"found = spectra.of({source}{settings})",
             f"advised = spectra.advise(found, calls={advised.calls})",
             "print(found)",
             "print(advised)",

@@ -102,4 +102,5 @@ def modes(of: Gaussian, most: int = MODES) -> tuple[np.ndarray, np.ndarray, np.n
         for part in (members[above], members[~above]):
             heapq.heappush(kinds, kind(part))
     rows = sorted((squared[members].mean(), math.exp(points[1, members].mean()), len(members)) for *_, members in kinds)
-    return tuple(np.array(column) for column in zip(*rows))
+    squared, variance, count = map(np.array, zip(*rows))
+    return squared, variance, count
