@@ -101,7 +101,7 @@ function render({ model, el }) {
       value: (p) => +(NARROWEST * (longest / NARROWEST) ** p).toPrecision(3),
       format: (v) => `${+v.toPrecision(3)}`,
     }),
-    steps: stepsSlider(2, 200, bound("steps")),
+    steps: stepsSlider(2, 200, { ...bound("steps"), step: 0.02 }),
   };
   const player = play("t", "t");
   controls.t.row.append(player.root);
