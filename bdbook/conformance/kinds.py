@@ -436,7 +436,8 @@ class Denoise(OfHS, OfImages):
 
     def times(self, settings: Mapping[str, Any]) -> Array:
         total = settings["steps"]
-        return np.unique(np.linspace(1, total, 7).round()) / total
+        times: Array = np.unique(np.linspace(1, total, 7).round()) / total
+        return times
 
     def see(self, caller: Caller, process: Any, times: Array) -> Seen:
         z, eps, none = self.picture(process), self.picture(process, 1), np.zeros((*IMAGES, *process.size))

@@ -178,7 +178,8 @@ class Heat(Listing):
         """(N, 1, 1) px -> (N, H, W)."""
         rows, columns = (self.frequency(n) for n in self.size)
         with np.errstate(under="ignore"):
-            return np.exp(-self.squared(rows[:, None], columns[None, :]) * self.time(width))
+            decay: Array = np.exp(-self.squared(rows[:, None], columns[None, :]) * self.time(width))
+        return decay
 
 
 TIME = "dissipation_time = sigma_blur^2 / 2"
@@ -544,7 +545,8 @@ def _f(lines: Lee, i: Array) -> Array:
     power = ("linear", "quadratic", "cubic", "quartic")
     with np.errstate(divide="ignore"):
         if lines.f_type == "log":
-            return lines.f_max * np.log(i) / np.log(lines.steps)
+            logarithmic: Array = lines.f_max * np.log(i) / np.log(lines.steps)
+            return logarithmic
     out: Array = lines.f_max * (i / lines.steps) ** (1 + power.index(lines.f_type))
     return out
 
