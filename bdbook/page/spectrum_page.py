@@ -11,9 +11,8 @@ from html import escape
 from typing import Any
 
 from bdbook import spectra
-from bdbook.oracle import ddim_floor
 from bdbook.page import widgets
-from bdbook.spectra import Advice, Spectrum
+from bdbook.spectra import Advice, Spectrum, advice
 
 STYLE = """
 :root { color-scheme: light dark; --fg: light-dark(#1f2328, #dfe3e8); --line: light-dark(#d5d9de, #444c55); }
@@ -104,7 +103,7 @@ def _read(found: Spectrum) -> str:
         "Scaled": f"(x − {found.offset:.6g}) × {found.factor:.6g}: every number below is of data so scaled",
         "Rate": f"{found.rate:,} samples a second" if found.rate else "",
         "Slope": f"power falls as 1 / frequency^s, s = {found.slope:.2f} ± {found.slope_error:.2f}",
-        "Beyond a Gaussian": f"{found.negentropy:.2g} nats a coefficient, each taken alone",
+        "Beyond a Gaussian": f"{max(found.negentropy, 0):.2g} nats a coefficient, each taken alone",
     }
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in rows.items() if text) + "</dl>"
 
@@ -138,7 +137,7 @@ def _nats(found: Spectrum, advised: Advice) -> str:
         for system, rules in advised.kl.items()
         for rule, row in rules.items()
     ]
-    least = [_told(ddim_floor(found.variance.numel(), steps)) for steps in counts]
+    least = [_told(advice.least(found, steps)) for steps in counts]
     rows += [("least of DDIM", *least), ("flow rule, any system", *["0"] * len(counts))]
     caption = (
         "Nats by which samples miss Gaussian data of this spectrum, by system, rule and calls of the network. The "
