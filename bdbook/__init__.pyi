@@ -180,6 +180,9 @@ from .transforms import (
     DCT as DCT,
 )
 from .transforms import (
+    Circle as Circle,
+)
+from .transforms import (
     Colour as Colour,
 )
 from .transforms import (

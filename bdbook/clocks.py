@@ -39,7 +39,7 @@ def angle(alpha: Scale, sigma: Scale, variance: Scale) -> Scale:
 
 @dataclass(frozen=True)
 class Turn:
-    """A step of the clocks from t back to s, float64, per coefficient, (B, C|1, H|1, W|1).
+    """A step of the clocks from t back to s, float64, per coefficient, (B, C|1, *axes|1).
 
     before, after: S_t, S_s. phi_t, phi_s: the clocks. turned: phi_t - phi_s. faded: cos phi_t / cos phi_s, what t has
     left of the signal that there is at s.
@@ -54,7 +54,7 @@ class Turn:
 
 
 def turn(process: Degradation, variance: Scale, t: Time, s: Time) -> Turn:
-    """The step of the clocks for data of this variance, (1, C|1, H, W); s < t, and there must be noise at t."""
+    """The step of the clocks for data of this variance, (1, C|1, *axes); s < t, and there must be noise at t."""
     alpha_t, sigma_t, alpha_s, sigma_s = process.coefficients(t, s)
     require_noise(process, sigma_t, "the flow in angles")
     variance = variance.to(alpha_t.device).double()
@@ -98,7 +98,7 @@ class Flow:
         return wanted - (alpha_s - carry * alpha_t)
 
     def add(self, guess: Guess, t: Time, s: Time) -> Coefficients:
-        """e (x0_hat - m), (B, C, H, W): from mean_s, which exists where x0_hat does not."""
+        """e (x0_hat - m), (B, C, *axes): from mean_s, which exists where x0_hat does not."""
         process, mean_s = guess.seen.require_process(), guess.mean(s)
         alpha_s = process.alpha(s)
         offset = alpha_s * self.spectrum.mean.to(alpha_s.device)
@@ -113,10 +113,11 @@ class Flow:
 
     def halfway(self, process: Degradation, r: Time, t: Time, s: Time) -> PerFrequency:
         """(t - s) / (2 (r - t)): how much of the last change of F there is to come until the middle of the step."""
-        return (expand(t) - expand(s)) / (2 * (expand(r) - expand(t)))
+        r, t, s = (expand(each, process.basis.dims) for each in (r, t, s))
+        return (t - s) / (2 * (r - t))
 
     def velocity(self, answer: Estimate) -> Coefficients:
-        """F = (x0_hat - m - gain (u_t - alpha_t m)) / deviation, (B, C, H, W), whatever the network predicts."""
+        """F = (x0_hat - m - gain (u_t - alpha_t m)) / deviation, (B, C, *axes), whatever the network predicts."""
         seen, mean = answer.seen, self.spectrum.mean.to(answer.seen.u_t)
         gain, deviation = self.gain(seen.require_process(), seen.t)
         missed = answer.predicts.x0(seen, answer.out) - mean - gain.to(mean) * (seen.u_t - seen.alpha * mean)

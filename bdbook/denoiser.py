@@ -49,7 +49,7 @@ class Observed:
 
 
 class Prediction(Protocol):
-    """A parametrisation. `out` is the network's output as coefficients, V' net(x_t, t); all are (B, C, H, W)."""
+    """A parametrisation. `out` is the network's output as coefficients, V' net(x_t, t); all are (B, C, *axes)."""
 
     def mean(self, seen: Observed, out: Coefficients, r: Time) -> Coefficients:
         """V' D(x0_hat, r), in the basis."""
@@ -198,7 +198,7 @@ class PredictStepMean(_FromX0):
 class Spectral(_FromX0):
     """Spectral preconditioning: EDM's c_skip and c_out, one of each per frequency, from the data's spectrum.
 
-    With m, v the data's mean and variance per coefficient (float64, (1, C|1, H, W)):
+    With m, v the data's mean and variance per coefficient (float64, (1, C|1, *axes)):
 
         x0_hat = m + c_skip (u_t - alpha m) + c_out V' out
         c_skip = alpha v / (alpha^2 v + sigma^2),     c_out = sqrt(v sigma^2 / (alpha^2 v + sigma^2))
@@ -269,7 +269,7 @@ def prediction(name: str | Prediction) -> Prediction:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One answer of the network at (x_t, t), to be read at any time r. pixels: its output, (B, C, H, W)."""
+    """One answer of the network at (x_t, t), to be read at any time r. pixels: its output, (B, C, *axes)."""
 
     seen: Observed
     pixels: Images
@@ -293,7 +293,7 @@ class Estimate:
 class Denoiser:
     """A network, the process it was trained for, and what it predicts.
 
-    net: (x_t (B, C, H, W), t (B,) in x_t's dtype) -> (B, C, H, W). autocast: a dtype (torch.bfloat16) to run
+    net: (x_t (B, C, *axes), t (B,) in x_t's dtype) -> (B, C, *axes). autocast: a dtype (torch.bfloat16) to run
     the network alone in, None for x_t's own precision; transforms stay in float32 whatever the caller's autocast is.
     process and predicts may be given by name.
     """
@@ -328,8 +328,8 @@ class Denoiser:
             out = self.net(x_t, times)
         if not isinstance(out, Tensor):
             raise ValueError(
-                f"the network gave {type(out).__name__}; expected a tensor (B, C, H, W). For one of diffusers, or with "
-                "integer timesteps: adapters.from_diffusers(net)"
+                f"the network gave {type(out).__name__}; expected a tensor {tuple(x_t.shape)}. For one of diffusers, "
+                "or with integer timesteps: adapters.from_diffusers(net)"
             )
         if out.shape != x_t.shape:
             raise ValueError(f"the network gave {tuple(out.shape)} for images {tuple(x_t.shape)}; expected that shape")
@@ -337,7 +337,7 @@ class Denoiser:
         return Estimate(seen, out.to(x_t.dtype), self.predicts)
 
     def __call__(self, x_t: AnyImages, t: Time) -> Images:
-        """x0_hat, (B, C, H, W) in pixels."""
+        """x0_hat, (B, C, *axes) in pixels."""
         return self.estimate(x_t, t).x0_hat
 
     def means(self, x_t: AnyImages, t: Time, s: Time) -> tuple[Coefficients, Coefficients]:

@@ -50,7 +50,7 @@ class Extrapolated:
 
 @dataclass(frozen=True)
 class Moved:
-    """An answer whose x0_hat is moved by some coefficients, (B, C, H, W): the guess x0_hat + V by."""
+    """An answer whose x0_hat is moved by some coefficients, (B, C, *axes): the guess x0_hat + V by."""
 
     answer: Estimate
     by: Coefficients

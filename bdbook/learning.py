@@ -29,7 +29,7 @@ from bdbook.transforms import DCT
 
 @dataclass(frozen=True)
 class Descent:
-    """The gradient flow of each weight, float64 (B, C|1, H, W) for B times.
+    """The gradient flow of each weight, float64 (B, C|1, *axes) for B times.
 
     variance: v of the data. total: alpha^2 v + sigma^2, of what the network sees. start, best: the gain that a weight
     of 0 gives, and the Wiener filter's. scale: what a weight of 1 adds to the gain.
@@ -73,7 +73,7 @@ def _check_time(time: float) -> None:
 
 
 def descent(process: Process, t: Time, variance: Scale, prediction: Prediction) -> Descent:
-    """The descent under `prediction` of data with this variance per coefficient, (1, C|1, H, W), at times t, (B,).
+    """The descent under `prediction` of data with this variance per coefficient, (1, C|1, *axes), at times t, (B,).
 
     Start and scale are read off `prediction.x0`, which is affine in what the network sees and says.
     """

@@ -59,7 +59,7 @@ def bound(
 ) -> Bound:
     """An unbiased estimate of the bound of `ancestral` sampling in `steps` uniform steps.
 
-    images: (B, C, H, W) in [-1, 1], taken as 8-bit images. steps: None for all of a table, else 1000. draws: steps
+    images: (B, C, *axes) in [-1, 1], taken as 8-bit images. steps: None for all of a table, else 1000. draws: steps
     drawn for each image, out of all. prior: mean and variance of u_1, as `oracle.Gaussian.marginal` gives them; None:
     standard normal. Raises for a degradation without noise, under which no image has a density.
     """

@@ -14,7 +14,7 @@ from bdbook.transforms import at_least_float32
 
 
 def loss(denoiser: Denoiser, x0: AnyImages, t: Time, noise: AnyImages) -> PerImage:
-    """Mean squared error of what the network predicts, per image: (B,). x0, noise: (B, C, H, W); t: (B,).
+    """Mean squared error of what the network predicts, per image: (B,). x0, noise: (B, C, *axes); t: (B,).
 
     EPS: HS Eq. 24, Lee Eq. 10. X0: HS app. B. LESS_BLURRED: Rissanen et al. 2022. SPECTRAL: the eps loss
     weighted, per frequency, by (alpha^2 v + sigma^2) / (alpha^2 v).

@@ -31,7 +31,7 @@ from bdbook.pixels import ROUNDING, as_float
 from bdbook.processes import Process
 from bdbook.shapes import AnyImages, Coefficients, Images, PerImage
 from bdbook.times import Time, expand
-from bdbook.transforms import DCT, Basis, Colour, Haar, Hartley, Pixel, Separable
+from bdbook.transforms import DCT, Basis, Circle, Colour, Haar, Hartley, Pixel, Separable, shape_in_words
 
 # How probable each component is, and which it was, for each image.
 Shares = Float64[Tensor, "B K"]
@@ -50,7 +50,7 @@ BASES: dict[str, type[Basis]] = {basis.__name__: basis for basis in (Pixel, DCT,
 class Mixture:
     """Data whose coefficients in `basis` are N(means[k], variances[k]) with probability weights[k].
 
-    weights: (K,), sum 1. means, variances: (K, C, H, W). Kept in float64. A variance of 0 is a coefficient that is
+    weights: (K,), sum 1. means, variances: (K, C, *axes). Kept in float64. A variance of 0 is a coefficient that is
     known; a density exists then only where a process adds noise.
     """
 
@@ -63,10 +63,11 @@ class Mixture:
         for name in ("weights", "means", "variances"):
             object.__setattr__(self, name, getattr(self, name).double())
         weights, means, variances = self.weights, self.means, self.variances
-        if weights.ndim != 1 or means.ndim != 4 or means.shape != variances.shape or len(means) != len(weights):
+        dims = self.basis.dims
+        if weights.ndim != 1 or means.ndim != dims + 2 or means.shape != variances.shape or len(means) != len(weights):
             raise ValueError(
                 f"weights had shape {tuple(weights.shape)}, means {tuple(means.shape)} and variances "
-                f"{tuple(variances.shape)}; expected (K,), (K, C, H, W) and (K, C, H, W)"
+                f"{tuple(variances.shape)}; expected (K,) and twice {shape_in_words(dims, 'K')}"
             )
         if not (weights >= 0).all() or not abs(weights.sum().item() - 1) <= NEARLY:
             raise ValueError(
@@ -83,7 +84,7 @@ class Mixture:
 
     @classmethod
     def fit(cls, basis: Basis, images: AnyImages, components: int, seed: int = 0, floor: float = ROUNDING) -> Mixture:
-        """Fitted to images (N, C, H, W) by expectation maximisation from K-means (scikit-learn), on the CPU.
+        """Fitted to images (N, C, *axes) by expectation maximisation from K-means (scikit-learn), on the CPU.
 
         floor: added to every variance, by default what rounding to 8 bits adds; with none, a component that holds a
         few equal images has a density without bound. The same seed gives the same mixture on one machine. Thirty
@@ -109,7 +110,7 @@ class Mixture:
         return cls(basis, torch.from_numpy(found.weights_), means, variances)
 
     def sample(self, count: int, generator: torch.Generator) -> Images:
-        """count images, (count, C, H, W) float64, on the generator's device."""
+        """count images, (count, C, *axes) float64, on the generator's device."""
         return self.sample_labelled(count, generator)[0]
 
     def sample_labelled(self, count: int, generator: torch.Generator) -> tuple[Images, Labels]:
@@ -123,7 +124,7 @@ class Mixture:
 
     def gaussian(self) -> Gaussian:
         """The Gaussian with the same mean and variance of each coefficient."""
-        weights = self.weights[:, None, None, None]
+        weights = self.weights.reshape(-1, 1, *[1] * self.basis.dims)
         mean = (weights * self.means).sum(0, keepdim=True)
         variance = (weights * (self.variances + (self.means - mean) ** 2)).sum(0, keepdim=True)
         return Gaussian(self.basis, variance, mean)
@@ -135,12 +136,12 @@ class Mixture:
         return Mixture(self.basis, self.weights, alpha * self.means, variances)
 
     def log_density(self, images: AnyImages, process: Process | None = None, t: Time = 0.0) -> PerImage:
-        """ln of the density of images (B, C, H, W), in nats per image, float64; with a process, of z_t at one time."""
+        """ln of the density of images (B, C, *axes), in nats per image, float64; with a process, of z_t at one time."""
         law = self if process is None else self.marginal(process, t)
         return law._log_joint(self.basis.forward(as_float(images).double())).logsumexp(1)
 
     def responsibilities(self, u_t: Coefficients, process: Process | None = None, t: Time = 0.0) -> Shares:
-        """How probable each component is given coefficients u_t (B, C, H, W): (B, K) float64, each row of sum 1.
+        """How probable each component is given coefficients u_t (B, C, *axes): (B, K) float64, each row of sum 1.
 
         Without a process u_t are coefficients of data.
         """
@@ -148,7 +149,7 @@ class Mixture:
         return law._log_joint(u_t.double()).softmax(1)
 
     def posterior_mean(self, u_t: Coefficients, process: Process, t: Time) -> Coefficients:
-        """E[u_x | u_t] of coefficients u_t (B, C, H, W) at one time t, float64."""
+        """E[u_x | u_t] of coefficients u_t (B, C, *axes) at one time t, float64."""
         alpha, sigma = self._coefficients(process, t)
         shares = self.responsibilities(u_t, process, t)
         gain, _ = wiener(alpha, sigma, self.variances)
@@ -198,6 +199,8 @@ class Mixture:
                 tensors = [file.get_tensor(name) for name in ("weights", "means", "variances")]
         except (SafetensorError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no mixture ({error}); expected a file that Mixture.save wrote") from error
+        if "size" in settings:  # JSON has no Circle
+            settings["size"] = [Circle(**axis) if isinstance(axis, dict) else axis for axis in settings["size"]]
         return cls(BASES[settings.pop("name")](**settings), *tensors)
 
     def _log_joint(self, u: Tensor) -> Tensor:
@@ -214,11 +217,11 @@ class Mixture:
         some = max(1, CHUNK // means.numel())
         for begin in range(0, len(u), some):
             whitened = (u[begin : begin + some].unsqueeze(1) - means) / deviations
-            squares[begin : begin + some] = whitened.square().sum((2, 3, 4))
+            squares[begin : begin + some] = whitened.square().flatten(2).sum(2)
         return constant - 0.5 * squares
 
     def _coefficients(self, process: Process, t: Time) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) at one time, each (1, C|1, H|1, W|1); raises where they are not of this basis."""
+        """(alpha, sigma) at one time, each (1, C|1, *axes|1); raises where they are not of this basis."""
         if process.basis != self.basis:
             raise ValueError(
                 f"the mixture is diagonal in {self.basis} but {process.name} in {process.basis}; "

@@ -29,7 +29,7 @@ BLOCK = 64
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Data whose coefficients in `basis` are independent N(mean, variance): float64, (1, C|1, H, W)."""
+    """Data whose coefficients in `basis` are independent N(mean, variance): float64, (1, C|1, *axes)."""
 
     basis: Basis
     variance: Scale
@@ -49,13 +49,13 @@ class Gaussian:
 
     @classmethod
     def fit(cls, basis: Basis, images: AnyImages) -> Gaussian:
-        """Mean and variance of the coefficients of images (N, C, H, W), per channel and frequency, on the CPU."""
+        """Mean and variance of the coefficients of images (N, C, *axes), per channel and frequency, on the CPU."""
         u = basis.forward(images.double())
         return cls(basis, u.var(0, correction=0, keepdim=True).cpu(), u.mean(0, keepdim=True).cpu())
 
     def sample(self, count: int, generator: torch.Generator, channels: int = 1) -> Images:
-        """count images, (count, channels, H, W) float64; as many channels as the variance has, if more than one."""
-        shape = torch.broadcast_shapes((count, channels, 1, 1), self.variance.shape)
+        """count images, (count, channels, *axes) float64; as many channels as the variance has, if more than one."""
+        shape = torch.broadcast_shapes((count, channels, *[1] * self.basis.dims), self.variance.shape)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         return self.basis.inverse(self.mean + self.variance.sqrt() * noise)
 
@@ -68,7 +68,7 @@ class Gaussian:
     def clock(self, process: Process, t: Time) -> PerFrequency:
         """The clock phi = atan2(sigma, alpha sqrt(v)) of each frequency at t, from 0 (data) to pi / 2 (noise).
 
-        float64, (T, C|1, H, W) for times (T,) or one. Where alpha = 0 it is pi / 2, and where v = 0 too as long as
+        float64, (T, C|1, *axes) for times (T,) or one. Where alpha = 0 it is pi / 2, and where v = 0 too as long as
         there is noise: see `clocks.angle`.
         """
         require_basis(process, self.basis)
@@ -119,7 +119,7 @@ class Gaussian:
         mean, variance = self.marginal(process, grid[0]) if start is None else start
         # The walk is linear, so go up it from the end: what arrives of u_t, `weight`, and of what is remembered of the
         # step before, and of all the noise that was refreshed, and all that was added, on the way.
-        weight = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        weight = torch.ones(1, 1, *[1] * self.basis.dims, dtype=torch.float64)
         memory_weight, refreshed, shifted = (torch.zeros_like(weight) for _ in range(3))
         for begin in reversed(range(0, len(grid) - 1, BLOCK)):
             transfers = self._transfers(process, grid, begin, rule, order)
@@ -143,7 +143,7 @@ class Gaussian:
         return SamplerError(*(m.expand(shape) for m in (mean, variance, target_mean, target_variance)))
 
     def _transfers(self, process: Process, grid: Tensor, begin: int, rule: Rule, order: int) -> tuple[Tensor, ...]:
-        """(g, q, a, b, o, tau) of up to BLOCK steps from grid[begin], each (steps, 1, C|1, H|1, W|1).
+        """(g, q, a, b, o, tau) of up to BLOCK steps from grid[begin], each (steps, 1, C|1, *axes|1).
 
         With e_t = u_t - alpha_t m, a step remembers p = g e_t + q (x0_hat_t - m; `Flow` remembers F), and with p of the
         step before the rule is e_s = a e_t + b p + o + tau n. q and o are 0 but for a flow with another mean than m.
@@ -170,7 +170,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class SamplerError:
-    """What a sampler draws and what it should draw: means and variances per frequency, float64, (1, C|1, H, W)."""
+    """What a sampler draws and what it should draw: means and variances per frequency, float64, (1, C|1, *axes)."""
 
     mean: PerFrequency
     variance: PerFrequency

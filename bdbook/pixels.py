@@ -60,7 +60,7 @@ def subsample_evenly(images: Tensor, most: int) -> Tensor:
 
 
 def quantise(images: AnyNumbers) -> Bytes:
-    """What a file would hold: clamped to [-1, 1] and rounded to 0..255, uint8 (N, C, H, W), on the CPU.
+    """What a file would hold: clamped to [-1, 1] and rounded to 0..255, uint8 of the same shape, on the CPU.
 
     What is uint8 is a file's already, and stays as it is.
     """
@@ -72,6 +72,10 @@ def quantise(images: AnyNumbers) -> Bytes:
 
 def to_pixels(images: AnyImages) -> Pixels:
     """(N, C, H, W) in [-1, 1], or uint8, to uint8 (N, H, W, C); values beyond are clamped."""
+    if images.ndim != 4:
+        raise ValueError(
+            f"images had shape {tuple(images.shape)}; expected pictures, (N, C, H, W): a file holds no others"
+        )
     return quantise(images).permute(0, 2, 3, 1).numpy()
 
 

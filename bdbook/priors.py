@@ -1,4 +1,4 @@
-"""Where x_T comes from: functions (count, generator) -> x_T, (count, C, H, W) float32."""
+"""Where x_T comes from: functions (count, generator) -> x_T, (count, C, *axes) float32."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bdbook.pixels import as_float, subsample_evenly
 from bdbook.processes import Degradation, Process
 from bdbook.shapes import Images
 from bdbook.times import Time
+from bdbook.transforms import shape_in_words
 
 Prior = Callable[[int, torch.Generator], Images]
 
@@ -24,9 +25,9 @@ LOOKED_AT = 20000
 
 @dataclass(frozen=True)
 class Normal:
-    """White noise of shape (C, H, W): DDPM, HS and Lee at t = 1."""
+    """White noise of shape (C, *axes): DDPM, HS and Lee at t = 1."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     std: float = 1.0
 
     def __call__(self, count: int, generator: torch.Generator) -> Images:
@@ -36,10 +37,8 @@ class Normal:
 normal = Normal
 
 
-def of_process(
-    process: Degradation, shape: tuple[int, int, int], spectrum: Gaussian, images: Callable[[], Tensor]
-) -> Prior:
-    """Where a walk of this process begins, as its `start` says; shape: (C, H, W).
+def of_process(process: Degradation, shape: tuple[int, ...], spectrum: Gaussian, images: Callable[[], Tensor]) -> Prior:
+    """Where a walk of this process begins, as its `start` says; shape: (C, *axes).
 
     process: drawn, where something is. spectrum: of the data, in the process's basis. images: called for training
     images where the prior is made of them.
@@ -59,9 +58,9 @@ def of_process(
 def blurred_data(process: Degradation, images: Tensor, delta: float, t: Time = 1.0) -> Prior:
     """D(x, t) of images drawn from `images`, plus white noise delta. Source: Rissanen et al. 2022.
 
-    images: training images, (N, C, H, W), uint8 or in [-1, 1]; at t = 1 little more than their mean grey remains.
+    images: training images, (N, C, *axes), uint8 or in [-1, 1]; at t = 1 little more than their mean grey remains.
     """
-    pick = _picks(images)
+    pick = _picks(images, process.basis.dims)
 
     def draw(count: int, generator: torch.Generator) -> Images:
         x = pick(count, generator)
@@ -75,8 +74,8 @@ def images(pictures: Tensor) -> Prior:
     return _picks(pictures)
 
 
-def _picks(pictures: Tensor) -> Prior:
-    _require_images(pictures)
+def _picks(pictures: Tensor, dims: int = 2) -> Prior:
+    _require_images(pictures, dims)
 
     def draw(count: int, generator: torch.Generator) -> Images:
         chosen = torch.randint(len(pictures), (count,), generator=generator, device=generator.device)
@@ -87,12 +86,13 @@ def _picks(pictures: Tensor) -> Prior:
 
 @dataclass(frozen=True)
 class FlatColour:
-    """One colour for all of an image (C, H, W), uniform in [-1, 1]: where masks can end. Source: Bansal sec. 5.3."""
+    """One colour for all of an image (C, *axes), uniform in [-1, 1]: where masks can end. Source: Bansal sec. 5.3."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
 
     def __call__(self, count: int, generator: torch.Generator) -> Images:
-        colour = 2 * torch.rand(count, self.shape[0], 1, 1, generator=generator, device=generator.device) - 1
+        one = (count, self.shape[0], *[1 for _ in self.shape[1:]])
+        colour = 2 * torch.rand(one, generator=generator, device=generator.device) - 1
         return colour.expand(count, *self.shape).clone()
 
 
@@ -109,8 +109,8 @@ def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symm
     """
     from sklearn.mixture import GaussianMixture  # a second to import, and only generation needs it
 
-    _require_images(pictures)
     basis = degradation.basis
+    _require_images(pictures, basis.dims)
     some = as_float(subsample_evenly(pictures, LOOKED_AT))
     u = basis.forward(degradation.mean(some.double(), 1.0)).cpu()
     varies = u.var(0, correction=0) > 1e-9
@@ -141,10 +141,11 @@ def fitted(degradation: Degradation, pictures: Tensor, components: int = 1, symm
     return draw
 
 
-def _require_images(pictures: Tensor) -> None:
-    if pictures.ndim != 4 or len(pictures) == 0:
+def _require_images(pictures: Tensor, dims: int) -> None:
+    if pictures.ndim != dims + 2 or len(pictures) == 0:
         raise ValueError(
-            f"images had shape {tuple(pictures.shape)}; expected (N, C, H, W) with at least one, not an empty set"
+            f"images had shape {tuple(pictures.shape)}; expected {shape_in_words(dims, 'N')} with at least one, not an "
+            "empty set"
         )
 
 
@@ -154,7 +155,7 @@ def marginal(gaussian: Gaussian, process: Process, channels: int = 1, t: Time = 
 
     def draw(count: int, generator: torch.Generator) -> Images:
         device = generator.device
-        shape = torch.broadcast_shapes((count, channels, 1, 1), variance.shape)
+        shape = torch.broadcast_shapes((count, channels, *[1] * process.basis.dims), variance.shape)
         noise = torch.randn(shape, generator=generator, device=device)
         return process.basis.inverse(mean.to(device) + variance.sqrt().to(device) * noise)
 

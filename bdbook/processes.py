@@ -22,9 +22,9 @@ from bdbook import schedules
 from bdbook.errors import unknown
 from bdbook.shapes import AnyImages, Coefficients, Expanded, Grid, Images, PerFrequency, Scale
 from bdbook.times import Time, check_earlier, check_times, uniform
-from bdbook.transforms import DCT, Basis, Pixel, Separable, Size, gaussian_kernel, height_width
+from bdbook.transforms import DCT, Basis, Pixel, Separable, Size, axes_of, gaussian_kernel, shape_in_words
 
-# An alpha or a sigma as one writes it: of float64 times (B, 1, 1, 1).
+# An alpha or a sigma as one writes it: of float64 times (B, 1, ...), with a 1 for each axis.
 Schedule = Callable[[Tensor], Tensor]
 # Times of one process whose alpha and sigma are remembered: a step of a sampler asks for its two a dozen times over.
 REMEMBERED = 16
@@ -49,7 +49,7 @@ class Start:
 
 
 class Degradation:
-    """D(x, t) for images (B, C, H, W) in [-1, 1] and t in [0, 1]; `degrade` is what a subclass has to say.
+    """D(x, t) for images (B, C, *axes) in [-1, 1] and t in [0, 1]; `degrade` is what a subclass has to say.
 
     basis: where `degrade` works. steps: N of one that exists only at t = i / N, else None. name: in messages.
     start: where a walk from t = 1 begins. noisy: whether it adds noise, so that images are generated; without, they are
@@ -84,7 +84,7 @@ class Degradation:
         to_mean = False
 
     def degrade(self, u: Coefficients, t: Time) -> Coefficients:
-        """V' D(V u, t): from and to coefficients, (B, C, H, W)."""
+        """V' D(V u, t): from and to coefficients, (B, C, *axes)."""
         raise NotImplementedError
 
     def draw(self, count: int, generator: torch.Generator) -> Degradation:
@@ -108,8 +108,8 @@ class Degradation:
         return self.mean(x0, t)
 
     def check(self, t: Time) -> Expanded:
-        """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table."""
-        return check_times(t, self.steps, self.name)
+        """t as float64 (B, 1, ...), a 1 for each axis; raises where it lies outside [0, 1] or off the table."""
+        return check_times(t, self.steps, self.name, self.basis.dims)
 
     def times(self, steps: int | None = None) -> Grid:
         """A uniform grid 1 = t_0 > ... > t_steps = 0, float64; for a tabulated one a subset of its table."""
@@ -131,7 +131,7 @@ P = TypeVar("P", bound=Timed)
 
 
 def schedule(function: Callable[[P, Tensor], Tensor]) -> Callable[[P, Time], Tensor]:
-    """A method of float64 times (B, 1, 1, 1), made one of a number or (B,), which checks them and remembers the last.
+    """A method of float64 times (B, 1, ...), made one of a number or (B,), which checks them and remembers the last.
 
     `Process` does this to every alpha and sigma of its subclasses.
     """
@@ -156,9 +156,9 @@ def schedule(function: Callable[[P, Tensor], Tensor]) -> Callable[[P, Time], Ten
 class Process(Degradation):
     """A degradation that multiplies: a basis and two schedules.
 
-    Process(basis, alpha, sigma, steps=None, name="process") is one by its functions: of t as float64 (B, 1, 1, 1), they
-    return float64 of shape (B|1, 1|C, H|1, W|1). steps: N of a tabulated process, which exists only at t = i / N; None
-    for one that is continuous in t. sigma = 0 is a deterministic degradation.
+    Process(basis, alpha, sigma, steps=None, name="process") is one by its functions: of t as float64 (B, 1, ...), a 1
+    for each axis of the basis, they return float64 of shape (B|1, 1|C, *axes|1). steps: N of a tabulated process, which
+    exists only at t = i / N; None for one that is continuous in t. sigma = 0 is a deterministic degradation.
 
     A system of one's own is a frozen dataclass: its fields are its settings, it has a basis, steps and a name, and
     methods alpha and sigma of t as above. Everything else follows from these, for callers with t a number or (B,).
@@ -186,11 +186,11 @@ class Process(Degradation):
         return {key: value for key, value in self.__dict__.items() if key not in ("_remembered", "_table")}
 
     def alpha(self, t: Time) -> PerFrequency:
-        """What is left of each coefficient of the image, float64 (B|1, 1|C, H|1, W|1)."""
+        """What is left of each coefficient of the image, float64 (B|1, 1|C, *axes|1)."""
         raise NotImplementedError
 
     def sigma(self, t: Time) -> PerFrequency:
-        """Standard deviation of each coefficient of the noise, float64 (B|1, 1|C, H|1, W|1)."""
+        """Standard deviation of each coefficient of the noise, float64 (B|1, 1|C, *axes|1)."""
         raise NotImplementedError
 
     @property
@@ -293,7 +293,7 @@ class ByFunctions(Process):
         for each in ("alpha", "sigma"):
             function = getattr(self, each)
             function = function.function if isinstance(function, OnCheckedTimes) else function
-            object.__setattr__(self, each, OnCheckedTimes(function, self.steps, self.name))
+            object.__setattr__(self, each, OnCheckedTimes(function, self.steps, self.name, self.basis.dims))
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{each.name}={getattr(self, each.name)!r}" for each in fields(self))
@@ -302,14 +302,15 @@ class ByFunctions(Process):
 
 @dataclass(frozen=True)
 class OnCheckedTimes:
-    """A function of float64 times (B, 1, 1, 1), as one of a number or (B,)."""
+    """A function of float64 times (B, 1, ...), as one of a number or (B,)."""
 
     function: Schedule
     steps: int | None
     name: str = field(compare=False)
+    dims: int = 2
 
     def check(self, t: Time) -> Expanded:
-        return check_times(t, self.steps, self.name)
+        return check_times(t, self.steps, self.name, self.dims)
 
     @schedule
     def __call__(self, t: Tensor) -> Tensor:
@@ -390,7 +391,7 @@ class CosineDiffusion(Process):
 
 
 class _OfOneSize(Process):
-    """A process with a field `size`, in the DCT of that size."""
+    """A process with a field `size`, in the DCT of that size: of one to three axes, and around a `Circle` it wraps."""
 
     size: Size
 
@@ -399,7 +400,7 @@ class _OfOneSize(Process):
         return DCT(self.size)
 
     def _keep_size(self) -> None:
-        object.__setattr__(self, "size", height_width(self.size))  # 8 and (8, 8) are the same
+        object.__setattr__(self, "size", axes_of(self.size))  # 8 and (8, 8) are the same
 
 
 @dataclass(frozen=True)
@@ -503,7 +504,7 @@ class BlurDiffusion(Process):
     start = Start("noise")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", height_width(self.size))
+        object.__setattr__(self, "size", axes_of(self.size))
         if self.kernel is not None:
             object.__setattr__(self, "kernel", tuple(map(float, self.kernel)))
         if self.order not in ORDERS:
@@ -646,8 +647,8 @@ class HeatFlow(_OfOneSize):
         return self.noise * t
 
 
-# Variances as a process keeps them: [channel][row][column].
-Nested = tuple[tuple[tuple[float, ...], ...], ...]
+# Variances as a process keeps them: [channel][row][column] of pictures, an index for each axis.
+Nested = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -656,8 +657,8 @@ class EqualSNR(Process):
 
         alpha = cos phi,     sigma = sqrt(v) sin phi,     phi linear in t,     phi_f = phi(t^p), p = 2^(-kappa rank)
 
-    v is the data's variance per coefficient of the basis, (C|1, H, W): a tensor, or nested tuples, as which it is kept.
-    So sigma / (alpha sqrt(v)) = tan phi for every frequency, alpha is a scalar that starts near 1, and the variance of
+    v is the data's variance per coefficient of the basis, (C|1, *axes): a tensor, or nested tuples, as it is kept. So
+    sigma / (alpha sqrt(v)) = tan phi for every frequency, alpha is a scalar that starts near 1, and the variance of
     each coefficient is v at every t (variance preserving, in the data's own units). A walk starts from
     N(alpha_1 m, v), nearly the Gaussian with the data's spectrum.
 
@@ -693,14 +694,15 @@ class EqualSNR(Process):
         ): ...
 
     def __post_init__(self) -> None:
-        v = torch.as_tensor(self.variance, dtype=torch.float64)
-        if v.ndim not in (3, 4) or (v.ndim == 4 and len(v) != 1):
-            raise ValueError(f"variance had shape {tuple(v.shape)}; expected (C, H, W) or (1, C, H, W)")
-        v = v.reshape(v.shape[-3:])
-        sides = self.basis.freq2.shape[-2:]
-        if not isinstance(self.basis, Pixel) and sides != (1, 1) and v.shape[-2:] != sides:
+        v, dims = torch.as_tensor(self.variance, dtype=torch.float64), self.basis.dims
+        if v.ndim not in (dims + 1, dims + 2) or (v.ndim == dims + 2 and len(v) != 1):
+            whole = shape_in_words(dims, "1")
+            raise ValueError(f"variance had shape {tuple(v.shape)}; expected ({whole[4:]} or {whole}")
+        v = v.reshape(v.shape[-dims - 1 :])
+        sides = self.basis.freq2.shape[2:]
+        if not isinstance(self.basis, Pixel) and sides.numel() != 1 and v.shape[1:] != sides:
             raise ValueError(
-                f"variance was given for {tuple(v.shape[-2:])} coefficients; {self.basis} has {tuple(sides)}"
+                f"variance was given for {tuple(v.shape[1:])} coefficients; {self.basis} has {tuple(sides)}"
             )
         if not ((v > 0) & torch.isfinite(v)).all():
             raise ValueError(
@@ -748,12 +750,12 @@ def rank(freq2: Tensor) -> Tensor:
 
 
 def _nested(v: Tensor) -> Nested:
-    return tuple(tuple(tuple(row) for row in channel) for channel in v.tolist())
+    return tuple(map(_nested, v)) if v.ndim > 1 else tuple(v.tolist())
 
 
 @lru_cache(maxsize=64)
 def _root(variance: Nested) -> Tensor:
-    """sqrt(v), (1, C, H, W)."""
+    """sqrt(v), (1, C, *axes)."""
     with torch.inference_mode(False):
         return torch.tensor(variance, dtype=torch.float64).sqrt()[None]
 

@@ -98,7 +98,7 @@ def analytic(variance: Scale) -> Rule:
     """`ancestral` with the variance that a point estimate lacks put back: tau^2 + (alpha_s - c alpha_t)^2 P.
 
     P = v sigma_t^2 / (alpha_t^2 v + sigma_t^2) is the variance of u_x given u_t for Gaussian data of variance v
-    per coefficient, (1, C|1, H, W); for these the rule is exact at any number of steps. Source: Bao et al. 2022,
+    per coefficient, (1, C|1, *axes); for these the rule is exact at any number of steps. Source: Bao et al. 2022,
     here one variance per frequency.
     """
     variance = variance.double()
@@ -115,8 +115,8 @@ def analytic(variance: Scale) -> Rule:
 def coloured(variance: Scale, power: float = 1.0) -> Rule:
     """`ancestral` with its noise moved to what is not known yet: tau^2 times (1 - known)^power, its sum kept.
 
-    known = alpha_t^2 v / (alpha_t^2 v + sigma_t^2) is the share of a coefficient's variance v, (1, C|1, H, W), that the
-    best guess explains. power = 1 is Algorithm 1 of Davidson et al. 2026 (Colored Noise Sampling), who measure the
+    known = alpha_t^2 v / (alpha_t^2 v + sigma_t^2) is the share of a coefficient's variance v, (1, C|1, *axes), that
+    the best guess explains. power = 1 is Algorithm 1 of Davidson et al. 2026 (Colored Noise Sampling), who measure the
     share on a network; 0 is `ancestral`. As the steps get smaller its law does not become that of the data.
     """
     if not power >= 0:
@@ -129,7 +129,7 @@ def coloured(variance: Scale, power: float = 1.0) -> Rule:
         signal = alpha_t**2 * variance.to(alpha_t.device)
         unknown_share = sigma_t**2 / (signal + sigma_t**2)
         white, moved = torch.broadcast_tensors(refresh**2, refresh**2 * unknown_share**power)
-        image = (-3, -2, -1)
+        image = tuple(range(1, white.ndim))
         energy, weight = white.sum(image, keepdim=True), moved.sum(image, keepdim=True)
         # Where nothing is refreshed, there is nothing to move.
         return carry, torch.sqrt(moved * torch.where(weight > 0, energy / weight, 0.0))
@@ -140,7 +140,7 @@ def coloured(variance: Scale, power: float = 1.0) -> Rule:
 def matched(variance: Scale) -> Rule:
     """The rule without noise that is exact for Gaussian data: c = (S_s / S_t) (1 - cos phi_s cos phi_t) / sin^2 phi_t.
 
-    S^2 = alpha^2 v + sigma^2, tan phi = sigma / (alpha sqrt(v)), v the variance per coefficient, (1, C|1, H, W). In
+    S^2 = alpha^2 v + sigma^2, tan phi = sigma / (alpha sqrt(v)), v the variance per coefficient, (1, C|1, *axes). In
     y = (u - alpha m) / S (`clocks`) it is y_s = y_t + F (cos phi_s - cos phi_t) / sin phi_t, and of all rules with
     tau = 0 it alone leaves the y of Gaussian data as it is, at any number of steps: `analytic`'s sibling. That is for
     order 1; order 2 extrapolates x0_hat, which moves. Near the data it takes too little of F: in the last step, to
@@ -218,10 +218,10 @@ rule_of = rule
 
 
 def step(estimate: Guess, t: Time, s: Time, rule: Rule | str, noise: Images | None = None) -> Images:
-    """One reverse step t -> s: u_s = mean_s + c (u_t - mean_t) + tau n. Returns x_s, (B, C, H, W).
+    """One reverse step t -> s: u_s = mean_s + c (u_t - mean_t) + tau n. Returns x_s, (B, C, *axes).
 
     estimate: the denoiser's answer at (x_t, t), or what `guesses` makes of it. noise: white, in pixels,
-    (B, C, H, W); may be None where the rule refreshes nothing.
+    (B, C, *axes); may be None where the rule refreshes nothing.
     """
     process = estimate.seen.process
     _require_time(estimate, t)
@@ -249,7 +249,7 @@ class Step:
 
     @property
     def x0_hat(self) -> Images:
-        """The clean image as it was guessed one time earlier, (B, C, H, W)."""
+        """The clean image as it was guessed one time earlier, (B, C, *axes)."""
         return self.estimate.x0_hat
 
 
@@ -264,7 +264,7 @@ def sample(
 ) -> Iterator[Step]:
     """Walk from x_T at times[0] to times[-1], yielding a Step after each step.
 
-    x_T: (B, C, H, W). times: decreasing, in [0, 1], e.g. process.times(250). generator: source of the noise;
+    x_T: (B, C, *axes). times: decreasing, in [0, 1], e.g. process.times(250). generator: source of the noise;
     the same generator state gives the same images. rule: one of this module's, its name, or your own; those that need
     the data's spectrum are made of it and have no name, as `flow(oracle.Gaussian.fit(process.basis, images))`. order:
     1, or 2 to extrapolate the guess from the last two answers (`Extrapolated`), at no further call of the network.
@@ -356,7 +356,7 @@ def _require_time(estimate: Guess, t: Time) -> None:
 
 
 def _zero(process: Degradation, t: Time, s: Time) -> Expanded:
-    """0 for every image, (B, 1, 1, 1) float64: rules that ask nothing of alpha and sigma take any degradation."""
+    """0 for every image, (B, 1, ...) float64: rules that ask nothing of alpha and sigma take any degradation."""
     check_earlier(t, s)
     process.check(s)
     return torch.zeros_like(process.check(t))

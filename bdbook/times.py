@@ -12,20 +12,20 @@ Time = float | Tensor
 ROUNDING = 1e-6
 
 
-def expand(t: Time) -> Expanded:
-    """t as float64 (B, 1, 1, 1)."""
+def expand(t: Time, dims: int = 2) -> Expanded:
+    """t as float64 (B, 1, ...), with a 1 for each of the images' axes: (B, 1, 1, 1) for pictures."""
     t = torch.as_tensor(t, dtype=torch.float64)
     if t.ndim > 1:
         raise ValueError(f"t had shape {tuple(t.shape)}; expected a number or one time per image, (B,)")
-    return t.reshape(-1, 1, 1, 1)
+    return t.reshape(-1, 1, *[1] * dims)
 
 
-def check_times(t: Time, steps: int | None, name: str) -> Expanded:
-    """t as float64 (B, 1, 1, 1); raises where it lies outside [0, 1] or off the table of `steps` steps.
+def check_times(t: Time, steps: int | None, name: str, dims: int = 2) -> Expanded:
+    """t as float64 (B, 1, ...), as `expand`; raises where it lies outside [0, 1] or off the table of `steps` steps.
 
     A rounding beyond an end is that end: in float32, 0.1 and 0.9 and such may sum to 1.0000001.
     """
-    t = expand(t)
+    t = expand(t, dims)
     if not ((t >= -ROUNDING) & (t <= 1 + ROUNDING)).all():
         raise ValueError(f"t was {show(t)}; expected times in [0, 1], 0 = data")
     t = t.clamp(0, 1)

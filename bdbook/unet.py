@@ -1,7 +1,8 @@
 """The network: a UNet of the DDPM and ADM family (Ho et al. 2020; Dhariwal and Nichol 2021).
 
 Residual blocks that know the time, self-attention at the coarse levels, a path down and a path up with skips.
-It maps an image and a time to an image; what the output *means* is `denoiser`'s affair.
+It maps an image and a time to an image; what the output *means* is `denoiser`'s affair. An image has one, two or three
+axes, series, picture or volume: the layers are the same, and torch has each for one, two and three.
 
 With the settings of Lee's appendix G (64x64, RGB, 128 channels, multipliers 1, 2, 3, 4, 3 blocks, 4 heads,
 attention at factors 4 and 8) it has 121,060,483 parameters: the appendix's "121M", and the 121.06 M of the
@@ -20,15 +21,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bdbook.transforms import Basis, at_least_float32
+from bdbook.transforms import Basis, Size, at_least_float32, lengths, shape_in_words
+
+# By the number of axes.
+CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+HALVED = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+AVERAGED = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+APPLY_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+# Channels last is the layout in which convolutions, norms and attention all work without reordering; torch has none of
+# it for series.
+LAYOUTS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 @dataclass(frozen=True)
 class UNetConfig:
     """The knobs that HS Table 5 and Lee's appendix G turn.
 
-    size         image side in pixels, or (height, width). The network takes any size that halves often enough;
-                 this one is checked at once, so that a mistake shows before training starts
+    size         image side in pixels, or (height, width); (length,) for series, (depth, height, width) for volumes; a
+                 `Circle`, which wraps in a recipe's process, is an axis as others are to the network. It takes any size
+                 of as many axes that halves often enough; this one is checked at once, so that a mistake shows before
+                 training starts
     channels     width of the first level; level k has channels * multipliers[k] and 1/2**k of the side
     blocks       residual blocks a level on the way down; the way up has one more (HS app. A.2)
     attention    *downsampling factors* (powers of 2) that get self-attention, as in Lee's app. G. HS Table 5
@@ -42,7 +55,7 @@ class UNetConfig:
     middle_attention  attention in the middle even where the coarsest level has none (Ho et al.)
     """
 
-    size: int | tuple[int, int] = 16
+    size: Size = 16
     in_channels: int = 1
     out_channels: int = 1
     channels: int = 32
@@ -57,7 +70,6 @@ class UNetConfig:
     middle_attention: bool = False
 
     def __post_init__(self) -> None:
-        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         if not self.multipliers or min(self.multipliers) < 1 or self.channels < 1 or self.blocks < 1:
             raise ValueError(
                 f"channels ({self.channels}), blocks ({self.blocks}) and every one of multipliers "
@@ -65,7 +77,7 @@ class UNetConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
-        check_size(height, width, self.factors[-1])
+        check_size(lengths(self.size), self.factors[-1])
         for factor in self.attention:
             if factor not in self.factors:
                 raise ValueError(
@@ -75,6 +87,11 @@ class UNetConfig:
             self.heads_of(self.widths[self.factors.index(factor)])
         if self.middle_attention:
             self.heads_of(self.widths[-1])
+
+    @property
+    def dims(self) -> int:
+        """How many axes the images have."""
+        return len(lengths(self.size))
 
     @property
     def factors(self) -> tuple[int, ...]:
@@ -95,14 +112,14 @@ class UNetConfig:
         return heads
 
 
-def check_size(height: int, width: int, factor: int) -> None:
-    """Raise unless both sides halve down to the coarsest level without a remainder."""
-    if height % factor or width % factor or min(height, width) < factor:
-        near = [(max(side // factor, 1) * factor, -(-side // factor) * factor) for side in (height, width)]
-        would_do = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in zip(*near)))
+def check_size(sides: tuple[int, ...], factor: int) -> None:
+    """Raise unless all sides halve down to the coarsest level without a remainder."""
+    if any(side % factor for side in sides) or min(sides) < factor:
+        near = [(max(side // factor, 1) * factor, -(-side // factor) * factor) for side in sides]
+        would_do = " or ".join(dict.fromkeys("x".join(map(str, each)) for each in zip(*near)))
         raise ValueError(
-            f"an image of {height}x{width} cannot be halved {factor.bit_length() - 1} times: both sides must be "
-            f"multiples of {factor}. {would_do} would do, or fewer multipliers"
+            f"an image of {'x'.join(map(str, sides))} cannot be halved {factor.bit_length() - 1} times: all sides must "
+            f"be multiples of {factor}. {would_do} would do, or fewer multipliers"
         )
 
 
@@ -136,19 +153,19 @@ class Residual(nn.Module):
 
     def __init__(self, c: UNetConfig, width_in: int, width: int, resample: nn.Module | None = None):
         super().__init__()
-        self.scale_shift = c.scale_shift
+        self.scale_shift, self.dims = c.scale_shift, c.dims
         self.resample = resample or nn.Identity()
         self.norm1 = nn.GroupNorm(groups(width_in), width_in)
-        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
+        self.conv1 = CONV[c.dims](width_in, width, 3, padding=1)
         self.time = nn.Linear(4 * c.channels, 2 * width if c.scale_shift else width)
         self.norm2 = nn.GroupNorm(groups(width), width)
         self.dropout = nn.Dropout(c.dropout)
-        self.conv2 = zero(nn.Conv2d(width, width, 3, padding=1))
-        self.skip = nn.Identity() if width_in == width else nn.Conv2d(width_in, width, 1)
+        self.conv2 = zero(CONV[c.dims](width, width, 3, padding=1))
+        self.skip = nn.Identity() if width_in == width else CONV[c.dims](width_in, width, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv1(self.resample(F.silu(self.norm1(x))))
-        time = self.time(emb)[:, :, None, None]
+        time = self.time(emb)[(..., *[None] * self.dims)]
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
@@ -169,21 +186,21 @@ class Attention(nn.Module):
         self.project = zero(nn.Linear(width, width))
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        batch, width, height, breadth = x.shape
+        batch, width, *sides = x.shape
         # With channels last in memory these are views: no copy on the way in or out.
-        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * breadth, width)
+        tokens = self.norm(x).movedim(1, -1).reshape(batch, math.prod(sides), width)
         q, k, v = self.qkv(tokens).view(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, -1, width)
-        added: Tensor = self.project(mixed).view(batch, height, breadth, width).permute(0, 3, 1, 2)
+        added: Tensor = self.project(mixed).view(batch, *sides, width).movedim(-1, 1)
         return x + added
 
 
 class Down(nn.Module):
     """Half the size, by a strided convolution."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, dims: int = 2):
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        self.conv = CONV[dims](width, width, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         half: Tensor = self.conv(x)
@@ -191,19 +208,19 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size, by nearest neighbour and a convolution: both at once, for 4/9 of the work.
+    """Twice the size, by nearest neighbour and a convolution: both at once, of a picture for 4/9 of the work.
 
     A 3x3 kernel sees only 2x2 different pixels of an image whose pixels have been doubled. So the pair is a
     transposed convolution of stride 2, whose 4x4 kernel is the 3x3 one spread over 2x2 pixels.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, dims: int = 2):
         super().__init__()
-        self.conv = nn.ConvTranspose2d(width, width, 3)
+        self.dims, self.conv = dims, TRANSPOSED[dims](width, width, 3)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        spread = 4 * F.avg_pool2d(self.conv.weight, 2, stride=1, padding=1)
-        return F.conv_transpose2d(x, spread, self.conv.bias, stride=2, padding=1)
+        spread = 2**self.dims * AVERAGED[self.dims](self.conv.weight, 2, stride=1, padding=1)
+        return APPLY_TRANSPOSED[self.dims](x, spread, self.conv.bias, stride=2, padding=1)
 
 
 class Chain(nn.ModuleList):
@@ -216,9 +233,10 @@ class Chain(nn.ModuleList):
 
 
 class UNet(nn.Module):
-    """(x, t) -> (B, out_channels, H, W) for x (B, in_channels, H, W) and t (B,) or (1,) in [0, 1].
+    """(x, t) -> (B, out_channels, *axes) for x (B, in_channels, *axes) and t (B,) or (1,) in [0, 1].
 
-    H and W must be multiples of 2**(levels - 1). The last layer starts at zero, and so does the output: a
+    Sides must be multiples of 2**(levels - 1). Convolutions see zeros beyond the ends of an axis, and beyond the seam
+    of one that is a circle to the process. The last layer starts at zero, and so does the output: a
     preconditioned denoiser is then exactly its Wiener filter before the first step of training.
     """
 
@@ -234,13 +252,13 @@ class UNet(nn.Module):
             return [Residual(c, width_in, width), *attention]
 
         def down(width: int) -> nn.Module:
-            return Residual(c, width, width, nn.AvgPool2d(2)) if c.resblock_updown else Down(width)
+            return Residual(c, width, width, HALVED[c.dims](2)) if c.resblock_updown else Down(width, c.dims)
 
         def up(width: int) -> nn.Module:
-            return Residual(c, width, width, nn.Upsample(scale_factor=2.0)) if c.resblock_updown else Up(width)
+            return Residual(c, width, width, nn.Upsample(scale_factor=2.0)) if c.resblock_updown else Up(width, c.dims)
 
         width = c.widths[0]
-        self.stem = nn.Conv2d(c.in_channels, width, 3, padding=1)
+        self.stem = CONV[c.dims](c.in_channels, width, 3, padding=1)
         self.down, skips = nn.ModuleList(), [width]
         for factor, level_width in zip(c.factors, c.widths):
             for _ in range(c.blocks):
@@ -262,13 +280,12 @@ class UNet(nn.Module):
                     layers.append(up(width))
                 self.up.append(Chain(layers))
         self.norm = nn.GroupNorm(groups(width), width)
-        self.last = zero(nn.Conv2d(width, c.out_channels, 3, padding=1))
+        self.last = zero(CONV[c.dims](width, c.out_channels, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         self._check(x, t)
         emb = F.silu(self.time(time_features(t, self.config.channels).to(self.stem.weight.dtype)))
-        # Channels last is the layout in which convolutions, norms and attention all work without reordering.
-        h = self.stem(x.contiguous(memory_format=torch.channels_last))
+        h = self.stem(x.contiguous(memory_format=LAYOUTS[self.config.dims]))
         skips = [h]
         for layer in self.down:
             h = layer(h, emb)
@@ -280,10 +297,11 @@ class UNet(nn.Module):
         return out
 
     def _check(self, x: Tensor, t: Tensor) -> None:
-        channels = self.config.in_channels
-        if x.ndim != 4 or x.shape[1] != channels:
-            raise ValueError(f"expected images of shape (B, {channels}, H, W), got {tuple(x.shape)}")
-        check_size(x.shape[2], x.shape[3], self.config.factors[-1])
+        channels, dims = self.config.in_channels, self.config.dims
+        if x.ndim != dims + 2 or x.shape[1] != channels:
+            expected = shape_in_words(dims).replace("C", str(channels))
+            raise ValueError(f"expected images of shape {expected}, got {tuple(x.shape)}")
+        check_size(tuple(x.shape[2:]), self.config.factors[-1])
         if t.shape not in ((1,), (x.shape[0],)) or not t.is_floating_point():
             raise ValueError(
                 f"expected times t as floats in [0, 1] of shape ({x.shape[0]},) or (1,), got {t.dtype} of shape "

@@ -45,6 +45,8 @@ LAYERS = {
     "recipes": ("Recipes", "Everything a training needs, as frozen data."),
     "training": ("Training", "From a recipe to a run folder."),
     "evaluation": ("Evaluation", "Comparing what is drawn or restored with data."),
+    "conformance": ("Conformance", "Somebody's function, compared with a paper's."),
+    "spectra": ("Your own data", "Their spectrum, and the process, rule and steps that fit it."),
     "page": ("The page", "What chapters and notebooks show."),
     "sweep": ("Sweeps", "Trainings, or chapters, at every point of a grid."),
 }
@@ -52,6 +54,9 @@ LAYERS = {
 # The command, which says itself what it does, bdbook --help; and what serves the commands and `fit` alone.
 LEFT_OUT = {
     "__main__",
+    "calling",
+    "kinds",
+    "slips",
     "restored",
     "pictures",
     "stopping",

@@ -27,7 +27,7 @@ from bdbook.processes import (
     soft_diffusion,
 )
 from bdbook.samplers import ancestral, step
-from bdbook.transforms import DCT, Pixel
+from bdbook.transforms import DCT, Circle, Pixel, Rotation, lengths
 from bdbook.unet import InFrequencies
 
 SIZE = (6, 5)
@@ -229,25 +229,59 @@ PROCESSES = {
     "blurring": blurring_diffusion(SIZE, sigma_max=3.0),
     "lee": blur_diffusion(SIZE, f_max=0.6, f_type="log"),
     "soft": soft_diffusion(SIZE, sigma_max=3.0),
+    # As many pixels along one and along three axes, and around.
+    "series": blurring_diffusion((30,), sigma_max=3.0),
+    "ring": heat_dissipation((Circle(30),), sigma_max=3.0),
+    "ddpm_series": ddpm(basis=Pixel(1)),
+    "volume": blur_diffusion((3, 5, 2), f_max=0.6, f_type="log"),
+    "globes": soft_diffusion((3, 2, Circle(5)), sigma_max=3.0),
 }
+
+
+def size_of(process):
+    if isinstance(process.basis, Rotation):
+        return lengths(process.basis.size)
+    return {1: (30,), 2: SIZE}[process.basis.dims]
 
 
 @pytest.mark.parametrize("name", PROCESSES)
 @pytest.mark.parametrize("t", [0.005, 0.5, 1.0])
 def test_zero_network_is_the_dense_posterior_mean(name, t):
     process, n = PROCESSES[name], 30
-    m, v = torch.from_numpy(MEAN0[:, :1]), torch.from_numpy(VARIANCE0[:, :1])
+    size = size_of(process)
+    m, v = (torch.from_numpy(a[:, :1]).reshape(1, 1, *size) for a in (MEAN0, VARIANCE0))
     denoiser = Denoiser(lambda x, t: torch.zeros_like(x), process, Spectral(m, v))
-    z = torch.from_numpy(RNG.standard_normal((2, 1, *SIZE)))
+    z = torch.from_numpy(RNG.standard_normal((2, 1, *size)))
 
-    to_basis = dense(process.basis, SIZE, n)
+    to_basis = dense(process.basis, size, n)
     prior_mean, prior_cov = to_basis.T @ m.numpy().reshape(n), to_basis.T @ np.diag(v.numpy().reshape(n)) @ to_basis
-    alpha, sigma = (c(t).expand(1, 1, *SIZE).reshape(n).numpy() for c in (process.alpha, process.sigma))
+    alpha, sigma = (c(t).expand(1, 1, *size).reshape(n).numpy() for c in (process.alpha, process.sigma))
     degrade, noise_cov = to_basis.T @ np.diag(alpha) @ to_basis, to_basis.T @ np.diag(sigma**2) @ to_basis
     evidence = degrade @ prior_cov @ degrade.T + noise_cov
     innovation = z.numpy().reshape(2, n) - degrade @ prior_mean
     expected = prior_mean + innovation @ np.linalg.solve(evidence, degrade @ prior_cov)
     np.testing.assert_allclose(denoiser(z, t).numpy().reshape(2, n), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", [name for name in PROCESSES if name not in ("ddpm", "cosine", "heat", "ring")])
+def test_a_network_that_says_the_target_gives_back_images_of_all_axes(name):
+    """Under every prediction, and losses are then 0; of a network that says 0 the loss is the target's mean square."""
+    process = PROCESSES[name]
+    size, t = size_of(process), torch.from_numpy(T)
+    x, noise = (torch.from_numpy(a).reshape(3, 2, *size) for a in (X, NOISE))
+    z = process.sample(x, t, noise)
+    whole = [torch.from_numpy(a).reshape(1, 2, *size) for a in (MEAN0, VARIANCE0)]
+    seen = dn.Observed(process, z, process.basis.forward(z), t)
+    for predicts in (X0, V, RESIDUAL, Spectral(*whole)):
+        target = predicts.target(seen, x, noise)
+        says = Denoiser(lambda x, t, target=target: target, process, predicts)
+        torch.testing.assert_close(says(z, t), x, rtol=0, atol=1e-9)
+        torch.testing.assert_close(loss(says, x, t, noise), torch.zeros(3).double(), rtol=0, atol=1e-20)
+        silent = Denoiser(lambda x, t: torch.zeros_like(x), process, predicts)
+        np.testing.assert_allclose(loss(silent, x, t, noise), (target**2).flatten(1).mean(1), rtol=1e-12)
+    if process.steps is None:  # the tables begin without noise, which the bound weighs without limit
+        for each in (bound_loss, soft_loss):
+            torch.testing.assert_close(each(says, x, t, noise), torch.zeros(3).double(), rtol=0, atol=1e-18)
 
 
 def test_zero_network_is_a_numpy_wiener_filter():

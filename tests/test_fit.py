@@ -10,22 +10,22 @@ import torch
 from safetensors.torch import load_file
 
 import bdbook
-from bdbook import cold, processes, recipes
+from bdbook import cold, oracle, pixels, processes, recipes, samplers
 from bdbook.evaluation import generation, tiling
 from bdbook.page import onnx
 from bdbook.processes import Process, schedule
 from bdbook.recipes import pasted
-from bdbook.transforms import DCT, Basis
+from bdbook.transforms import DCT, Basis, Circle, Pixel, Size, lengths
 from bdbook.unet import UNetConfig
 
 TINY = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
 QUICK = {"profile": "smoke", "checkpoint_every": 2, "batch": 4}
 
 
-def images(count: int = 24, channels: int = 1, size: int = 8) -> torch.Tensor:
+def images(count: int = 24, channels: int = 1, size: Size = 8) -> torch.Tensor:
     """Blobs: not noise, so that there is a spectrum."""
     random = torch.Generator().manual_seed(0)
-    white = torch.randn(count, channels, size, size, generator=random)
+    white = torch.randn(count, channels, *lengths(size), generator=random)
     return (processes.heat_dissipation(size, sigma_max=1.0, steps=1).mean(white, 1.0) * 2).clamp(-1, 1)
 
 
@@ -78,7 +78,19 @@ OWN = {
     "one of the library's": (processes.blurring_diffusion(8, sigma_max=1.5), None),
     "one of the library's and a network": (processes.blur_diffusion(8, steps=20), Shallow()),
     "without noise": (cold.dct_blur(8, sigma_max=1.0), None),
+    "of series": (processes.blurring_diffusion((16,), sigma_max=1.5), None),
+    "of rings": (processes.heat_dissipation((Circle(12),), sigma_max=1.5, steps=20), None),
+    "of pictures that wrap": (processes.soft_diffusion((4, Circle(6)), sigma_max=1.5), None),
+    "of volumes": (processes.ddpm(20, DCT((4, 2, 6))), None),
+    "of volumes, without a basis": (processes.cosine_diffusion(Pixel(3)), None),
 }
+
+
+def size_of(process):
+    """Of the images that it is trained on here."""
+    if isinstance(process.basis, Pixel):
+        return {2: 8, 3: (2, 4, 4)}[process.basis.dims]
+    return process.basis.size
 
 
 def same(a: torch.nn.Module | dict, b: torch.nn.Module | dict) -> bool:
@@ -88,18 +100,20 @@ def same(a: torch.nn.Module | dict, b: torch.nn.Module | dict) -> bool:
 @pytest.mark.parametrize("name", OWN)
 def test_a_process_of_ones_own_is_trained_resumed_sampled_loaded(name, tmp_path):
     process, net = OWN[name]
-    own = {} if net is not None else {"unet": TINY}
-    whole = bdbook.fit(process, images(), tmp_path / "whole", net=net, steps=6, **QUICK, **own)
+    sides, given = lengths(size_of(process)), images(size=size_of(process))
+    own = {} if net is not None else {"unet": replace(TINY, size=sides), "flip": len(sides) != 2}
+    whole = bdbook.fit(process, given, tmp_path / "whole", net=net, steps=6, **QUICK, **own)
     assert whole.record["step"] == 6
 
-    bdbook.fit(process, images(), tmp_path / "parts", net=net, steps=4, **QUICK, **own)
+    bdbook.fit(process, given, tmp_path / "parts", net=net, steps=4, **QUICK, **own)
     told = []
     parts = bdbook.fit(
-        process, images(), tmp_path / "parts", net=net, steps=6, resume=True, tell=told.append, **QUICK, **own
+        process, given, tmp_path / "parts", net=net, steps=6, resume=True, tell=told.append, **QUICK, **own
     )
     final = [load_file(tmp_path / each / "weights.safetensors") for each in ("whole", "parts")]
     assert same(*final)
-    assert told[0].startswith("given: 24 images; 8x8, grey")
+    assert told[0].startswith(f"given: 24 images; {'x'.join(map(str, sides))}, grey")
+    assert len(list((tmp_path / "whole").glob("samples-*.png"))) == (3 if len(sides) == 2 else 0)
     assert told[1].startswith(f"{process.name}: ")
     assert "going on from step 4 of 6" in told[1]
 
@@ -108,12 +122,12 @@ def test_a_process_of_ones_own_is_trained_resumed_sampled_loaded(name, tmp_path)
         from_record = pasted.restored(known)
     except ValueError:
         from_record = None
-    given = {} if from_record is not None else {"process": process}
-    given |= {} if net is None else {"net": net}
-    again = bdbook.load_run(tmp_path / "whole", images=images(), **given)
+    asked = {} if from_record is not None else {"process": process}
+    asked |= {} if net is None else {"net": net}
+    again = bdbook.load_run(tmp_path / "whole", images=given, **asked)
     assert again.denoiser.process == process
     drawn = whole.draw(3, seed=1, steps=3)
-    assert drawn.shape == (3, 1, 8, 8)
+    assert drawn.shape == (3, 1, *sides)
     assert torch.equal(again.draw(3, seed=1, steps=3), drawn)
     assert torch.equal(parts.draw(3, seed=1, steps=3), drawn)
 
@@ -186,6 +200,71 @@ def test_a_name_of_a_process_takes_the_size_of_the_images(tmp_path):
     run = bdbook.fit("blurring_diffusion", images(), tmp_path, unet=TINY, steps=2, **QUICK)
     assert run.denoiser.process == processes.blurring_diffusion(8)
     assert bdbook.load_run(tmp_path, images=images()).denoiser.process == processes.blurring_diffusion(8)
+
+
+@pytest.mark.parametrize("size", [(16,), (Circle(8), 2, 4)])
+def test_training_on_gaussian_series_and_volumes_draws_what_the_laboratory_says(size, tmp_path):
+    """A network that has learnt next to nothing is the Wiener filter: the law of its samples is known exactly."""
+    process = processes.blurring_diffusion(size, sigma_max=2.0)
+    exact = oracle.Gaussian(process.basis, 0.05 / (0.2 + process.basis.freq2))
+    given = exact.sample(500, torch.Generator().manual_seed(1)).float()
+    unet = replace(TINY, size=lengths(size), multipliers=(1,), attention=())
+    run = bdbook.fit(process, given, tmp_path, unet=unet, unbounded=True, learning_rate=1e-9, steps=2, **QUICK)
+    steps, count = 12, 1000
+    predicted = run.spectrum.sampler_error(process, process.times(steps), samplers.ancestral, start=(0 * ONE, ONE))
+    u = process.basis.forward(run.draw(count, seed=0, steps=steps).double())
+    # 6 standard errors of a mean and of a variance; of so few steps the error is larger.
+    bar = 6 * (2 / count) ** 0.5
+    assert ((u.mean(0) - predicted.mean[0]).abs() < 6 * (predicted.variance[0] / count).sqrt()).all()
+    assert ((u.var(0) / predicted.variance[0] - 1).abs() < bar).all()
+    assert ((u.var(0) / predicted.target_variance[0] - 1).abs() > bar).any()
+
+
+ONE = torch.ones((), dtype=torch.float64)
+
+
+def test_a_name_of_a_process_takes_the_axes_of_the_images(tmp_path):
+    for name, size, process in (
+        ("blurring_diffusion", (8,), processes.blurring_diffusion((8,))),
+        ("ddpm", (4, 2, 2), processes.ddpm(basis=Pixel(3))),
+    ):
+        unet = replace(TINY, size=size)
+        run = bdbook.fit(name, images(size=size), tmp_path / name, unet=unet, steps=2, **QUICK)
+        assert run.denoiser.process == process
+        assert bdbook.load_run(tmp_path / name, images=images(size=size)).recipe.size == size
+
+
+@pytest.mark.parametrize("size", [(16,), (4, Circle(8)), (2, 4, 4), 8, (8, 4)])
+def test_the_size_of_its_network_says_a_recipes_axes(size):
+    """For processes by name too; and in a record all of it comes back."""
+    for name in ("blurring_diffusion", "ddpm", "equal_snr", "blur_diffusion"):
+        recipe = recipes.Recipe("own", "given", name, {}, "eps", replace(TINY, size=size))
+        assert recipe.size == size
+        assert recipe.outline().basis.size == DCT(size).size
+        again = recipes.Recipe.from_dict(json.loads(json.dumps(recipe.as_dict())))
+        assert again == recipe
+        assert again.build_net()(torch.zeros(1, 1, *lengths(size)), torch.zeros(1)).shape[2:] == lengths(size)
+
+
+def test_what_has_other_axes_than_its_process_is_refused(tmp_path):
+    series, process = images(size=(8,)), processes.blurring_diffusion((8,))
+    with pytest.raises(ValueError, match=r"images had shape \(24, 1, 8\); expected \(N, C, H, W\)"):
+        bdbook.fit(Squares(8), series)
+    with pytest.raises(ValueError, match=r"images had shape \(24, 1, 8, 8\); expected \(N, C, L\)"):
+        bdbook.fit(process, images())
+    with pytest.raises(
+        ValueError, match=r"expects images \(N, \(1, 8\)\), but got \(24, 1, 9\); .* a process of their"
+    ):
+        recipes.of_process(process, (1, 8)).check_images(images(size=(9,)))
+    with pytest.raises(ValueError, match=r"\(1, 8, 8\) were given to blurring_diffusion, which is for .* \(C, L\)"):
+        recipes.of_process(process, (1, 8, 8))
+    with pytest.raises(ValueError, match=r"image size was \(8,\); this is for pictures alone"):
+        bdbook.fit(process, "digits", tmp_path / "named")
+    with pytest.raises(ValueError, match=r"image size was \(8,\); this is for pictures alone"):
+        recipes.of_process(process, (1, 8)).resized(16)
+    for write in (pixels.png, pixels.grid, pixels.to_pixels):
+        with pytest.raises(ValueError, match=r"images had shape \(24, 1, 8\); expected pictures, \(N, C, H, W\)"):
+            write(series)
 
 
 def test_what_cannot_be_trained_is_said():

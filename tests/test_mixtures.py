@@ -23,7 +23,7 @@ from bdbook.processes import (
     soft_diffusion,
 )
 from bdbook.samplers import ancestral, ddim, last, sample
-from bdbook.transforms import DCT, Colour, Haar, Hartley, Pixel, Separable, gaussian_kernel
+from bdbook.transforms import DCT, Circle, Colour, Haar, Hartley, Pixel, Separable, gaussian_kernel, lengths
 
 PAIR = (1, 2)
 # Of images of two pixels every symmetric basis of the book is this one, up to signs.
@@ -53,7 +53,7 @@ def of_two_pixels(basis=None):
 
 def of_many(channels=1, components=5, size=(4, 3), seed=0):
     random = np.random.default_rng(seed)
-    shape = (components, channels, *size)
+    shape = (components, channels, *lengths(size))
     weights = random.uniform(0.2, 1, components)
     return Mixture(
         DCT(size),
@@ -106,14 +106,15 @@ def test_the_denoiser_is_bayes_by_quadrature(name, t):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("size", [(4, 3), (7,), (Circle(6),), (2, Circle(3), 2)])
 @pytest.mark.parametrize("name", ["blurring", "cosine", "soft"])
 @pytest.mark.parametrize("t", [0.0, 0.4, 1.0])
-def test_the_denoiser_is_tweedies_formula(name, t):
+def test_the_denoiser_is_tweedies_formula(name, t, size):
     # E[u_x | u_t] = (u_t + sigma^2 grad ln q_t) / alpha, the gradient by automatic differentiation.
-    process = replace(PROCESSES[name], **({"basis": DCT((4, 3))} if name == "cosine" else {"size": (4, 3)}))
-    mixture = of_many(channels=2)
+    process = replace(PROCESSES[name], **({"basis": DCT(size)} if name == "cosine" else {"size": size}))
+    mixture = of_many(channels=2, size=size)
     random = torch.Generator().manual_seed(0)
-    noise = torch.randn(5, 2, 4, 3, generator=random, dtype=torch.float64)
+    noise = torch.randn(5, 2, *lengths(size), generator=random, dtype=torch.float64)
     x_t = process.sample(mixture.sample(5, random), t, noise).requires_grad_()
     (score,) = torch.autograd.grad(mixture.log_density(x_t, process, t).sum(), x_t)
     u_t, score = (process.basis.forward(z.detach()) for z in (x_t, score))
@@ -121,11 +122,12 @@ def test_the_denoiser_is_tweedies_formula(name, t):
     assert (mixture.posterior_mean(u_t, process, t) - expected).abs().max() < 1e-12 / process.alpha(t).min()
 
 
+@pytest.mark.parametrize("size", [(4, 3), (5,), (2, 3, Circle(4))])
 @pytest.mark.parametrize("t", [0.001, 0.5, 1.0])
-def test_one_component_is_the_gaussian_laboratory(t):
-    process, mixture = blurring_diffusion((4, 3), sigma_max=3.0), of_many(channels=2, components=1)
+def test_one_component_is_the_gaussian_laboratory(t, size):
+    process, mixture = blurring_diffusion(size, sigma_max=3.0), of_many(channels=2, components=1, size=size)
     gaussian = oracle.Gaussian(mixture.basis, mixture.variances, mixture.means)
-    x_t = torch.randn(7, 2, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x_t = torch.randn(7, 2, *lengths(size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = gaussian.denoiser(process)(x_t, t)
     for predicts in ("x0", gaussian.prediction()):
         assert (mixture.denoiser(process, predicts)(x_t, t) - expected).abs().max() < 1e-12
@@ -384,10 +386,15 @@ def test_the_same_seed_is_the_same_fit():
 
 @pytest.mark.parametrize(
     "basis",
-    [DCT((4, 3)), Pixel(), Separable((4, 3), gaussian_kernel(0.4), "symmetric"), Hartley((4, 3)), Haar(4), Colour(2)],
+    [
+        *(DCT((4, 3)), Separable((4, 3), gaussian_kernel(0.4), "symmetric"), Hartley((4, 3)), Haar(4)),
+        *(DCT((4, Circle(3))), Haar((5,)), Separable((2, 3, Circle(2)))),
+        *(Pixel(), Colour(2), Pixel(1), Colour(2, 3)),
+    ],
 )
 def test_a_file_holds_all_of_it(basis, tmp_path):
-    mixture = replace(of_many(channels=2, size=(4, 4) if basis == Haar(4) else (4, 3)), basis=basis)
+    size = basis.size if hasattr(basis, "size") else {1: (5,), 2: (4, 3), 3: (2, 3, 2)}[basis.dims]
+    mixture = replace(of_many(channels=2, size=size), basis=basis)
     mixture.save(tmp_path / "some" / "mixture.safetensors")
     again = Mixture.load(tmp_path / "some" / "mixture.safetensors")
     assert again.basis == basis
@@ -432,6 +439,7 @@ def test_files_that_are_none_are_refused(tmp_path):
         ({"variances": planes(-(DEVIATIONS**2))}, "variances went down to -0.09"),
         ({"variances": torch.full((3, 1, 1, 2), torch.nan)}, "variances went down to nan"),
         ({"basis": DCT((4, 3))}, r"DCT was made for images of size \(4, 3\)"),
+        ({"basis": DCT((2,))}, r"means \(3, 1, 1, 2\) .*; expected \(K,\) and twice \(K, C, L\)"),
     ],
 )
 def test_what_is_no_mixture_is_refused(changed, said):

@@ -9,7 +9,7 @@ from bdbook import priors
 from bdbook.cold import blur, inpainting, super_resolution
 from bdbook.oracle import Gaussian
 from bdbook.processes import blur_diffusion, blurring_diffusion, heat_dissipation, soft_diffusion
-from bdbook.transforms import DCT
+from bdbook.transforms import DCT, Circle, lengths
 
 SIZE = (4, 3)
 COUNT = 20_000
@@ -294,3 +294,30 @@ def test_what_is_flat_at_the_end_starts_with_the_noise_that_tells_pixels_apart(p
     draws = priors.of_process(process, (3, 8, 8), None, lambda: PICTURES)(COUNT // 4, seeded())
     u = DCT(8).forward(draws.double())[:, :, 3:, 3:]  # where blur of 9 px has left nothing
     assert_moments(u, 0.0, noise**2)
+
+
+@pytest.mark.parametrize("size", [(12,), (Circle(12),), (2, 3, 2), (Circle(4), 1, 3)])
+def test_starts_of_series_and_volumes(size):
+    """As those of pictures: the moments of a marginal, data blurred to their mean, one number all over an image."""
+    process, sides = blurring_diffusion(size), lengths(size)
+    rng = np.random.default_rng(0)
+    mean, variance = rng.standard_normal((1, 2, *sides)), rng.uniform(0.1, 3, (1, 2, *sides))
+    data = Gaussian(process.basis, torch.from_numpy(variance), torch.from_numpy(mean))
+    draws = priors.marginal(data, process, channels=2, t=0.3)(COUNT, seeded())
+    alpha, sigma = process.alpha(0.3).numpy(), process.sigma(0.3).numpy()
+    assert_moments(process.basis.forward(draws), (alpha * mean)[0], (alpha**2 * variance + sigma**2)[0])
+
+    images = torch.from_numpy(rng.uniform(-1, 1, (5, 2, *sides)))
+    heat = heat_dissipation(size, sigma_max=200.0)
+    blurred = priors.of_process(heat, (2, *sides), data, lambda: images)(COUNT, seeded()).flatten(2)
+    means = images.flatten(2).mean(2)
+    nearest = (blurred.mean(2)[:, None] - means).abs().amax(2).argmin(1)
+    assert_moments((blurred - means[nearest][:, :, None])[nearest == 0], 0.0, heat.start.noise**2)
+
+    flat = priors.flat_colour((2, *sides))(COUNT, seeded())
+    assert flat.shape == (COUNT, 2, *sides)
+    assert torch.equal(flat, flat[(..., *[slice(1)] * len(sides))].expand_as(flat))
+    assert stats.kstest(flat.flatten(2)[:, 1, -1].numpy(), "uniform", (-1, 2)).pvalue > FALSE_ALARM
+
+    with pytest.raises(ValueError, match=rf"images had shape \(5, {sides[-1]}\); expected \(N, C, "):
+        priors.blurred_data(heat, images[(slice(None), 0, *[0] * (len(sides) - 1))], 0.1)

@@ -5,7 +5,9 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
+from dimensions import KINDS, sizes, unit_images
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import dct, idct, lam
@@ -26,9 +28,8 @@ from bdbook.processes import (
     soft_diffusion,
 )
 from bdbook.schedules import blur_exponent
-from bdbook.transforms import DCT, Colour, Haar, Pixel
+from bdbook.transforms import DCT, Circle, Colour, Haar, Pixel, lengths
 
-SIDES = st.integers(2, 64)
 UNIT = st.floats(0, 1)
 NAMES = sorted([*processes.PROCESSES, "blur_diffusion_symmetric", "blur_diffusion_log", "blurring_sin", "equal_snr"])
 BETA = 1e-4 + (0.02 - 1e-4) * np.arange(1000) / 999
@@ -38,8 +39,8 @@ FLOAT32 = 5e-6
 @functools.cache
 def make(name, size=(6, 5)):
     return {
-        "ddpm": ddpm,
-        "cosine_diffusion": cosine_diffusion,
+        "ddpm": lambda: ddpm(basis=Pixel(len(size))),
+        "cosine_diffusion": lambda: cosine_diffusion(Pixel(len(size))),
         "heat_dissipation": lambda: heat_dissipation(size),
         "blurring_diffusion": lambda: blurring_diffusion(size),
         "blurring_sin": lambda: blurring_diffusion(size, sigma_max=5.0, d_min=0.01, blur="sin"),
@@ -47,7 +48,7 @@ def make(name, size=(6, 5)):
         "blur_diffusion_symmetric": lambda: blur_diffusion(size, boundary="symmetric"),
         "blur_diffusion_log": lambda: blur_diffusion(size, f_max=0.6, f_type="log"),
         "soft_diffusion": lambda: soft_diffusion(size),
-        "rectified_flow": rectified_flow,
+        "rectified_flow": lambda: rectified_flow(Pixel(len(size))),
         "heat_flow": lambda: heat_flow(size),
         "equal_snr": lambda: EqualSNR(DCT(size), 1 / (0.1 + DCT(size).freq2), kappa=0.5),
     }[name]()
@@ -58,7 +59,7 @@ def on_grid(process, t):
 
 
 def image(size=(6, 5), seed=0, count=2, channels=2):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((count, channels, *size)))
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal((count, channels, *lengths(size))))
 
 
 # --- each system against its formula -------------------------------------------------------------------------
@@ -132,6 +133,52 @@ def test_soft_diffusion_is_its_formula(t):
     tau = (3 * np.sin(np.pi * t / 2) ** 2) ** 2 / 2
     np.testing.assert_allclose(process.alpha(t)[0, 0].numpy(), np.exp(-lam((4, 6)) * tau), rtol=1e-12)
     np.testing.assert_allclose(process.sigma(t).item(), 0.01 ** (1 - t) * 2.0**t, rtol=1e-12)
+
+
+def wave_numbers(axis):
+    """Angular frequencies along an axis: of the DCT with ends, of the FFT around."""
+    n = axis.length if isinstance(axis, Circle) else axis
+    return 2 * np.pi * np.fft.fftfreq(n) if isinstance(axis, Circle) else np.pi * np.arange(n) / n
+
+
+@pytest.mark.parametrize("size", [(16,), (Circle(15),), (Circle(6), Circle(8)), (5, Circle(8)), (4, 3, Circle(6))])
+@pytest.mark.parametrize("k", [40, 120])
+def test_heat_spreads_around_circles_by_the_fft(size, k):
+    """Along axes with ends by scipy's DCT, around the others by numpy's FFT: e^(-(the sum of omega^2) tau)."""
+    x = image(size)
+    ends = [place for place, axis in enumerate(size, 2) if not isinstance(axis, Circle)]
+    around = [place for place, axis in enumerate(size, 2) if isinstance(axis, Circle)]
+    u = scipy.fft.dctn(x.numpy(), norm="ortho", axes=ends)
+    decay = np.exp(-sum(w**2 for w in np.meshgrid(*map(wave_numbers, size), indexing="ij")) * ihdm_widths()[k] ** 2 / 2)
+    u = np.fft.ifftn(decay * np.fft.fftn(u, axes=around), axes=around).real
+    expected = scipy.fft.idctn(u, norm="ortho", axes=ends)
+    np.testing.assert_allclose(heat_dissipation(size).mean(x, k / 200).numpy(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(64,), (Circle(64),), (24, Circle(40)), (16, 20, Circle(18))])
+def test_wide_heat_is_scipys_gaussian_filter_along_every_axis(size):
+    """Of 1.6 px, where sampling a Gaussian folds back next to nothing: the bound is that of the pictures' test."""
+    x, k = image(size, channels=1), 63
+    sigma = ihdm_widths()[k]
+    assert sigma > 1.4
+    modes = ["wrap" if isinstance(axis, Circle) else "reflect" for axis in size]
+    blurred = ndimage.gaussian_filter(x.numpy(), sigma, axes=range(2, 2 + len(size)), mode=modes, truncate=8)
+    bound = 2 * len(size) * np.exp(-((np.pi * sigma) ** 2) / 2) * np.linalg.norm(x.numpy()) + 1e-10
+    np.testing.assert_allclose(heat_dissipation(size).mean(x, k / 200).numpy(), blurred, rtol=0, atol=bound)
+
+
+@given(sizes, UNIT)
+def test_blur_of_a_product_is_the_product_of_the_blurs(size, t):
+    letters = "ijk"[: len(size)]
+    outer = f"{','.join(letters)}->{letters}"
+    along = [image((axis,), seed, count=1, channels=1) for seed, axis in enumerate(size)]
+
+    def blurred(axes, x):
+        return heat_dissipation(axes).mean(x, on_grid(heat_dissipation(axes), t))[0, 0].numpy()
+
+    whole = torch.from_numpy(np.einsum(outer, *(x[0, 0].numpy() for x in along)))[None, None]
+    expected = np.einsum(outer, *(blurred((axis,), x) for axis, x in zip(size, along)))
+    np.testing.assert_allclose(blurred(size, whole), expected, rtol=0, atol=1e-12)
 
 
 # --- Lee's process against dense matrices on flattened images ------------------------------------------------
@@ -246,17 +293,18 @@ def test_desaturation_is_a_process():
 # --- what a Process does -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_sample_is_signal_plus_noise_in_the_basis(name):
-    process = make(name)
-    x, noise = image(), image(seed=1)
+def test_sample_is_signal_plus_noise_in_the_basis(name, size):
+    process, whole = make(name, size), (1, 1, *lengths(size))
+    x, noise = image(size), image(size, seed=1)
     t = torch.tensor([0.5, 0.9], dtype=torch.float64)
     z = process.sample(x, t, noise)
+    assert z.shape == x.shape
+    v = process.basis.forward(unit_images(size)).reshape(30, 30).T.numpy()  # V', dense
     for k in range(2):
-        units = torch.eye(30, dtype=torch.float64).reshape(30, 1, 6, 5)
-        v = process.basis.forward(units).reshape(30, 30).T.numpy()  # V', dense
-        alpha = process.alpha(t[k]).expand(1, 1, 6, 5).reshape(30).numpy()
-        sigma = process.sigma(t[k]).expand(1, 1, 6, 5).reshape(30).numpy()
+        alpha = process.alpha(t[k]).expand(whole).reshape(30).numpy()
+        sigma = process.sigma(t[k]).expand(whole).reshape(30).numpy()
         for c in range(2):
             u = alpha * (v @ x[k, c].reshape(30).numpy()) + sigma * (v @ noise[k, c].reshape(30).numpy())
             np.testing.assert_allclose(z[k, c].reshape(30).numpy(), v.T @ u, rtol=0, atol=1e-12)
@@ -283,9 +331,9 @@ def test_coarse_image_types_are_lifted_in_every_basis(name, dtype):
     torch.testing.assert_close(ours, make(name).mean(x.double(), 0.5).float(), rtol=1e-5, atol=1e-4)
 
 
-@given(st.sampled_from(NAMES), SIDES, SIDES, UNIT, UNIT)
-def test_snr_never_rises(name, height, width, a, b):
-    process = make(name, (height, width))
+@given(st.sampled_from(NAMES), sizes, UNIT, UNIT)
+def test_snr_never_rises(name, size, a, b):
+    process = make(name, size)
     s, t = sorted(on_grid(process, v) for v in (a, b))
     early, late = process.snr(s), process.snr(t)
     assert not late.isnan().any()
@@ -293,9 +341,9 @@ def test_snr_never_rises(name, height, width, a, b):
     assert (late <= early * (1 + 1e-12)).all()  # 1e-12: rounding of two nearly equal numbers
 
 
-@given(st.sampled_from(NAMES), SIDES, SIDES, UNIT, UNIT)
-def test_transition_variance_is_not_negative(name, height, width, a, b):
-    process = make(name, (height, width))
+@given(st.sampled_from(NAMES), sizes, UNIT, UNIT)
+def test_transition_variance_is_not_negative(name, size, a, b):
+    process = make(name, size)
     s, t = sorted(on_grid(process, v) for v in (a, b))
     if s < t:
         shrink, variance = process.transition(t, s)
@@ -305,9 +353,9 @@ def test_transition_variance_is_not_negative(name, height, width, a, b):
         assert (shrink >= 0).all()
 
 
-@given(st.sampled_from(NAMES), SIDES, SIDES, UNIT, UNIT, UNIT)
-def test_chapman_kolmogorov(name, height, width, a, b, c):
-    process = make(name, (height, width))
+@given(st.sampled_from(NAMES), sizes, UNIT, UNIT, UNIT)
+def test_chapman_kolmogorov(name, size, a, b, c):
+    process = make(name, size)
     r, s, t = sorted(on_grid(process, v) for v in (a, b, c))
     if r < s < t:
         shrink, variance = process.transition(t, r)
@@ -318,10 +366,10 @@ def test_chapman_kolmogorov(name, height, width, a, b, c):
         torch.testing.assert_close(total, variance, rtol=0, atol=1e-14)
 
 
-@given(st.sampled_from(NAMES), UNIT)
-def test_marginal_is_the_transition_from_data(name, a):
+@given(st.sampled_from(NAMES), st.sampled_from(KINDS), UNIT)
+def test_marginal_is_the_transition_from_data(name, size, a):
     # q(u_t | x) must be q(u_t | u_s) averaged over q(u_s | x).
-    process = make(name)
+    process = make(name, size)
     for s, t in itertools.pairwise(sorted({on_grid(process, v) for v in (0.0, a, 1.0)})):
         shrink, variance = process.transition(t, s)
         torch.testing.assert_close(shrink * process.alpha(s), process.alpha(t).expand_as(shrink), rtol=1e-12, atol=0)
@@ -329,13 +377,15 @@ def test_marginal_is_the_transition_from_data(name, a):
         torch.testing.assert_close(total, (process.sigma(t) ** 2).expand_as(total), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("size", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_times_vector_is_each_time(name):
-    process = make(name)
+def test_times_vector_is_each_time(name, size):
+    process = make(name, size)
     t = torch.tensor([0.0, 0.5, 1.0])
     for schedule in (process.alpha, process.sigma):
         whole = schedule(t)
         assert whole.dtype == torch.float64
+        assert whole.ndim == 2 + len(size)
         for k in range(3):
             torch.testing.assert_close(whole[k : k + 1].expand(1, *whole.shape[1:]), schedule(float(t[k])))
 
@@ -391,3 +441,22 @@ def test_process_by_name():
     for name in processes.PROCESSES:
         size = [] if name in ("ddpm", "cosine_diffusion", "rectified_flow") else [4]
         assert processes.process(name, *size).name == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_of_other_axes_are_refused(name):
+    """A process of series is none of pictures: nothing is broadcast in silence."""
+    for made, other in (((6, 5), (5,)), ((5,), (6, 5)), ((3, 2, 5), (2, 5)), ((2, 5), (3, 2, 5))):
+        with pytest.raises(ValueError, match=r"expected \(B, C, |is for images \(B, C, "):
+            make(name, made).sample(image(other), 0.5, image(other))
+
+
+def test_equal_snr_is_of_the_axes_of_its_basis():
+    for size in KINDS:
+        variance = 1 / (0.1 + DCT(size).freq2)
+        for given_as in (variance, variance[0], EqualSNR(DCT(size), variance).variance):
+            process = EqualSNR(DCT(size), given_as)
+            torch.testing.assert_close(process.sigma(1.0) ** 2 + process.alpha(1.0) ** 2 * variance, variance)
+            assert eval(repr(process), {"EqualSNR": EqualSNR, "DCT": DCT, "Circle": Circle}) == process
+    with pytest.raises(ValueError, match=r"variance had shape \(1, 30, 1, 1\); expected \(C, L\) or \(1, C, L\)"):
+        EqualSNR(DCT((30,)), torch.ones(1, 30, 1, 1))

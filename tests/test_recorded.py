@@ -139,7 +139,7 @@ def test_the_bound_prefers_noise():
         assert all(run.metrics["bits"] is None for run in recorded.seeds(f"fashion-{name}"))
 
 
-def test_seven_systems_keep_the_variance_and_preconditioning_more_of_it():
+def test_seven_systems_keep_the_variance():
     near = []
     for name in EIGHT[:-1]:
         for end in ENDS:
@@ -147,17 +147,22 @@ def test_seven_systems_keep_the_variance_and_preconditioning_more_of_it():
             near += list(((ratios > 1 / 2) & (ratios < 2)).flat)
             if name + end != "equal-snr-plain":
                 assert np.all(ratios[:, 4] < 1), "what is lacking is lacking in the highest band"
-        assert max(clothes(name, "spectrum") / clothes(f"{name}-plain", "spectrum")) < 1
     assert np.mean(near) > 0.95
     assert np.all(clothes("equal-snr-plain", "bands")[:, 3:] > 1)
     assert np.all(np.concatenate([clothes(f"from-mean{end}", "bands")[:, 1:] for end in ENDS]) < 1 / 2)
 
 
-def test_the_spectrum_alone_is_helped_by_preconditioning_everywhere():
-    pairs = [(recorded.seeds(f"fashion-{name}"), recorded.seeds(f"fashion-{name}-plain")) for name in EIGHT[:-1]]
-    measures = [name for name in MEASURES if name in pairs[0][0][0].metrics["quality"]["samples"]]
-    always = [name for name in measures if all(verdict(*pair, [name]).word == "seen" for pair in pairs)]
-    assert always == ["spectrum"]
+def test_by_what_preconditioning_is_ahead_and_by_what_behind():
+    """In each training: of each system but IHDM, and of each but equal SNR."""
+
+    def said(word: str, left_out: str) -> set[str]:
+        systems = [name for name in EIGHT[:-1] if name != left_out]
+        pairs = [(recorded.seeds(f"fashion-{name}"), recorded.seeds(f"fashion-{name}-plain")) for name in systems]
+        measures = [name for name in MEASURES if name in pairs[0][0][0].metrics["quality"]["samples"]]
+        return {name for name in measures if all(verdict(*pair, [name]).word == word for pair in pairs)}
+
+    assert said("seen", "heat") == {"sliced_wasserstein", "spectrum"}
+    assert said("not seen", "equal-snr") == {"precision", "density", "nearest"}
 
 
 @pytest.mark.parametrize("name", ["fashion", "photos", "leaves"])

@@ -25,7 +25,7 @@ from bdbook.processes import (
     soft_diffusion,
 )
 from bdbook.samplers import ancestral, ddim, ihdm, last, lee_euler, momentum, naive, partial_carry, sample, step, tacos
-from bdbook.transforms import DCT
+from bdbook.transforms import DCT, Circle, Pixel, Rotation, lengths
 
 SIZE = (5, 4)
 PIXELS = 20
@@ -245,6 +245,12 @@ PROCESSES = {
     "lee": blur_diffusion((16, 16)),
     "lee_log": blur_diffusion((16, 16), f_max=0.6, f_type="log"),
     "soft": soft_diffusion((16, 16)),
+    "series": blurring_diffusion((24,)),
+    "ring": soft_diffusion((Circle(12),)),
+    "globe": heat_dissipation((4, Circle(9))),
+    "volume": blur_diffusion((4, 3, Circle(5))),
+    "ddpm_series": ddpm(basis=Pixel(1)),
+    "cosine_volume": cosine_diffusion(DCT((2, 4, 3))),
 }
 
 
@@ -276,13 +282,23 @@ def test_marginal_is_kept(name, a, b, eta):
 
 
 @pytest.mark.parametrize("rule", [ancestral, ddim, lambda *times: ddim(*times, eta=0.5), partial_carry(0.3)])
-@pytest.mark.parametrize("name", ["ddpm", "blurring", "lee"])
-def test_marginal_is_kept_through_the_step(name, rule):
+@pytest.mark.parametrize(
+    ("process", "size"),
+    [
+        (ddpm(), SIZE),
+        (blurring_diffusion(SIZE), SIZE),
+        (blur_diffusion(SIZE), SIZE),
+        (ddpm(basis=Pixel(1)), (20,)),
+        (blurring_diffusion((Circle(20),)), (20,)),
+        (blur_diffusion((2, 5, 2)), (2, 5, 2)),
+        (blurring_diffusion((2, Circle(5), 2)), (2, 5, 2)),
+    ],
+)
+def test_marginal_is_kept_through_the_step(process, size, rule):
     # The same through `step` and pixels: at fixed x0 the step is affine, so unit images give its matrices.
-    process = {"ddpm": ddpm(), "blurring": blurring_diffusion(SIZE), "lee": blur_diffusion(SIZE)}[name]
     t, s = 0.6, 0.2
-    x0 = torch.from_numpy(X0_HAT[:1, :1])
-    units = torch.eye(PIXELS, dtype=torch.float64).reshape(PIXELS, 1, *SIZE)
+    x0 = torch.from_numpy(X0_HAT[:1, :1]).reshape(1, 1, *size)
+    units = torch.eye(PIXELS, dtype=torch.float64).reshape(PIXELS, 1, *size)
     zero = torch.zeros_like(units)
     denoiser = Denoiser(lambda x, t: x0.expand_as(x), process, X0)
 
@@ -478,8 +494,10 @@ def test_sample_in_float32_under_autocast_follows_float64(name):
 @pytest.mark.parametrize("name", sorted(PROCESSES))
 def test_every_rule_walks_every_process(name):
     process = PROCESSES[name]
-    x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    size = lengths(process.basis.size) if isinstance(process.basis, Rotation) else (16,) * process.basis.dims
+    x = torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(0))
     for rule in (ancestral, ddim, naive, tacos, momentum, ihdm()):
         denoiser = Denoiser(lambda x, t: 0.3 * x.tanh(), process, X0)
         end = last(sample(denoiser, x, process.times(7), rule, torch.Generator().manual_seed(1))).x
         assert end.isfinite().all()
+        assert end.shape == x.shape

@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdbook.unet import Attention, Residual, UNet, UNetConfig, Up, groups, time_features
+from bdbook.unet import Attention, Down, Residual, UNet, UNetConfig, Up, groups, time_features
 
+# Of one, two and three axes.
+AXES = [(8,), (8, 8), (4, 2, 6)]
+CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 SMALL = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
 
 
@@ -113,16 +116,15 @@ def test_table_5_of_hs_builds(config):
     st.integers(1, 3),
     st.lists(st.integers(1, 3), min_size=1, max_size=3),
     st.integers(1, 2),
-    st.integers(1, 3),
-    st.integers(1, 3),
+    st.lists(st.integers(1, 3), min_size=1, max_size=3),
     st.booleans(),
     st.booleans(),
     st.integers(0, 2),
 )
-def test_shapes(channels, multipliers, blocks, rows, columns, updown, scale_shift, attended):
+def test_shapes(channels, multipliers, blocks, sides, updown, scale_shift, attended):
     factor = 2 ** (len(multipliers) - 1)
     config = UNetConfig(
-        size=(rows * factor, columns * factor),
+        size=tuple(side * factor for side in sides),
         in_channels=channels,
         out_channels=channels + 1,
         channels=6,
@@ -135,6 +137,7 @@ def test_shapes(channels, multipliers, blocks, rows, columns, updown, scale_shif
     )
     x = torch.randn(2, channels, *config.size)
     net = awake(config)
+    assert config.dims == len(sides)
     out = net(x, torch.rand(2))
     assert out.shape == (2, channels + 1, *config.size)
     assert out.isfinite().all()
@@ -146,8 +149,9 @@ def test_one_time_serves_the_batch():
     torch.testing.assert_close(net(x, torch.tensor([0.3])), net(x, torch.full((3,), 0.3)))
 
 
-def test_images_of_a_batch_do_not_mix():
-    net, x, t = awake(SMALL).eval(), torch.randn(3, 1, 8, 8), torch.rand(3)
+@pytest.mark.parametrize("size", AXES)
+def test_images_of_a_batch_do_not_mix(size):
+    net, x, t = awake(small(size=size)).eval(), torch.randn(3, 1, *size), torch.rand(3)
     alone = torch.cat([net(x[i : i + 1], t[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(net(x, t), alone, atol=1e-5, rtol=1e-4)
 
@@ -157,27 +161,30 @@ def test_memory_layout_of_the_input_does_not_matter():
     torch.testing.assert_close(net(x, t), net(x.to(memory_format=torch.channels_last), t))
 
 
+@pytest.mark.parametrize("size", AXES)
 @pytest.mark.parametrize("updown", [False, True])
-def test_output_is_exactly_zero_before_training(updown):
-    net = build(small(resblock_updown=updown))
-    assert net(torch.randn(4, 1, 8, 8), torch.rand(4)).abs().max() == 0
+def test_output_is_exactly_zero_before_training(updown, size):
+    net = build(small(resblock_updown=updown, size=size))
+    assert net(torch.randn(4, 1, *size), torch.rand(4)).abs().max() == 0
 
 
+@pytest.mark.parametrize("size", AXES)
 @pytest.mark.parametrize("updown", [False, True])
-def test_residual_blocks_and_attention_start_as_the_identity(updown):
-    net = build(small(resblock_updown=updown, multipliers=(1, 1)))
-    x, emb = torch.randn(2, 8, 8, 8), torch.randn(2, 32)
+def test_residual_blocks_and_attention_start_as_the_identity(updown, size):
+    net = build(small(resblock_updown=updown, multipliers=(1, 1), size=size))
+    x, emb = torch.randn(2, 8, *size), torch.randn(2, 32)
     torch.testing.assert_close(net.down[0](x, emb), x, rtol=0, atol=0)
     torch.testing.assert_close(net.middle(x, emb), x, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("size", AXES)
 @pytest.mark.parametrize("updown", [False, True])
 @pytest.mark.parametrize("scale_shift", [False, True])
-def test_every_parameter_learns(updown, scale_shift):
+def test_every_parameter_learns(updown, scale_shift, size):
     """The zero layers wake up one after the other: the last first, then those that end blocks, then the rest."""
-    net = build(small(resblock_updown=updown, scale_shift=scale_shift))
+    net = build(small(resblock_updown=updown, scale_shift=scale_shift, size=size))
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
-    x, t, target = torch.randn(8, 1, 8, 8), torch.rand(8), torch.randn(8, 1, 8, 8)
+    x, t, target = torch.randn(8, 1, *size), torch.rand(8), torch.randn(8, 1, *size)
     for step in range(3):
         optimiser.zero_grad()
         F.mse_loss(net(x, t), target).backward()
@@ -207,44 +214,51 @@ def test_it_can_learn():
 
 @pytest.mark.parametrize("scale_shift", [False, True])
 @pytest.mark.parametrize("resample", [None, "down", "up"])
-def test_residual_block_by_its_formula(scale_shift, resample):
+@pytest.mark.parametrize("size", AXES)
+def test_residual_block_by_its_formula(scale_shift, resample, size):
     """Norm, SiLU, (resample,) convolution, time, norm, SiLU, convolution, plus the (resampled) input."""
     torch.manual_seed(0)
-    layers = {None: None, "down": torch.nn.AvgPool2d(2), "up": torch.nn.Upsample(scale_factor=2.0)}
-    block = Residual(small(scale_shift=scale_shift), 8, 12, layers[resample]).double()
+    pool = {1: torch.nn.AvgPool1d, 2: torch.nn.AvgPool2d, 3: torch.nn.AvgPool3d}[len(size)]
+    layers = {None: None, "down": pool(2), "up": torch.nn.Upsample(scale_factor=2.0)}
+    block = Residual(small(scale_shift=scale_shift, size=size), 8, 12, layers[resample]).double()
     w = {name: p.data.normal_() for name, p in block.named_parameters()}
-    x, emb = torch.randn(2, 8, 4, 6, dtype=torch.float64), torch.randn(2, 32, dtype=torch.float64)
+    x, emb = torch.randn(2, 8, *size, dtype=torch.float64), torch.randn(2, 32, dtype=torch.float64)
+    every = (slice(None), *[None] * len(size))
 
     def normalise(x, n):
         split = x.reshape(len(x), x.shape[1] // 4, -1)  # groups of four channels
         split = (split - split.mean(2, keepdim=True)) / (split.var(2, keepdim=True, correction=0) + 1e-5).sqrt()
-        return split.view(x.shape) * w[f"norm{n}.weight"][:, None, None] + w[f"norm{n}.bias"][:, None, None]
+        return split.view(x.shape) * w[f"norm{n}.weight"][every] + w[f"norm{n}.bias"][every]
 
     def resized(x):
-        if resample == "down":
-            return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
-        return x.repeat_interleave(2, 2).repeat_interleave(2, 3) if resample == "up" else x
+        for axis in range(2, x.ndim):
+            if resample == "down":
+                x = x.unflatten(axis, (-1, 2)).mean(axis + 1)
+            elif resample == "up":
+                x = x.repeat_interleave(2, axis)
+        return x
 
     def silu(x):
         return x / (1 + torch.exp(-x))
 
     def conv(x, name, padding):
-        return F.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], padding=padding)
+        return CONV[len(size)](x, w[f"{name}.weight"], w[f"{name}.bias"], padding=padding)
 
     h = conv(resized(silu(normalise(x, 1))), "conv1", 1)
-    time = (emb @ w["time.weight"].T + w["time.bias"])[:, :, None, None]
+    time = (emb @ w["time.weight"].T + w["time.bias"])[(slice(None), *every)]
     h = normalise(h, 2) * (1 + time[:, :12]) + time[:, 12:] if scale_shift else normalise(h + time, 2)
     expected = conv(resized(x), "skip", 0) + conv(silu(h), "conv2", 1)
     torch.testing.assert_close(block(x, emb), expected, atol=1e-10, rtol=1e-10)
 
 
-def test_attention_is_softmax_of_query_times_key():
+@pytest.mark.parametrize("size", [(15,), (3, 5), (5, 1, 3)])
+def test_attention_is_softmax_of_query_times_key(size):
     torch.manual_seed(0)
     heads, width, d = 3, 12, 4
     layer = Attention(width, heads).double()
     torch.nn.init.normal_(layer.project.weight)
     torch.nn.init.normal_(layer.project.bias)
-    x = torch.randn(2, width, 3, 5, dtype=torch.float64)
+    x = torch.randn(2, width, *size, dtype=torch.float64)
     expected = torch.empty_like(x)
     w, b = layer.qkv.weight.detach(), layer.qkv.bias.detach()
     for i in range(2):
@@ -259,16 +273,60 @@ def test_attention_is_softmax_of_query_times_key():
             scores = torch.exp(q @ k.T / math.sqrt(d))
             mixed.append(scores / scores.sum(1, keepdim=True) @ v)
         out = torch.cat(mixed, 1) @ layer.project.weight.detach().T + layer.project.bias.detach()
-        expected[i] = x[i] + out.T.reshape(width, 3, 5)
+        expected[i] = x[i] + out.T.reshape(width, *size)
     torch.testing.assert_close(layer(x, None), expected, atol=1e-12, rtol=1e-12)
 
 
-def test_up_is_nearest_neighbour_then_convolution():
+@pytest.mark.parametrize("size", [(7,), (3, 4), (3, 1, 4)])
+def test_up_is_nearest_neighbour_then_convolution(size):
     torch.manual_seed(0)
-    up, x = Up(5).double(), torch.randn(2, 5, 3, 4, dtype=torch.float64)
-    kernel = up.conv.weight.transpose(0, 1).flip(2, 3)  # the same weights, as a plain convolution's
-    plain = F.conv2d(x.repeat_interleave(2, 2).repeat_interleave(2, 3), kernel, up.conv.bias, padding=1)
+    up, x = Up(5, len(size)).double(), torch.randn(2, 5, *size, dtype=torch.float64)
+    axes = tuple(range(2, x.ndim))
+    kernel = up.conv.weight.transpose(0, 1).flip(axes)  # the same weights, as a plain convolution's
+    doubled = x
+    for axis in axes:
+        doubled = doubled.repeat_interleave(2, axis)
+    plain = CONV[len(size)](doubled, kernel, up.conv.bias, padding=1)
     torch.testing.assert_close(up(x, None), plain, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(8,), (4, 6), (2, 4, 6)])
+def test_down_keeps_every_second_pixel_of_a_convolution(size):
+    torch.manual_seed(0)
+    down, x = Down(5, len(size)).double(), torch.randn(2, 5, *size, dtype=torch.float64)
+    plain = CONV[len(size)](x, down.conv.weight, down.conv.bias, padding=1)
+    torch.testing.assert_close(down(x, None), plain[(..., *[slice(None, None, 2)] * len(size))])
+
+
+@pytest.mark.parametrize(("fewer", "more"), [((8,), (1, 8)), ((8,), (1, 8, 1)), ((4, 6), (4, 1, 6))])
+def test_a_network_of_series_is_one_of_pictures_of_one_row(fewer, more):
+    """With the kernels' middles in the place of the kernels: the zeros beyond an edge meet the rest of them."""
+    settings = {"multipliers": (2,), "attention": (1,), "in_channels": 2, "out_channels": 2, "blocks": 2}
+    large, little = awake(small(size=more, **settings)), build(small(size=fewer, **settings))
+    wanted = {name: p.ndim for name, p in little.named_parameters()}
+    new = [axis for axis, side in enumerate(more, 2) if side == 1]
+    weights = {}
+    for name, p in large.state_dict().items():
+        for axis in reversed(new):
+            if p.ndim > wanted[name]:
+                p = p.select(axis, p.shape[axis] // 2)
+        weights[name] = p
+    little.load_state_dict(weights)
+    x, t = torch.randn(3, 2, *fewer), torch.rand(3)
+    torch.testing.assert_close(
+        little(x, t).reshape(3, 2, *more), large(x.reshape(3, 2, *more), t), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_names_of_parameters_do_not_depend_on_the_axes():
+    """Nor their shapes, but for the kernels of convolutions: 3, 3x3 or 3x3x3."""
+    for updown in (False, True):
+        nets = [build(small(size=size, resblock_updown=updown)).state_dict() for size in AXES]
+        assert list(nets[0]) == list(nets[1]) == list(nets[2])
+        for parts in zip(*(net.values() for net in nets)):
+            kernels = [part.shape[2:] for part in parts]
+            assert len({part.shape[:2] for part in parts}) == 1
+            assert kernels == [()] * 3 or kernels in ([(side,) * dims for dims in (1, 2, 3)] for side in (1, 3))
 
 
 def test_time_features():
@@ -352,6 +410,9 @@ def test_groups_divide_the_channels(channels):
     [
         ({"size": 30, "multipliers": (1, 2, 2), "attention": ()}, ["30x30", "halved 2 times", "28x28 or 32x32"]),
         ({"size": (8, 9)}, ["8x9", "8x8 or 8x10"]),
+        ({"size": (9,)}, ["an image of 9", "multiples of 2", "8 or 10 would do"]),
+        ({"size": (4, 4, 5)}, ["4x4x5", "4x4x4 or 4x4x6"]),
+        ({"size": (2, 2, 2, 2)}, ["image size was (2, 2, 2, 2)", "one to 3 axes"]),
         ({"size": 2, "multipliers": (1, 1, 1), "attention": ()}, ["2x2", "4x4 would do"]),
         ({"attention": (8,)}, ["factor 8", "(1, 2)", "size // r"]),
         ({"head_dim": 5}, ["16 channels", "head_dim 5"]),
@@ -382,3 +443,16 @@ def test_config_errors(changes, words):
 def test_input_errors(x, t, words):
     with pytest.raises(ValueError, match=".*".join(re.escape(word) for word in words)):
         build(SMALL)(torch.randn(x), t)
+
+
+@pytest.mark.parametrize(
+    ("size", "x", "words"),
+    [
+        ((8,), (2, 1, 8, 8), ["(B, 1, L)", "(2, 1, 8, 8)"]),
+        ((8,), (2, 1, 7), ["an image of 7", "6 or 8"]),
+        ((4, 4, 4), (2, 1, 4, 4), ["(B, 1, D, H, W)", "(2, 1, 4, 4)"]),
+    ],
+)
+def test_input_of_other_axes(size, x, words):
+    with pytest.raises(ValueError, match=".*".join(re.escape(word) for word in words)):
+        build(small(size=size))(torch.randn(x), torch.rand(2))

@@ -25,6 +25,7 @@ from bdbook.page.widgets import (
     LiveSampler,
     RestorationSlider,
     SeveritySlider,
+    SpectrumSlider,
     SystemsFilm,
     base,
     film,
@@ -35,7 +36,7 @@ from bdbook.page.widgets import (
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FIGURES = [
     BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider,
-    SystemsFilm,
+    SpectrumSlider, SystemsFilm,
 ]  # fmt: skip
 WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider]
 RNG = np.random.default_rng(0)
@@ -107,6 +108,7 @@ def test_a_small_picture_has_a_mode_to_show():
 LIMITS = {  # of every figure that has the trait
     "sigma_max": [(-1.0, r"-1\.0; expected a blur of 0 px or more"), (float("nan"), "nan"), (float("inf"), "inf")],
     "t": [(1.5, r"1\.5; expected a time in [\[(]0, 1\]"), (-0.1, r"-0\.1")],
+    "width": [(0.4, r"0\.4; expected a blur of 0\.5 samples or more"), (float("nan"), "nan"), (float("inf"), "inf")],
     "d_min": [(0.0, r"0\.0; expected a value in \(0, 1\)"), (1.0, r"1\.0")],
     "schedule": [("sine2", '.*Did you mean "sin2"'), ("Sin", '.*Did you mean "sin"')],
     "f_type": [("quartik", '.*Did you mean "quartic"')],
@@ -397,6 +399,10 @@ ENDS = {
     (RestorationSlider, "steps"): ([1, 200], [0, 201]),
     (SeveritySlider, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
     (SeveritySlider, "sigma_max"): ([0.0, 1e6], [-1e-9]),
+    (SpectrumSlider, "system"): (["ddpm", "equal_snr"], ["by_hand"]),
+    (SpectrumSlider, "width"): ([0.5, 1e6], [0.5 - 1e-9]),
+    (SpectrumSlider, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
+    (SpectrumSlider, "steps"): ([2, 200], [1, 201]),
     (SystemsFilm, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
     (SystemsFilm, "way"): (["forward", "backward"], ["up"]),
     (LiveSampler, "seed"): ([0, 99], [-1, 100]),

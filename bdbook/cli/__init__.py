@@ -12,11 +12,13 @@ import torch
 import tyro
 
 from bdbook import __version__, errors
+from bdbook.cli.check import Check
 from bdbook.cli.doctor import Doctor
 from bdbook.cli.evaluate import Evaluate
 from bdbook.cli.recipes import Recipes
 from bdbook.cli.restore import Restore
 from bdbook.cli.sample import Sample
+from bdbook.cli.spectrum import Spectrum
 from bdbook.cli.sweep import Sweep
 from bdbook.cli.train import Train
 from bdbook.training import engine
@@ -27,7 +29,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "restore": Restore,
     "sweep": Sweep,
+    "spectrum": Spectrum,
     "recipes": Recipes,
+    "check": Check,
     "doctor": Doctor,
 }
 LESS_MEMORY = "take a batch in more parts (train: --accumulate), or --profile cpu"
@@ -66,11 +70,11 @@ def _run(arguments: list[str]) -> int:
         raise errors.unknown("command", arguments[0], COMMANDS)
     try:
         command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="bdbook", args=arguments or ["--help"])
-        command.run()
+        status = command.run()
     finally:
         engine.shutdown()
         sys.stdout.flush()  # here, where a pipe that nobody reads is no traceback
-    return 0
+    return status or 0
 
 
 def _say(error: Exception | str, status: int = 2) -> int:

@@ -38,7 +38,6 @@ from bdbook.data.folders import Folder, image_files
 from bdbook.data.reading import (
     SPLITS,
     UNREADABLE,
-    Size,
     check_request,
     read_image,
     read_images,
@@ -48,7 +47,7 @@ from bdbook.data.reading import (
 )
 from bdbook.errors import unknown
 from bdbook.pixels import as_float
-from bdbook.transforms import height_width
+from bdbook.transforms import Size, height_width
 
 __all__ = [
     "EMBEDDED",

@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 from scipy.fft import idctn
 from torch import Tensor
 
-from bdbook.data.reading import SPLITS, Size, resize, stack, take
+from bdbook.data.reading import SPLITS, resize, stack, take
 from bdbook.errors import unknown
-from bdbook.transforms import height_width
+from bdbook.transforms import Size, height_width
 
 # Photographs of scenes that ship inside the wheels; scans, textures and graphics are left out.
 COLOUR_PHOTOGRAPHS = (

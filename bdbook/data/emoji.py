@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 
 from bdbook.data import huggingface
-from bdbook.data.reading import UNREADABLE, Size, check_request, dividing, read_image, take
+from bdbook.data.reading import UNREADABLE, check_request, dividing, read_image, take
+from bdbook.transforms import Size
 
 NAME, FILE = "emoji", "NotoColorEmoji.ttf"
 DEBIAN = Path("/usr/share/fonts/truetype/noto") / FILE

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from bdbook.data import huggingface
-from bdbook.data.reading import Size, check_request, dividing, take
+from bdbook.data.reading import check_request, dividing, take
+from bdbook.transforms import Size
 
 NAME, ON_HUB = "fashion", "fashion-mnist"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

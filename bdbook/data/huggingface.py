@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from bdbook.data import reading
 from bdbook.errors import unknown
-from bdbook.transforms import height_width
+from bdbook.transforms import Size, height_width
 
 SOURCES = "BDBOOK_DATASETS"
 CACHE = "BDBOOK_CACHE"
@@ -39,9 +39,7 @@ HELD_OUT = 20  # where a set has no split for testing, rows 19, 39, 59, ... are 
 SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})\b.*")  # train-00003-of-00019.parquet, a hash before the dot in older ones
 
 
-def load(
-    name: str, size: reading.Size, channels: int | None = None, count: int | None = None, split: str = "train"
-) -> Tensor:
+def load(name: str, size: Size, channels: int | None = None, count: int | None = None, split: str = "train") -> Tensor:
     """The first `count` images of a set in the order of its files, (count, channels, H, W) uint8.
 
     The tensor is a private view of a file: it need not fit in memory, and writing to it does not change the file.

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from bdbook.errors import unknown
 from bdbook.pixels import as_float
-from bdbook.transforms import height_width
+from bdbook.transforms import Size, height_width
 
-Size = int | tuple[int, int]
 SPLITS = {"train": 0, "test": 1}
 # What Pillow raises on damaged files depends on the format.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)

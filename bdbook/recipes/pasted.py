@@ -3,8 +3,8 @@
     written(processes.blurring_diffusion(16))   "BlurringDiffusion(size=(16, 16), sigma_max=20.0, ...)"
     restored(text)                              the process
 
-Names are looked up among the library's own; arguments are literals or such values themselves. What the text cannot
-hold, a class or a function of one's own, has to be given again.
+Names are looked up among the library's own; arguments are literals, such values themselves, or tuples of them. What
+the text cannot hold, a class or a function of one's own, has to be given again.
 """
 
 from __future__ import annotations
@@ -54,4 +54,6 @@ def _value(node: ast.expr) -> Any:
             raise ValueError(f"{node.func.id} is not the library's")
         named = {keyword.arg: _value(keyword.value) for keyword in node.keywords if keyword.arg is not None}
         return KNOWN[node.func.id](*map(_value, node.args), **named)
+    if isinstance(node, ast.Tuple):
+        return tuple(map(_value, node.elts))
     return ast.literal_eval(node)

@@ -18,7 +18,7 @@ from bdbook.errors import unknown
 from bdbook.priors import Prior
 from bdbook.processes import Degradation, Process
 from bdbook.recipes import pasted
-from bdbook.transforms import DCT, Size, height_width
+from bdbook.transforms import DCT, Circle, Size, height_width, lengths, shape_in_words
 from bdbook.unet import InFrequencies, UNet, UNetConfig
 
 DOMAINS = ("pixels", "frequencies")
@@ -36,10 +36,12 @@ class Recipe:
     a process of white noise, the basis, which is the DCT); or equal_snr, whose noise has the spectrum of the images
     that it is trained on; or a process itself, and no settings. predicts: eps, x0, v,
     residual, less_blurred, step_mean or spectral. unet: the network's settings; or None, and `net` is a network of
-    one's own, for images of `shape`, (C, H, W). domain: what the network sees and says, "pixels" or "frequencies"
+    one's own, for images of `shape`, (C, *axes). domain: what the network sees and says, "pixels" or "frequencies"
     (coefficients in the process's basis). batch: images an optimisation step, over all processes, in `accumulate` parts
-    that fit in memory. flip: mirror half of the images. steps: optimisation steps per profile. rule, sample_steps: how
-    it is sampled by default.
+    that fit in memory. flip: mirror half of the images, along their last axis. steps: optimisation steps per profile.
+    rule, sample_steps: how it is sampled by default.
+
+    How many axes the images have, the size of the unet says, or else `shape`: a field of its own could contradict them.
     """
 
     name: str
@@ -61,7 +63,7 @@ class Recipe:
     ema: float = 0.999
     steps: Mapping[str, int] = field(default_factory=lambda: STEPS)
     net: nn.Module | None = None
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.domain not in DOMAINS:
@@ -78,10 +80,11 @@ class Recipe:
                 "[0, 1) and a number of steps"
             )
         if self.unet is None and (self.net is None or self.shape is None):
-            raise ValueError("a recipe without a unet needs net, a network, and shape, its images' (C, H, W)")
+            raise ValueError("a recipe without a unet needs net, a network, and shape, its images' (C, *axes)")
 
     @property
     def size(self) -> Size:
+        """Of the images: that of the unet says how many axes they have too, and which of them wrap around."""
         return self.unet.size if self.unet is not None else self._own_shape[1:]
 
     @property
@@ -89,7 +92,7 @@ class Recipe:
         return self.unet.in_channels if self.unet is not None else self._own_shape[0]
 
     @property
-    def _own_shape(self) -> tuple[int, int, int]:
+    def _own_shape(self) -> tuple[int, ...]:
         assert self.shape is not None  # by __post_init__
         return self.shape
 
@@ -99,12 +102,14 @@ class Recipe:
         return self.unet is None or self.unet.dropout > 0
 
     def resized(self, size: Size | None = None, channels: int | None = None) -> Recipe:
-        """The recipe for images of another size, (height, width) or a side, in grey (1 channel) or colour (3).
+        """The recipe for pictures of another size, (height, width) or a side, in grey (1 channel) or colour (3).
 
         The network follows, and the name: photos-ddpm-32px, photos-ddpm-48x64px-colour. All else stays; widths of a
         blur are in pixels, so it is weaker for larger images. Raises ValueError where the sides do not halve as often
         as the network halves them, and where the network or the process is one's own, for one size.
         """
+        if size is None and channels is None:
+            return self
         size, channels = (self.size if size is None else size), (self.channels if channels is None else channels)
         (height, width), before = height_width(size), height_width(self.size)
         if channels not in COLOURS:
@@ -141,7 +146,7 @@ class Recipe:
         """The degradation as far as it is known without data: its kind, basis and times; equal_snr's noise is white."""
         if self.process != processes.OF_DATA:
             return self.build_process()
-        white = torch.ones(1, 1, *height_width(self.size), dtype=torch.float64)
+        white = torch.ones(1, 1, *lengths(self.size), dtype=torch.float64)
         return self.build_process(oracle.Gaussian(DCT(self.size), white, torch.zeros_like(white)))
 
     def build_process(self, spectrum: oracle.Gaussian | None = None) -> Degradation:
@@ -174,15 +179,20 @@ class Recipe:
 
     def build_prior(self, process: Degradation, spectrum: oracle.Gaussian, images: Callable[[], Tensor]) -> Prior:
         """Where x_T comes from: `priors.of_process`. process: as `build_process` builds it, drawn."""
-        return priors.of_process(process, (self.channels, *height_width(self.size)), spectrum, images)
+        return priors.of_process(process, (self.channels, *lengths(self.size)), spectrum, images)
 
     def check_images(self, images: Tensor) -> None:
-        """Raise unless images are (N, C, H, W) of this recipe's channels and size, and finite."""
-        expected = (self.channels, *height_width(self.size))
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+        """Raise unless images are (N, C, *axes) of this recipe's channels and size, and finite."""
+        expected = (self.channels, *lengths(self.size))
+        if tuple(images.shape[1:]) != expected:
+            pictures = len(expected) == 3 and images.ndim == 4
             raise ValueError(
                 f"recipe {self.name} expects images (N, {expected}), but got {tuple(images.shape)}; for these, ask for "
-                "recipe.resized(size, channels), or bdbook.fit(..., size=, channels=)"
+                + (
+                    "recipe.resized(size, channels), or bdbook.fit(..., size=, channels=)"
+                    if pictures
+                    else "a process of their size, bdbook.fit(processes.blurring_diffusion(size), images)"
+                )
             )
         if not images.is_floating_point():
             return
@@ -227,23 +237,28 @@ class Recipe:
 
 
 def of_process(
-    process: Degradation, shape: tuple[int, int, int], net: nn.Module | None = None, data: str = "given", **changes: Any
+    process: Degradation, shape: tuple[int, ...], net: nn.Module | None = None, data: str = "given", **changes: Any
 ) -> Recipe:
-    """A recipe for a process of one's own and images of shape (C, H, W).
+    """A recipe for a process of one's own and images of shape (C, *axes).
 
-    net: a network (x_t, t) -> (B, C, H, W); None: the book's. changes: fields of the recipe that shall differ from what
-    is usual: spectral prediction and the ancestral rule where there is noise, else the residual, the mean absolute
+    net: a network (x_t, t) -> (B, C, *axes); None: the book's. changes: fields of the recipe that shall differ from
+    what is usual: spectral prediction and the ancestral rule where there is noise, else the residual, the mean absolute
     error and TACoS.
     """
-    channels, height, width = shape
+    channels, *sides = shape
+    if len(sides) != process.basis.dims:
+        raise ValueError(
+            f"images of shape {tuple(shape)} were given to {process.name}, which is for those of "
+            f"({shape_in_words(process.basis.dims)[4:]}; make it for their axes, e.g. with basis=DCT({tuple(sides)})"
+        )
     steps = None if process.steps is not None and process.steps <= 250 else 250
     usual: dict[str, Any] = {
         "predicts": "spectral" if process.noisy and isinstance(process, Process) else "residual",
         "rule": "ancestral" if process.noisy else "tacos",
         "sample_steps": steps if process.noisy else None,
         "loss": "plain" if process.noisy else "l1",
-        "unet": replace(BOOK_UNET, size=(height, width), in_channels=channels, out_channels=channels)
-        if net is None
+        "unet": replace(BOOK_UNET, size=tuple(sides), in_channels=channels, out_channels=channels)
+        if net is None and "unet" not in changes  # one that is given may fit where the book's does not
         else None,
     }
     common: dict[str, Any] = {"name": process.name, "data": data, "process": process, "settings": {}, "net": net}
@@ -251,7 +266,13 @@ def of_process(
 
 
 def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    """JSON has lists for tuples, and what a `Circle` holds for a Circle."""
+    return {
+        key: tuple(Circle(**each) if isinstance(each, dict) else each for each in value)
+        if isinstance(value, list | tuple)
+        else value
+        for key, value in stored.items()
+    }
 
 
 def _description(net: nn.Module) -> str:

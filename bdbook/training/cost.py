@@ -26,7 +26,7 @@ from bdbook.errors import unknown
 from bdbook.recipes import Recipe, papers
 from bdbook.training.engine import Engine
 from bdbook.training.loop import State, start, train
-from bdbook.transforms import height_width
+from bdbook.transforms import lengths
 from bdbook.unet import UNet, UNetConfig
 
 clock = time.perf_counter
@@ -183,8 +183,7 @@ def listing(containing: str, profile: str, engine: Engine) -> str:
     for head, group in shown.items():
         lines += [f"{head}:"] if group else []
         for name, recipe in group.items():
-            height, across = height_width(recipe.size)
-            images = f"{recipe.channels} x {height} x {across}"
+            images = " x ".join(map(str, (recipe.channels, *lengths(recipe.size))))
             seconds = recipe.steps[profile] * recipe.batch * _flops(recipe) / speed
             lines.append(
                 f"  {name:{width}}  {images:>13}  {papers.parameters(recipe) / 1e6:7.2f} M  "
@@ -205,7 +204,7 @@ def _flops(recipe: Recipe) -> float:
 def _flops_of_answer(unet: UNetConfig) -> int:
     """Counted without memory for numbers."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
-        UNet(unet)(torch.empty(1, unet.in_channels, *height_width(unet.size)), torch.empty(1))
+        UNet(unet)(torch.empty(1, unet.in_channels, *lengths(unet.size)), torch.empty(1))
     return counter.get_total_flops()
 
 
@@ -257,7 +256,7 @@ def _device(device: torch.device | str) -> torch.device:
 
 def _images(recipe: Recipe, count: int) -> Tensor:
     """White noise in [-1, 1]: their spectrum is flat, and what they show costs nothing."""
-    noise = torch.rand(count, recipe.channels, *height_width(recipe.size), generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(count, recipe.channels, *lengths(recipe.size), generator=torch.Generator().manual_seed(0))
     return 2 * noise - 1
 
 

@@ -22,7 +22,7 @@ from bdbook.training import checkpoints, folders, profiles, records, stopping
 from bdbook.training.engine import Engine, current_engine
 from bdbook.training.loop import State, start, train
 from bdbook.training.runs import GIVEN, Run
-from bdbook.transforms import Rotation2D, Size, height_width
+from bdbook.transforms import LETTERS, Pixel, Rotation, Size, height_width, lengths, shape_in_words
 
 # Images of the grid that is drawn at each checkpoint.
 DRAWN = 16
@@ -57,15 +57,16 @@ def fit(
         run = bdbook.fit(my_process, my_images, "runs/c", net=my_network)
 
     recipe: a recipe or its name; or a process, one of your own too, or its name. images: (N, C, H, W), uint8 or in
-    [-1, 1]; or what `data.load` knows by name, or a folder of pictures; None for the recipe's. folder: None for
-    runs/RECIPE-PROFILE-seedSEED. net: a network of your own, (x_t, t) -> (B, C, H, W), with a process. size,
-    channels: of the images, a side or (height, width), and 1 for grey or 3 for colour, to which the recipe is
-    `resized`; None for the recipe's. unbounded: images beyond [-1, 1] are meant, real-valued fields. profile: smoke,
-    cpu or gpu, which decides `steps` where they are None, and the device where `engine` is. minutes: stop at the first
-    checkpoint after so many; run.record["step"] says how far it came. resume: go on from the last checkpoint; None: if
-    there is one, else begin. wait: seconds to wait for another process that trains in the folder. tell: is given lines
-    of text about the progress, and a bar is shown; None for silence. on_checkpoint: is called with the model as it is
-    after each. changes: fields of the recipe that shall differ, e.g. batch=32.
+    [-1, 1], or series (N, C, L), or volumes (N, C, D, H, W), for a process of that size; or what `data.load` knows by
+    name, or a folder of pictures; None for the recipe's. folder: None for runs/RECIPE-PROFILE-seedSEED. net: a network
+    of your own, (x_t, t) -> (B, C, *axes), with a process. size, channels: of the pictures, a side or (height, width),
+    and 1 for grey or 3 for colour, to which the recipe is `resized`; None for the recipe's. unbounded: images beyond
+    [-1, 1] are meant, real-valued fields. profile: smoke, cpu or gpu, which decides `steps` where they are None, and
+    the device where `engine` is. minutes: stop at the first checkpoint after so many; run.record["step"] says how far
+    it came. resume: go on from the last checkpoint; None: if there is one, else begin. wait: seconds to wait for
+    another process that trains in the folder. tell: is given lines of text about the progress, and a bar is shown; None
+    for silence. on_checkpoint: is called with the model as it is after each. changes: fields of the recipe that shall
+    differ, e.g. batch=32.
 
     Ctrl-C and SIGTERM save a checkpoint first; a second one stops at once. Resumed runs end in the same weights, bit
     for bit. Raises ValueError where the folder holds a run and resume is False, no checkpoint and resume is True, or a
@@ -224,10 +225,11 @@ class _Training:
                     break
 
     def _show(self, how: _How) -> None:
-        """A grid of samples, and the model for who asked for it."""
+        """A grid of samples, where they are pictures, and the model for who asked for it."""
         run = self.as_run()
-        name = f"samples-{self.state.step:08d}.png"
-        write_atomically(self.folder / name, pixels.png(run.draw(DRAWN, self.seed), 8))
+        if len(lengths(self.recipe.size)) == 2:
+            name = f"samples-{self.state.step:08d}.png"
+            write_atomically(self.folder / name, pixels.png(run.draw(DRAWN, self.seed), 8))
         if how.on_checkpoint is not None:
             how.on_checkpoint(run)
 
@@ -252,9 +254,9 @@ def _source(images: Tensor | str | Path | None) -> str | data.Folder | None:
 
 def _of_data(source: str | data.Folder, pictures: Tensor) -> str:
     """What is trained on, in a line."""
-    count, channels, height, width = pictures.shape
+    count, channels, *sides = pictures.shape
     told = source.words(count) if isinstance(source, data.Folder) else f"{source}: {count} images"
-    return f"{told}; {height}x{width}, {recipes.COLOURS.get(channels, f'{channels} channels')}"
+    return f"{told}; {'x'.join(map(str, sides))}, {recipes.COLOURS.get(channels, f'{channels} channels')}"
 
 
 def _recipe(
@@ -269,7 +271,7 @@ def _recipe(
     """The recipe of whatever was asked for, and its data: a folder, or a name as it stands in a recipe."""
     if isinstance(asked, str) and asked not in recipes.RECIPES and asked in processes.PROCESSES:
         shape = _shape(images, None, size, channels)
-        settings = {"size": shape[1:]} if processes.has_size(asked) else {}
+        settings = {"size": shape[1:]} if processes.has_size(asked) else {"basis": Pixel(len(shape) - 1)}
         asked = processes.process(asked, **settings)
     if isinstance(asked, str):
         if asked not in recipes.RECIPES:
@@ -293,24 +295,27 @@ def _named(name: str) -> str | data.Folder:
 
 def _shape(
     images: Tensor | str | Path | None, process: Degradation | None, size: Size | None, channels: int | None
-) -> tuple[int, int, int]:
-    """(C, H, W) of images; of a data set by name as asked for, else grey and of the process's size."""
+) -> tuple[int, ...]:
+    """(C, *axes) of images; of a data set by name as asked for, else grey and of the process's size."""
     if isinstance(images, Tensor):
-        if images.ndim != 4:
-            raise ValueError(f"images had shape {tuple(images.shape)}; expected (N, C, H, W)")
+        dims = images.ndim - 2 if process is None else process.basis.dims
+        if dims not in LETTERS or images.ndim != dims + 2:
+            expected = shape_in_words(dims if dims in LETTERS else 2, "N")
+            raise ValueError(f"images had shape {tuple(images.shape)}; expected {expected}")
         _, *shape = images.shape
-        asked = (channels or shape[0], *height_width(size or (shape[1], shape[2])))
+        asked = (channels or shape[0], *lengths(size or tuple(shape[1:])))
         if list(asked) != shape:
-            raise ValueError(f"images were of {tuple(shape)}, (channels, height, width), but {asked} was asked for")
+            axes = ", ".join(("depth", "height", "width")[-dims:]) if dims > 1 else "length"
+            raise ValueError(f"images were of {tuple(shape)}, (channels, {axes}), but {asked} was asked for")
         return asked
     if size is not None:
         return (channels or 1, *height_width(size))
-    if process is None or not isinstance(process.basis, Rotation2D):
+    if process is None or not isinstance(process.basis, Rotation):
         raise ValueError(
             f"images were {images!r}, and nothing says their size; give them as a tensor (N, C, H, W), "
             "e.g. data.load(name, 32), or size=32"
         )
-    return (channels or 1, *height_width(process.basis.size))
+    return (channels or 1, *lengths(process.basis.size))
 
 
 def _loss(state: State) -> Tensor:

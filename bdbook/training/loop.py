@@ -22,6 +22,8 @@ from bdbook.pixels import as_float, subsample_evenly
 from bdbook.processes import Degradation
 from bdbook.recipes import Recipe
 from bdbook.training.engine import SINGLE_PROCESS, Engine
+from bdbook.transforms import lengths
+from bdbook.unet import LAYOUTS
 
 # The spectrum of a data set is estimated from about so many of its images.
 FITTED = 20000
@@ -52,13 +54,14 @@ def generator_for(seed: int, *path: int | str, device: torch.device | str = "cpu
 
 
 def start(recipe: Recipe, images: Tensor, seed: int = 0, engine: Engine = SINGLE_PROCESS) -> State:
-    """The state before the first step, on the engine's device. images: (N, C, H, W), uint8 or float in [-1, 1]."""
+    """The state before the first step, on the engine's device. images: (N, C, *axes), uint8 or float in [-1, 1]."""
     recipe.check_images(images)
     with torch.random.fork_rng():
         torch.manual_seed(generator_for(seed, "weights").initial_seed())
         net = recipe.build_net().to(engine.device)
     if engine.device.type == "cuda":  # the layout in which its convolutions are fast
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types know it not
+        layout = LAYOUTS[len(lengths(recipe.size))]
+        net = net.to(memory_format=layout)  # type: ignore[call-overload]  # torch's types know it not
     spectrum = Gaussian.fit(recipe.outline().basis, as_float(subsample_evenly(images, FITTED)))
     process = recipe.build_process(spectrum)
     denoiser = Denoiser(net, process, recipe.build_prediction(spectrum), engine.autocast)
@@ -145,7 +148,7 @@ def draw_batch(recipe: Recipe, images: Tensor, state: State, seed: int, device: 
     noise = torch.randn(x0.shape, generator=random, device=device)
     process = state.denoiser.process.draw(len(x0), random)
     if recipe.flip:
-        mirrored = torch.rand(len(x0), 1, 1, 1, generator=random, device=device) < 0.5
+        mirrored = torch.rand(len(x0), *[1] * (x0.ndim - 1), generator=random, device=device) < 0.5
         x0 = torch.where(mirrored, x0.flip(-1), x0)
     return Batch(x0, t, noise, process, random.initial_seed())
 

@@ -124,7 +124,7 @@ class Run:
         clip: bool = False,
         engine: Engine = SINGLE_PROCESS,
     ) -> Tensor:
-        """count images by the recipe's rule and steps, or by those given: (count, C, H, W), on the CPU.
+        """count images by the recipe's rule and steps, or by those given: (count, C, *axes), on the CPU.
 
         order, clip: as in `samplers.sample`. Images are made 64 at a time, each such chunk from a seed of its own, by
         the processes of the engine in turn; the images do not depend on how many processes there are.

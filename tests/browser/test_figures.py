@@ -11,6 +11,7 @@ from bdbook.page.widgets import (
     LaboratorySlider,
     RestorationSlider,
     SeveritySlider,
+    SpectrumSlider,
 )
 
 pytestmark = pytest.mark.browser
@@ -22,6 +23,7 @@ SLIDERS = {  # its range inputs
     CarrySlider: ("rho", "t", "steps", "mode"),
     RestorationSlider: ("sigma_max", "epsilon", "bias", "steps"),
     SeveritySlider: ("t", "sigma_max"),
+    SpectrumSlider: ("t", "width", "steps"),
 }
 OPTIONS = {BlurDiffusionSlider: {"overlay": True}, LaboratorySlider: {"order": 2}, RestorationSlider: {"steps": 20}}
 SHARED = {
@@ -31,6 +33,7 @@ SHARED = {
     CarrySlider: "t",
     RestorationSlider: "steps",
     SeveritySlider: "t",
+    SpectrumSlider: "t",
 }
 figures = pytest.mark.parametrize("figure", SLIDERS, ids=lambda figure: figure.__name__)
 

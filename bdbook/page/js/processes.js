@@ -18,6 +18,9 @@ import {
   decodeFloats,
 } from "./core.js";
 
+/** `size` is the side of a square picture, or a list of squared frequencies: then there is no basis, and no picture. */
+const squares = (size) => (typeof size === "number" ? freq2(size, size) : size);
+
 const dctBasis = (size) => ({ forward: (x) => dct2(x, size, size), inverse: (u) => idct2(u, size, size) });
 
 /** Widths of IHDM's blur, px: 0, then `steps` of them log-spaced from `low` to `high`. */
@@ -40,7 +43,7 @@ const FACTORIES = {
   },
   cosine_diffusion: (size) => ({ ...dctBasis(size), alpha: (t) => cosine(t)[0], sigma: (t) => cosine(t)[1] }),
   heat_dissipation(size, { sigma_max = 20, sigma_min = 0.5, steps = 200, noise = 0.02 }) {
-    const lambda = freq2(size, size);
+    const lambda = squares(size);
     const tau = logSpacedBlur(steps, sigma_min, sigma_max).map(dissipationTime);
     return {
       ...dctBasis(size),
@@ -50,7 +53,7 @@ const FACTORIES = {
     };
   },
   blurring_diffusion(size, { sigma_max = 20, d_min = 1e-3, blur = "sin2" }) {
-    const lambda = freq2(size, size);
+    const lambda = squares(size);
     return { ...dctBasis(size), ...blurringDiffusion({ lambda, sigmaMax: sigma_max, dMin: d_min, blur }) };
   },
   blur_diffusion(size, { f_max = 0.14, f_type = "quartic", kernel_sigma = 0.4, steps = 1000, boundary = "zero" }) {
@@ -63,16 +66,16 @@ const FACTORIES = {
     };
   },
   soft_diffusion(size, { sigma_max = 20, noise_min = 0.01, noise_max = 1 }) {
-    const lambda = freq2(size, size);
+    const lambda = squares(size);
     return {
       ...dctBasis(size),
       alpha: (t) => frequencyScaling(lambda, dissipationTime(BLURS.sin2(t, sigma_max)), 0),
       sigma: (t) => noise_min * (noise_max / noise_min) ** t,
     };
   },
-  /** Noise of the data's own colour; variance: that of the data's coefficients. */
+  /** Noise of the data's own colour; variance: that of the data's coefficients, encoded or not. */
   equal_snr(size, { variance }) {
-    const root = decodeFloats(variance).map(Math.sqrt);
+    const root = (typeof variance === "string" ? decodeFloats(variance) : variance).map(Math.sqrt);
     const sigma = (t) => root.map((r) => r * cosine(t)[1]);
     return { ...dctBasis(size), alpha: (t) => cosine(t)[0], sigma };
   },
@@ -111,7 +114,8 @@ const FACTORIES = {
 /** A process by name: { steps, forward, inverse, alpha(t), sigma(t) }, one alpha and one sigma per coefficient. */
 export function process(name, size, settings = {}) {
   const made = FACTORIES[name](size, settings);
-  const plane = (value) => (typeof value === "number" ? new Float64Array(size * size).fill(value) : value);
+  const count = typeof size === "number" ? size * size : size.length;
+  const plane = (value) => (typeof value === "number" ? new Float64Array(count).fill(value) : value);
   return { ...made, alpha: (t) => plane(made.alpha(t)), sigma: (t) => plane(made.sigma(t)) };
 }
 

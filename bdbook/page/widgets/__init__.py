@@ -9,6 +9,7 @@ from bdbook.page.widgets.resampler import Resampler
 from bdbook.page.widgets.restoration import RestorationSlider
 from bdbook.page.widgets.sampler import LiveSampler
 from bdbook.page.widgets.severity import SeveritySlider
+from bdbook.page.widgets.spectrum import SpectrumSlider
 
 __all__ = [
     "JS",
@@ -22,6 +23,7 @@ __all__ = [
     "RestorationSlider",
     "SeveritySlider",
     "Slider",
+    "SpectrumSlider",
     "SystemsFilm",
     "bundle",
     "new_page",
