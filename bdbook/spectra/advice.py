@@ -63,7 +63,13 @@ class Modes(Basis):
 
     @property
     def freq2(self) -> OfBasis:
+        """As they were given."""
         return self.squared
+
+    @property
+    def dims(self) -> int:
+        """They lie in a row."""
+        return 1
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Some:
 
     @classmethod
     def of(cls, data: Gaussian) -> Some:
+        """As many of each frequency, and of each variance, as their share."""
         variance = data.variance.flatten()
         frequency = data.basis.freq2.expand(data.variance.shape).flatten()
         order = torch.argsort(variance, stable=True)
@@ -100,6 +107,7 @@ class Some:
         return Process(self.basis, some(process.alpha), some(process.sigma), process.steps, process.name)
 
     def equal_snr(self, floor: float) -> Process:
+        """Equal SNR on their spectrum; floor: of the variance of its noise."""
         return processes.equal_snr(self.gaussian, floor)
 
     def kl(self, process: Process, times: Grid, rule: str, order: int) -> float:
@@ -138,6 +146,7 @@ class Advice:
 
     @property
     def order(self) -> int:
+        """1 or 2, of the rule."""
         return 2 if self.calls >= SECOND else 1
 
     @property
