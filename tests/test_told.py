@@ -96,7 +96,7 @@ PLACE = r"[A-Z]?\.?\d[\d.]*"
 MARKUP = re.compile(
     r"\$\$.*?\$\$|\$[^$]*\$|\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)|^\(.*\)=$"  # formulas, roles, code, links, anchors
     r"|(?:[Ss]ection|sec\.|app\.|appendix|Tables?|Fig\.|Eqs?\.|[Cc]hapter|Algorithms?) "  # places in sources
-    rf"{PLACE}(?:(?: and| to) {PLACE}|, \d(?![\d.]|,\d))*|\bin A\.\d|CIFAR-10|float32|L1",
+    rf"{PLACE}(?:(?: and| to) {PLACE}|, \d(?![\d.]|,\d))*|\bin A\.\d|CIFAR-10|float32|L1|\bW2\b",
     re.MULTILINE | re.DOTALL,
 )
 
