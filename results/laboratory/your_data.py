@@ -27,13 +27,13 @@ from bdbook.processes import Process
 from bdbook.samplers import Rule
 from bdbook.spectra.advice import systems
 from bdbook.training import records
-from bdbook.transforms import DCT
+from bdbook.transforms import DCT, Pixel
 
 FILE = Path(__file__).with_suffix(".json")
 CALLS, COUNT, SEEDS, COMPONENTS, LEARNT = 10, 500, (0, 1), 20, 4000
 # The rule of each system's paper; DDPM, cosine and blurring diffusion draw from the posterior.
 RULES: dict[str, Rule | str] = {"IHDM": samplers.ihdm(), "soft": "momentum"}
-MEASURES = ("sliced_w2", "energy", "negative_log_density")
+MEASURES = ("sliced_w2", "energy", "shares")  # of components
 
 
 def tones(count: int, length: int = 128) -> np.ndarray:
@@ -75,18 +75,25 @@ def walks(found: spectra.Spectrum) -> dict[str, tuple[Process, Rule | str, int]]
     return compared
 
 
+def in_a_row(mixture: Mixture) -> Mixture:
+    """The law of the coefficients as of pictures (1, 1, D), which is what is measured, whatever the axes were."""
+    means, variances = (each.reshape(len(each), 1, 1, -1) for each in (mixture.means, mixture.variances))
+    return Mixture(Pixel(), mixture.weights, means, variances)
+
+
 def measured(mixture: Mixture, process: Process, rule: Rule | str, order: int, seed: int) -> list[float]:
     """MEASURES of COUNT samples."""
     random = torch.Generator().manual_seed(seed)
     clean = mixture.sample(COUNT, random)
     start = process.sample(clean, 1.0, torch.randn(clean.shape, generator=random, dtype=torch.float64))
     walk = samplers.sample(mixture.denoiser(process), start, process.times(CALLS), rule, random, order)
-    drawn, target = samplers.last(walk).x, mixture.marginal(process, 0.0)
+    target = in_a_row(mixture.marginal(process, 0.0))
+    drawn = mixture.basis.forward(samplers.last(walk).x).reshape(COUNT, 1, 1, -1)
     truth, spectrum = target.sample(COUNT, random), target.gaussian()
     each = (
         joint.sliced_wasserstein(drawn, truth, spectrum),
         joint.energy_distance(drawn, truth, spectrum),
-        joint.negative_log_density(drawn, target),
+        joint.share_distance(drawn, target),
     )
     return [float(f"{value:.6g}") for value in each]
 
@@ -108,7 +115,9 @@ def main(only: tuple[str, ...] = tuple(SETS), file: Path = FILE) -> None:
         mixture = Mixture.fit(found.basis, scaled, COMPONENTS)
         for (way, asked), seed in ((item, seed) for item in walks(found).items() for seed in SEEDS):
             if (key := f"{name}, {way}, seed {seed}") not in rows:
-                rows[key] = dict(zip(MEASURES, measured(mixture, *asked, seed))) | records.made_here()
+                rows[key] = (
+                    dict(zip(MEASURES, measured(mixture, *asked, seed))) | {"count": COUNT} | records.made_here()
+                )
                 files.write_atomically(file, json.dumps(rows, indent=1) + "\n")
                 print(key, rows[key], flush=True)
 
