@@ -9,10 +9,11 @@ import floors
 import pytest
 import regularise
 import torch
+import your_data
 from fashion_few_calls import CALLS, RULES, drawn, walks
 from regularise import losses
 
-from bdbook import data, recipes, training
+from bdbook import data, recipes, spectra, training
 from bdbook.evaluation import fair
 from bdbook.page import recorded
 from bdbook.training import loop, runs
@@ -128,3 +129,22 @@ def test_small_data_are_the_first_pictures_and_a_stop_loses_nothing(tmp_path, mo
     assert again["cosine, 300, 2"]["loss"] == whole["cosine, 300, 2"]["loss"]
     images = training.runs.load(tmp_path / "runs" / "regularise-cosine-300", images=pictures(400)[:300]).images()
     assert torch.equal(images, pictures(400)[:300])
+
+
+def test_the_advice_is_compared_with_every_system_from_equal_starts(tmp_path, monkeypatch):
+    """The field's volumes: their spectrum is the one that is named, and what is recorded is kept."""
+    for name, value in {"COUNT": 30, "LEARNT": 200, "COMPONENTS": 2, "SEEDS": (0,)}.items():
+        monkeypatch.setattr(your_data, name, value)
+    monkeypatch.setattr("bdbook.spectra.advice.STEPS", (10,))
+    your_data.main(("field",), tmp_path / "a.json")
+    rows = json.loads((tmp_path / "a.json").read_text())
+    assert len(rows) == 1 + 2 * 5
+    (first,) = (row for key, row in rows.items() if ", advice, " in key)
+    assert {"sliced_w2", "energy", "shares", "device", "commit"} <= first.keys()
+    (tmp_path / "b.json").write_text(json.dumps({key: row for key, row in rows.items() if row is not first}))
+    your_data.main(("field",), tmp_path / "b.json")
+    again = json.loads((tmp_path / "b.json").read_text())
+    measured = [{k: row[k] for k in your_data.MEASURES} for row in (again["field, advice, seed 0"], first)]
+    assert measured[0] == measured[1]
+    calm = your_data.field(400) / your_data.field(400).std((1, 2, 3, 4), keepdims=True)
+    assert abs(spectra.of(calm, "NCXXX").slope - (5 / 3 + 2)) < 0.3
