@@ -117,9 +117,9 @@ def _bands(found: Spectrum) -> str:
             f"{band.count:,}",
             f"{band.power:.4g}",
             f"{band.power_error:.2g}",
-            f"{band.kurtosis:.2f}",
+            f"{band.kurtosis:z.2f}",
             f"{band.kurtosis_error:.2f}",
-            f"{band.negentropy:.4f}",
+            f"{band.negentropy:z.4f}",
         )
         for band in found.bands
     ]

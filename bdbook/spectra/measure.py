@@ -116,8 +116,8 @@ class Spectrum:
         for band in self.bands:
             hertz = f" {band.frequency * self.rate:9.1f}" if self.rate else ""
             lines.append(
-                f"{band.frequency:17.4f}{hertz} {band.power:11.4g} {band.power_error:9.2g} {band.kurtosis:9.2f} "
-                f"{band.kurtosis_error:7.2f} {band.negentropy:11.4f}"
+                f"{band.frequency:17.4f}{hertz} {band.power:11.4g} {band.power_error:9.2g} {band.kurtosis:z9.2f} "
+                f"{band.kurtosis_error:7.2f} {band.negentropy:z11.4f}"
             )
         return "\n".join(lines)
 
