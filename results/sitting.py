@@ -238,7 +238,7 @@ def collect(folder: Path) -> str:
     for name in fashion.FILES:
         source = fashion.folder_of(name)
         if source is None:
-            raise FileNotFoundError(f"{name} was not found. {fashion._ways(hub=False)}")
+            raise FileNotFoundError(f"{name} was not found. {fashion.how_to_have_it(hub=False)}")
         (file, *_) = sorted(source.glob(f"{name}*"))
         shutil.copyfile(file, datasets / file.name)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

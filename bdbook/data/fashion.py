@@ -66,7 +66,7 @@ def labels(split: str = "train", count: int | None = None) -> Tensor:
     name = f"{STEMS[split]}-labels-idx1-ubyte"
     found = folder_of(name)
     if found is None:
-        raise FileNotFoundError(f"{name} was not found, which has the labels. {_ways(hub=False)}")
+        raise FileNotFoundError(f"{name} was not found, which has the labels. {how_to_have_it(hub=False)}")
     return torch.from_numpy(take(read(found, name), count, f"{NAME}, split {split!r},").astype(np.int64))
 
 
@@ -85,7 +85,7 @@ def read(folder: Path, name: str) -> np.ndarray:
     """
     file = _file(folder, name)
     if file is None:
-        raise FileNotFoundError(f"there is no {name} in {str(folder)!r}, nor {name}.gz. {_ways()}")
+        raise FileNotFoundError(f"there is no {name} in {str(folder)!r}, nor {name}.gz. {how_to_have_it()}")
     try:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -113,11 +113,11 @@ def _of_the_hub(count: int | None, split: str) -> np.ndarray:
     try:
         return huggingface.load(ON_HUB, STORED, 1, count, split)[:, 0].numpy()
     except (FileNotFoundError, ModuleNotFoundError) as error:
-        raise FileNotFoundError(f"{NAME}: Fashion-MNIST was not found. {_ways()}\nThe hub said: {error}") from error
+        raise FileNotFoundError(f"{NAME}: Fashion-MNIST was not found. {how_to_have_it()}\nThe hub said: {error}") from error
 
 
-def _ways(hub: bool = True) -> str:
-    """What to do to have it."""
+def how_to_have_it(hub: bool = True) -> str:
+    """The ways to have the files, in words for an error; hub: with the one through the hub."""
     download = huggingface.download_command(huggingface.DATASETS[ON_HUB])
     root = os.environ.get(huggingface.SOURCES)
     ways = [
