@@ -113,7 +113,8 @@ def _of_the_hub(count: int | None, split: str) -> np.ndarray:
     try:
         return huggingface.load(ON_HUB, STORED, 1, count, split)[:, 0].numpy()
     except (FileNotFoundError, ModuleNotFoundError) as error:
-        raise FileNotFoundError(f"{NAME}: Fashion-MNIST was not found. {how_to_have_it()}\nThe hub said: {error}") from error
+        told = f"{NAME}: Fashion-MNIST was not found. {how_to_have_it()}\nThe hub said: {error}"
+        raise FileNotFoundError(told) from error
 
 
 def how_to_have_it(hub: bool = True) -> str:
