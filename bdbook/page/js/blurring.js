@@ -16,8 +16,8 @@ import {
 } from "./plot.js";
 import {
   html,
-  slider,
   sigmaMaxSlider,
+  timeSlider,
   dMinSlider,
   select,
   steering,
@@ -70,17 +70,7 @@ function render({ model, el }) {
   // Controls
   const controls = {
     sigma_max: sigmaMaxSlider(bound("sigma_max")),
-    t: slider({
-      name: "t",
-      symbol: "<i>t</i>",
-      hint: "time: 0 data, 1 noise",
-      spoken: "t, time",
-      min: 0,
-      max: 1,
-      step: 0.005,
-      format: (v) => v.toFixed(3),
-      onInput: move,
-    }),
+    t: timeSlider(move, "time: 0 data, 1 noise"),
     d_min: dMinSlider(bound("d_min")),
     schedule: select({
       ...bound("schedule"),

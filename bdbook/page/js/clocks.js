@@ -7,6 +7,7 @@ import {
   html,
   slider,
   stepsSlider,
+  timeSlider,
   select,
   steering,
   picture,
@@ -103,19 +104,9 @@ function render({ model, el }) {
     low: byHand("low", "lowest"),
     middle: byHand("middle", "middle"),
     high: byHand("high", "highest"),
-    t: slider({
-      name: "t",
-      symbol: "<i>t</i>",
-      hint: "0 data, 1 noise",
-      spoken: "t, time",
-      min: 0,
-      max: 1,
-      step: 0.005,
-      format: (v) => v.toFixed(3),
-      onInput: (v) => {
-        player.stop();
-        set("t", v);
-      },
+    t: timeSlider((v) => {
+      player.stop();
+      set("t", v);
     }),
     steps: stepsSlider(2, 200, bound("steps")),
     _photo: ownPicture(),

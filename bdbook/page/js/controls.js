@@ -394,6 +394,20 @@ export const dMinSlider = (options) =>
     ...options,
   });
 
+/** A slider for t, from data to noise. */
+export const timeSlider = (onInput, hint = "0 data, 1 noise") =>
+  slider({
+    name: "t",
+    symbol: "<i>t</i>",
+    hint,
+    spoken: "t, time",
+    min: 0,
+    max: 1,
+    step: 0.005,
+    format: (v) => v.toFixed(3),
+    onInput,
+  });
+
 /** A slider of N, `low` to `high` steps, logarithmic. */
 export const stepsSlider = (low, high, options) =>
   slider({

@@ -2,7 +2,7 @@
 import { process } from "./processes.js";
 import { svg, linePlot, plotBox, powerOfTen, short, timeAt } from "./plot.js";
 import { GRID, clockOf, floorOf, missed, overSteps, clocksOverTime } from "./turns.js";
-import { html, slider, sigmaMaxSlider, stepsSlider, select, steering } from "./controls.js";
+import { html, sigmaMaxSlider, stepsSlider, timeSlider, select, steering } from "./controls.js";
 import { panel, legend, dragAcross, keepDrawn, derived } from "./controls.js";
 
 const SETTING = ["system", "width"]; // all that the clocks depend on
@@ -76,19 +76,9 @@ function render({ model, el }) {
         set("system", v);
       },
     }),
-    t: slider({
-      name: "t",
-      symbol: "<i>t</i>",
-      hint: "0 data, 1 noise",
-      spoken: "t, time",
-      min: 0,
-      max: 1,
-      step: 0.005,
-      format: (v) => v.toFixed(3),
-      onInput: (v) => {
-        player.stop();
-        set("t", v);
-      },
+    t: timeSlider((v) => {
+      player.stop();
+      set("t", v);
     }),
     width: sigmaMaxSlider({
       ...bound("width"),
