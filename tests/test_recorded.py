@@ -134,7 +134,8 @@ def test_the_eight_systems():
 
 def test_the_bound_prefers_noise():
     for name in ("ddpm", "cosine", "blurring", "blur", "equal-snr"):
-        assert all(bits(f"{name}-plain", "fashion") < bits(name, "fashion"))
+        # Of the seeds that both have.
+        assert all(a < b for a, b in zip(bits(f"{name}-plain", "fashion"), bits(name, "fashion")))
     for name in ("from-mean", "from-mean-plain", "heat-plain"):
         assert all(run.metrics["bits"] is None for run in recorded.seeds(f"fashion-{name}"))
 
