@@ -1,5 +1,6 @@
 """Your own data: what is read is what lies there, what is measured is right, the advice follows from the numbers."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -161,15 +162,9 @@ def test_a_layout_says_where_the_axes_are(tmp_path, layout, array):
     ],
 )
 def test_layouts_of_fewer_axes(layout, array, shape):
-    with pytest.raises(ValueError, match="at least 2") if layout in ("CX", "XX", "XXX") else _nothing():
+    with pytest.raises(ValueError, match="at least 2") if layout in ("CX", "XX", "XXX") else contextlib.nullcontext():
         opened = spectra.samples(array, layout, shape[1:])
         assert opened.shape == shape
-
-
-def _nothing():
-    import contextlib
-
-    return contextlib.nullcontext()
 
 
 def test_windows_lie_side_by_side_and_few_samples_are_cut_into_them():

@@ -16,7 +16,7 @@ from bdbook.files import write_atomically
 # How the sigmas are given to each; {sigmas} are N numbers from large to small.
 GIVEN = {
     "diffusers": "scheduler.set_timesteps(sigmas=[{sigmas}, 0.0])",
-    "k-diffusion": "sigmas = torch.tensor([{sigmas}, 0.0])  # e.g. sample_euler(model, x, sigmas)",
+    "k-diffusion": "sigmas = torch.tensor([{sigmas}, 0.0])  # e.g. sample_dpmpp_2m(model, x, sigmas)",
     "numpy": "sigmas = np.array([{sigmas}, 0.0])",
 }
 

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from bdbook.pixels import ROUNDING
 from bdbook.processes import Process
 from bdbook.shapes import Grid, OfBasis
 from bdbook.spectra.measure import Spectrum
+from bdbook.timegrids import by_density
 from bdbook.transforms import DCT, Basis, Size, lengths
 
 STEPS = (5, 10, 20, 50, 100, 250, 1000)
@@ -37,6 +37,8 @@ SECOND = 10
 # What white noise may differ from what the data become, nats; and the last noise as a part of a faint coefficient's.
 START, LAST, FAINT = 0.01, 0.1, 100
 RHO = 7  # of Karras et al. 2022 Eq. 5
+# The blur of a system at t = 1, as a part of the longest axis.
+WIDTHS = {"IHDM": 1 / 2, "blurring": 1 / 3, "soft": 1 / 3}
 RULES = {"DDIM": ("ddim", 1), "DDIM, order 2": ("ddim", 2), "ancestral": ("ancestral", 1)}
 SHOWN_AT = (0.25, 0.5, 0.75)
 FINE = 4001  # levels of noise at which a density of steps is evaluated
@@ -44,14 +46,14 @@ PIXELS = 1 / 127.5  # the factor of 8-bit grey levels
 
 
 def systems(size: Size) -> dict[str, Process]:
-    """The systems of the papers whose basis is the cosines, for samples of these axes; blur as wide as a third."""
-    wide = max(lengths(size)) / 3
+    """The systems of the papers whose basis is the cosines, for samples of these axes; blur as wide as WIDTHS say."""
+    wide = {name: max(lengths(size)) * part for name, part in WIDTHS.items()}
     return {
         "DDPM": processes.ddpm(basis=DCT(size)),
         "cosine": processes.cosine_diffusion(DCT(size)),
-        "IHDM": processes.heat_dissipation(size, sigma_max=max(lengths(size)) / 2),
-        "blurring": processes.blurring_diffusion(size, sigma_max=wide),
-        "soft": processes.soft_diffusion(size, sigma_max=wide),
+        "IHDM": processes.heat_dissipation(size, sigma_max=wide["IHDM"]),
+        "blurring": processes.blurring_diffusion(size, sigma_max=wide["blurring"]),
+        "soft": processes.soft_diffusion(size, sigma_max=wide["soft"]),
     }
 
 
@@ -106,10 +108,6 @@ class Some:
 
         return Process(self.basis, some(process.alpha), some(process.sigma), process.steps, process.name)
 
-    def equal_snr(self, floor: float) -> Process:
-        """Equal SNR on their spectrum; floor: of the variance of its noise."""
-        return processes.equal_snr(self.gaussian, floor)
-
     def kl(self, process: Process, times: Grid, rule: str, order: int) -> float:
         """Nats by which the samples of all coefficients miss the data."""
         error = self.gaussian.sampler_error(process, times, rule, order=order)
@@ -153,11 +151,6 @@ class Advice:
     def times(self) -> Grid:
         """Equal steps of the clock, which are equal steps of time."""
         return self.process.times(self.calls)
-
-    @cached_property
-    def floor(self) -> float:
-        """Least nats of DDIM under any process that is diagonal here and whose clocks run the whole way."""
-        return least(self.found, self.calls)
 
     def __repr__(self) -> str:
         at = ", ".join(map(str, SHOWN_AT))
@@ -234,10 +227,9 @@ def advise(found: Spectrum, calls: int = 10) -> Advice:
     """What to take for data of this spectrum and so many evaluations of the network a sample."""
     if calls < 1:
         raise ValueError(f"calls was {calls}; expected at least 1 evaluation of the network a sample")
-    data, shape = found.gaussian, found.variance.shape
-    some, floor = Some.of(data), floor_of(found)
+    some, shape = Some.of(found.gaussian), found.variance.shape
     known = {name: some.of_process(process, shape) for name, process in systems(found.basis.size).items()}
-    known["equal SNR"] = some.equal_snr(floor)
+    known["equal SNR"] = processes.equal_snr(some.gaussian, floor_of(found))
     kl: dict[str, dict[str, dict[int, float]]] = {}
     for name, process in known.items():
         for rule, (way, order) in RULES.items():
@@ -247,7 +239,7 @@ def advise(found: Spectrum, calls: int = 10) -> Advice:
     clocks = {name: _clocks(some.gaussian, process) for name, process in known.items()}
     white, sigmas = _white(found, some, calls)
     advice = Advice(found, calls, kl, clocks, white, sigmas)
-    return replace(advice, reasons=tuple(_reasons(advice, some)))
+    return replace(advice, reasons=tuple(_reasons(advice)))
 
 
 def _clocks(data: Gaussian, process: Process) -> list[tuple[float, ...]]:
@@ -272,22 +264,20 @@ def _white(found: Spectrum, some: Some, calls: int) -> tuple[dict[str, dict[int,
     level = torch.linspace(math.log(high), math.log(low), FINE, dtype=torch.float64)
     known = v / (v + torch.exp(2 * level)[:, None])
     ramp = torch.linspace(0, 1, calls, dtype=torch.float64)
+
+    def spread(density: Tensor) -> Tensor:
+        place = by_density(density, max(calls - 1, 1)).flip(0)[:calls]
+        return high ** (1 - place) * low**place
+
     grids = {
-        "equal steps of the mean clock": _spread((known * (1 - known)).sqrt().mean(1), level, calls),
-        "short where the guesses change": _spread((known * (1 - known)).mean(1) ** (1 / 3), level, calls),
+        "equal steps of the mean clock": spread((known * (1 - known)).sqrt().mean(1)),
+        "short where the guesses change": spread((known * (1 - known)).mean(1) ** (1 / 3)),
         "equal steps of log sigma": high ** (1 - ramp) * low**ramp,
         f"Karras et al., rho = {RHO}": (high ** (1 / RHO) + ramp * (low ** (1 / RHO) - high ** (1 / RHO))) ** RHO,
     }
     nats = {name: {order: _missed(some, sigmas, order) for order in (1, 2)} for name, sigmas in grids.items()}
     best = {order: min(nats, key=lambda name: nats[name][order]) for order in (1, 2)}
     return nats, {order: grids[name].tolist() for order, name in best.items()}
-
-
-def _spread(density: Tensor, level: Tensor, calls: int) -> Tensor:
-    """Sigmas with equally much of a density between neighbours; density: of log sigma, at each level."""
-    share = torch.cat([torch.zeros(1, dtype=torch.float64), ((density[1:] + density[:-1]) / 2).cumsum(0)])
-    wanted = np.linspace(0, share[-1].item(), calls)
-    return torch.exp(torch.from_numpy(np.interp(wanted, share.numpy(), level.numpy())))
 
 
 def _missed(some: Some, sigmas: Tensor, order: int) -> float:
@@ -317,7 +307,7 @@ def _highest(found: Spectrum) -> float:
     return high
 
 
-def _reasons(advice: Advice, some: Some) -> list[str]:
+def _reasons(advice: Advice) -> list[str]:
     n = advice.calls
     at = min(STEPS, key=lambda steps: abs(math.log(steps / n)))
     misses = {name: rules["DDIM"].get(at, math.inf) for name, rules in advice.kl.items() if name != "equal SNR"}

@@ -13,12 +13,12 @@ import traitlets
 from bdbook import data, spectra
 from bdbook.oracle import Gaussian
 from bdbook.page.widgets.base import Slider, bundle, choice, number, whole
+from bdbook.spectra import advice
 from bdbook.spectra.advice import floor_of
 from bdbook.transforms import lengths
 
 SYSTEMS = ("ddpm", "cosine", "heat", "blurring", "soft", "equal_snr")
-# The blur of those that have one at t = 1, as parts of the longest axis, as the advice has it (spectra.advice.systems).
-WIDTHS = {"heat": 1 / 2, "blurring": 1 / 3, "soft": 1 / 3}
+WIDTHS = {"heat": advice.WIDTHS["IHDM"], "blurring": advice.WIDTHS["blurring"], "soft": advice.WIDTHS["soft"]}
 MODES = 300  # kinds of coefficients that a figure computes with, at most
 SIDE = 32  # of the photographs that stand for the reader's data, px
 
