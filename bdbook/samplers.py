@@ -275,22 +275,24 @@ def sample(
     for t, s in pairs(times):
         with torch.no_grad():
             estimate = denoiser.estimate(x_T, t)
-            guess: Guess = estimate
-            if order == 2 and before is not None:
-                guess = _second(rule, estimate, before, t, s)
-            if clip:
-                guess = Clipped(guess, s)
+            guess = guess_of(estimate, before if order == 2 else None, t, s, rule, clip)
             noise = torch.randn(x_T.shape, generator=generator, device=x_T.device, dtype=x_T.dtype)
             x_T = step(guess, t, s, rule, noise)
             before = estimate
         yield Step(s, x_T, estimate)
 
 
-def _second(rule: Rule, now: Estimate, before: Estimate, t: Time, s: Time) -> Guess:
-    """The guess that makes a rule second order, from the last two answers."""
-    if isinstance(rule, Flow):
-        return rule.extrapolated(now, before, t, s)
-    return Extrapolated(now, before, extrapolation(now.seen.process, before.seen.t, t, s))
+def guess_of(now: Estimate, before: Estimate | None, t: Time, s: Time, rule: Rule, clip: bool = False) -> Guess:
+    """What `sample` gives to the step t -> s: the answer at t, or extrapolated, and clipped.
+
+    before: the answer one step earlier, which makes the step second order; None for the first step, and for order 1.
+    """
+    guess: Guess = now
+    if before is not None and isinstance(rule, Flow):
+        guess = rule.extrapolated(now, before, t, s)
+    elif before is not None:
+        guess = Extrapolated(now, before, extrapolation(now.seen.process, before.seen.t, t, s))
+    return Clipped(guess, s) if clip else guess
 
 
 def check_order(order: int) -> None:

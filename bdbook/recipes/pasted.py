@@ -39,12 +39,21 @@ def restored(text: str, given: Degradation | None = None) -> str | Degradation:
     if "(" not in text:
         return text
     try:
-        value = _value(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError, TypeError) as error:
+        return read(text)
+    except ValueError as error:
         raise ValueError(
             f"the run has a process of its own, {text}; give it: load_run(folder, process=process) ({error})"
         ) from error
-    assert isinstance(value, Degradation)
+
+
+def read(text: str) -> Degradation:
+    """The process that `written` wrote; ValueError, with the reason, for any other text."""
+    try:
+        value = _value(ast.parse(text, mode="eval").body)
+    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, Degradation):
+        raise ValueError(f"{text[:80]} is no process")
     return value
 
 
