@@ -35,7 +35,6 @@ CORE += [
     "priors",
     "likelihood",
     "unet",
-    "adapters",
     "pixels",
     "shapes",
 ]
@@ -43,6 +42,7 @@ LAYERS = {
     "": ("The core", "The mathematics of the book, flat in `bdbook/`: it needs nothing of what follows."),
     "data": ("Data", "Images to learn from."),
     "recipes": ("Recipes", "Everything a training needs, as frozen data."),
+    "adapters": ("Adapters", "To and from the library diffusers."),
     "training": ("Training", "From a recipe to a run folder."),
     "evaluation": ("Evaluation", "Comparing what is drawn or restored with data."),
     "conformance": ("Conformance", "Somebody's function, compared with a paper's."),

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "bdbook"
 # A folder may import those before it in this list, and itself. The core is the files of bdbook/ itself.
-LAYERS = ("core", "data", "recipes", "training", "evaluation", "conformance", "spectra", "page", "sweep", "cli")
+LAYERS = ("core", "data", "recipes", "adapters", "training", "evaluation", "conformance", "spectra")
+LAYERS += ("page", "sweep", "cli")
 # Of bdbook/ what is not the core: the command.
 COMMAND = {"cli", "__main__"}
 

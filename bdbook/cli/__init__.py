@@ -18,6 +18,7 @@ from bdbook.cli.evaluate import Evaluate
 from bdbook.cli.recipes import Recipes
 from bdbook.cli.restore import Restore
 from bdbook.cli.sample import Sample
+from bdbook.cli.share import Share
 from bdbook.cli.spectrum import Spectrum
 from bdbook.cli.sweep import Sweep
 from bdbook.cli.train import Train
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": Sample,
     "evaluate": Evaluate,
     "restore": Restore,
+    "share": Share,
     "sweep": Sweep,
     "spectrum": Spectrum,
     "recipes": Recipes,

@@ -7,6 +7,7 @@ stopping.py     signals, and a loss that runs away
 checkpoints.py  the state of a training on disk
 records.py      what a run was
 runs.py         a trained model
+sharing.py      a trained model as a folder for others
 engine.py       device, precision, processes
 profiles.py     how much to compute
 cost.py         what a training would take

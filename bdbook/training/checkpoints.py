@@ -61,9 +61,17 @@ def save_halved(path: Path, source: Path) -> None:
 
     A weight moves by one part in 2048 at most, or by 3e-8 where it is smaller than 6e-5.
     """
-    tensors, header = _read(source)
+    tensors, header = read(source)
     tensors = {key: value.half() if key.startswith("ema.") else value for key, value in tensors.items()}
     write_atomically(path, _encode(tensors, header["record"], header["step"]))
+
+
+def copy_weights(path: Path, source: Path, record: dict) -> str:
+    """What `save_weights` would have written of a file of weights or a checkpoint, with this record; its checksum."""
+    tensors, header = read(source)
+    tensors = {key: value for key, value in tensors.items() if key.startswith(("ema.", "spectrum."))}
+    write_atomically(path, _encode(tensors, record, header["step"]))
+    return checksum(tensors, {"record": record, "step": header["step"]})
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -109,7 +117,7 @@ def newest_whole(paths: list[Path]) -> tuple[Path, dict[str, Tensor], dict[str, 
     """The last file that is not damaged, and what it holds; damaged ones after it are warned about."""
     for path in reversed(paths):
         try:
-            return path, *_read(path)
+            return path, *read(path)
         except ValueError as error:
             if path == paths[0]:
                 raise
@@ -117,7 +125,8 @@ def newest_whole(paths: list[Path]) -> tuple[Path, dict[str, Tensor], dict[str, 
     raise AssertionError("no paths")
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """(tensors, header) of a file of weights or a checkpoint; ValueError where it is damaged or another's."""
     if not path.exists():
         raise ValueError(f"{path} does not exist; expected a run folder or a .safetensors file of bdbook")
     try:
@@ -131,7 +140,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise ValueError(f"{path} was not written by this version of bdbook: expected {FORMAT!r} in it, found {found}")
     header = json.loads(metadata[FORMAT])
     known = header.pop("sha256", None)  # runs recorded before there were checksums have none
-    if known is not None and known != _digest(tensors, header):
+    if known is not None and known != checksum(tensors, header):
         raise ValueError(f"{path} is damaged: its checksum does not fit its contents")
     return tensors, header
 
@@ -153,11 +162,11 @@ def _encode(tensors: dict[str, Tensor], record: dict, step: int) -> bytes:
     # One key: safetensors writes several in any order, and the same run should be the same file.
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     header = {"record": record, "step": step}
-    header["sha256"] = _digest(tensors, header)
+    header["sha256"] = checksum(tensors, header)
     return safetensors(tensors, {FORMAT: json.dumps(header)})
 
 
-def _digest(tensors: dict[str, Tensor], header: dict) -> str:
+def checksum(tensors: dict[str, Tensor], header: dict) -> str:
     """SHA-256 of the header and of every tensor's name, shape, type and bytes."""
     digest = hashlib.sha256(json.dumps(header).encode())
     for name in sorted(tensors):

@@ -9,6 +9,7 @@ samples-*.png
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from bdbook.training.engine import CHUNK, SINGLE_PROCESS, Engine
 from bdbook.training.loop import State, generator_for
 
 GIVEN = "given"  # the name of images that were handed over, in a record
+CONFIG = "config.json"  # of a folder to share
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,48 @@ class Run:
             return engine.in_chunks(count, work)
 
 
+def newest(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    """(file, tensors, header) of what `load` reads: the newest whole file of a run folder, or the file given.
+
+    Raises ValueError where there is none, or where the config of a shared folder is not that of its weights.
+    """
+    path = Path(path)
+    found = [path]
+    if path.is_dir():
+        found = [*checkpoints.found(path), *path.glob("weights.safetensors")]
+        if not found:
+            raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
+        found.sort(key=checkpoints.step_of)  # a training that went on after its end has checkpoints newer than weights
+    file, tensors, header = checkpoints.newest_whole(found)
+    if path.is_dir() and header["step"] == 0:
+        raise ValueError(f"{file} is of step 0: nothing is learnt yet, and no later checkpoint is there")
+    if (config := file.parent / CONFIG).is_file():
+        _require_config(config, checkpoints.checksum(tensors, header), header)
+    return file, tensors, header
+
+
+def config_of(checksum: str, header: dict[str, Any]) -> dict[str, Any]:
+    """What the config of a shared folder says of its weights."""
+    return {"library_name": "bdbook", "format": checkpoints.FORMAT, "sha256": checksum, **header}
+
+
+def _require_config(config: Path, checksum: str, header: dict[str, Any]) -> None:
+    """Raise unless a shared folder's config is that of its weights."""
+    try:
+        told = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{config} is no JSON ({error}); get the folder anew") from error
+    expected = config_of(checksum, json.loads(json.dumps(header)))
+    if not isinstance(told, dict):
+        raise ValueError(f"{config} is not of bdbook; get the folder anew, or take the file out")
+    if told != expected:
+        differ = [key for key in {**expected, **told} if told.get(key) != expected.get(key)]
+        raise ValueError(
+            f"{config} does not fit the weights beside it, in {', '.join(differ)}: one of both was changed; get the "
+            "folder anew"
+        )
+
+
 def _counted(trajectory: Iterator[samplers.Step], bar: tqdm) -> Iterator[samplers.Step]:
     for step in trajectory:
         bar.update()
@@ -169,18 +213,10 @@ def load(
 ) -> Run:
     """A trained model from a run folder, its weights or last checkpoint, whichever is newer, or from one such file.
 
-    process, net, images: those of your own that it was trained with; the library's are made again from the record.
+    A folder that `sharing.share` wrote is read as a run folder is. process, net, images: those of your own that it was
+    trained with; the library's are made again from the record.
     """
-    path = Path(path)
-    found = [path]
-    if path.is_dir():
-        found = [*checkpoints.found(path), *path.glob("weights.safetensors")]
-        if not found:
-            raise ValueError(f"{path} holds neither weights.safetensors nor checkpoints; is it a run folder?")
-        found.sort(key=checkpoints.step_of)  # a training that went on after its end has checkpoints newer than weights
-    file, tensors, header = checkpoints.newest_whole(found)
-    if path.is_dir() and header["step"] == 0:
-        raise ValueError(f"{file} is of step 0: nothing is learnt yet, and no later checkpoint is there")
+    file, tensors, header = newest(path)
     try:
         recipe = Recipe.from_dict(header["record"]["recipe"], process, net)
         built = recipe.build_net().to(engine.device).eval().requires_grad_(False)
