@@ -122,7 +122,7 @@ def assert_walks_agree(scheduler, denoiser, rule, steps, dtype, order=1, clip=Fa
 
 
 def test_the_lists_of_rules_and_of_predictions_are_all_there_is():
-    assert set(WITH_NOISE) | {"naive", "tacos"} == {*samplers.RULES, *MADE}
+    assert {*WITH_NOISE, "naive", "tacos"} == {*samplers.RULES, *MADE}
     assert set(SETTINGS) == {"ddim", "ihdm", "partial_carry", "flow", "coloured"}
     assert len(PREDICTION_TYPES) == 7
 
@@ -170,7 +170,7 @@ def test_a_less_blurred_network_walks_every_step_by_ihdm():
 
 
 @pytest.mark.parametrize("name", ["naive", "tacos"])
-@pytest.mark.parametrize("degradation", ["blur", "pixelation"])
+@pytest.mark.parametrize("degradation", ["blur", "super_resolution"])
 def test_a_restorer_without_noise_walks_too(degradation, name):
     denoiser = Denoiser(Net(), cold.degradation(degradation, 8, 1), RESIDUAL)
     scheduler = BlurringScheduler.of(denoiser, rule=name)
@@ -185,7 +185,7 @@ def test_the_clamp_is_the_samplers(order):
 
 
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=12, unique=True), st.sampled_from([1, 2]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_any_walk_of_timesteps_is_one_of_the_samplers(chosen, order):
     chosen = sorted(chosen, reverse=True)
     denoiser = Denoiser(Net(), SYSTEMS["blurring"])
@@ -284,8 +284,8 @@ def test_steps_have_the_samples_shape_and_the_two_forms_agree():
     scheduler = FULL["spectral"]()
     scheduler.set_timesteps(10)
     for k in scheduler.timesteps[:3]:
-        output = scheduler.step(0.1 * randn(), k, randn(1), seeded(2))
-        both = scheduler.step(0.1 * randn(), k, randn(1), seeded(2), return_dict=False)
+        output = scheduler.step(0.1 * randn(int(k)), k, randn(1), seeded(2))
+        both = scheduler.step(0.1 * randn(int(k)), k, randn(1), seeded(2), return_dict=False)
         assert output.prev_sample.shape == output.pred_original_sample.shape == SHAPE
         assert torch.equal(both[0], output.prev_sample)
         assert torch.equal(both[1], output.pred_original_sample)
@@ -320,7 +320,7 @@ def test_add_noise_and_velocity_of_an_isotropic_process_are_diffusers():
     x0, noise = randn(dtype=torch.float32), randn(1, dtype=torch.float32)
     for method in ("add_noise", "get_velocity"):
         np.testing.assert_allclose(
-            getattr(ours, method)(x0, noise, k), getattr(theirs, method)(x0, noise, k), rtol=0, atol=1e-6
+            getattr(ours, method)(x0, noise, k), getattr(theirs, method)(x0, noise, k), rtol=0, atol=1e-5
         )
 
 
@@ -410,13 +410,11 @@ def test_training_as_diffusers_script_does_is_training_as_the_book_does(predicti
 
 
 def test_the_target_of_each_name_of_diffusers_is_what_its_script_takes():
-    x0, noise, k = randn(), randn(1), torch.tensor([30, 800])
-    for name, expected in {
-        "epsilon": noise,
-        "sample": x0,
-        "v_prediction": FULL["plain"]().get_velocity(x0, noise, k),
-    }.items():
-        scheduler = BlurringScheduler(SYSTEMS["blurring"], prediction_type=name)
+    process, x0, noise, k = SYSTEMS["blurring"], randn(), randn(1), torch.tensor([30, 800])
+    t = (k.double() + 1) / 1000
+    velocity = process.alpha(t) * BASIS.forward(noise) - process.sigma(t) * BASIS.forward(x0)
+    for name, expected in {"epsilon": noise, "sample": x0, "v_prediction": BASIS.inverse(velocity)}.items():
+        scheduler = BlurringScheduler(process, prediction_type=name)
         np.testing.assert_allclose(scheduler.get_target(x0, noise, k), expected, atol=1e-12)
 
 
@@ -506,6 +504,9 @@ BAD_SETTINGS = [
     ("process", "BlurringDiffusion(size=(8, 8), blr=1)", "unexpected keyword argument 'blr'"),
     ("process", "(" * 500, NOT_OURS),
     ("process", "BlurringDiffusion(size=(8, 8), d_min=2.0)", "d_min was 2.0"),
+    ("process", "BlurringDiffusion(size='8')", NOT_OURS),
+    ("process", "DDPM(steps=100, basis=3)", "has a setting that is none"),
+    ("process", "CosineDiffusion(logsnr_min='low')", NOT_OURS),
     ("process", 3, "the process was 3; expected one of the library's"),
     ("process", ["DDPM"], "the process was .'DDPM'.; expected"),
     ("process", "DDPM(steps=20)", "steps was 100, but ddpm is tabulated at N = 20; leave it out"),

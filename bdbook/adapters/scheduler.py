@@ -80,6 +80,8 @@ MADE: dict[str, Callable[..., Rule]] = {
     "matched": _matched,
 }
 
+RULE_NAMES = sorted({*samplers.RULES, *MADE})
+
 
 @dataclass
 class BlurringSchedulerOutput(SchedulerOutput):
@@ -125,7 +127,7 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):
         count = table(self.process, num_train_timesteps)
         self.predicts = _prediction(prediction_type, self.spectrum)
         self.rule = _rule(rule, rule_settings or {}, self.spectrum)
-        self.rule(self.process, 1.0, 0.0)  # complains now of settings, and of a process that the rule is not for
+        _try(self.rule, self.process)
         self.register_to_config(
             process=pasted.written(self.process),
             num_train_timesteps=count,
@@ -134,7 +136,7 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):
             _use_default_values=[],  # diffusers would forget what was given, but not by name
         )
         self.num_inference_steps: int | None = None
-        self._last: tuple[int, Estimate] | None = None
+        self._answers: dict[int, Estimate] = {}
         self._set(self.process.times(count), None)
 
     @classmethod
@@ -279,12 +281,12 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):
             )
         x_t = at_least_float32(sample)
         now = Estimate(self._seen(x_t, t), model_output.to(x_t.dtype), self.predicts)
-        before = self._last[1] if self._last is not None and self._last[0] == index - 1 else None
+        before = self._answers.get(index - 1)
         guess = guess_of(now, before, t, s, self.rule, self.config["clip_sample"])
         noise = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
         x_s = samplers.step(guess, t, s, self.rule, noise).to(sample.dtype)
-        if self.config["solver_order"] == 2:
-            self._last = index, now
+        if self.config["solver_order"] == 2:  # the one before stays too: a step that is asked again is the same
+            self._answers = {index: now} if before is None else {index - 1: before, index: now}
         x0_hat = now.x0_hat.to(sample.dtype)
         return BlurringSchedulerOutput(x_s, x0_hat) if return_dict else (x_s, x0_hat)
 
@@ -297,7 +299,7 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):
         on_table = bool(((k - whole).abs() <= ROUNDING).all())
         self._timesteps = k
         self.timesteps = (whole.long() if on_table else k).to(device)
-        self._last, self._begun = None, False
+        self._answers, self._begun = {}, False
 
     def _index(self, timestep: float | Tensor) -> int:
         """The place of a timestep in the walk."""
@@ -340,8 +342,8 @@ def _check_kinds(
         raise ValueError(f"num_train_timesteps was {steps!r}; expected a whole number, or None")
     if prediction_type not in PREDICTION_TYPES:
         raise unknown("prediction_type", str(prediction_type), PREDICTION_TYPES)
-    if rule not in {*samplers.RULES, *MADE}:
-        raise unknown("rule", str(rule), {*samplers.RULES, *MADE})
+    if rule not in RULE_NAMES:
+        raise unknown("rule", str(rule), RULE_NAMES)
     if rule_settings is not None and not isinstance(rule_settings, Mapping):
         raise ValueError(f'rule_settings were {rule_settings!r}; expected numbers by name, e.g. {{"eta": 0.5}}')
     if not isinstance(clip, bool):
@@ -366,6 +368,15 @@ def _process(given: object) -> Degradation:
     if type(process).draw is not Degradation.draw:
         raise ValueError(f"{process.name} draws something for each image, which a scheduler has no place for")
     return process
+
+
+def _try(rule: Rule, process: Degradation) -> None:
+    """Complain now of numbers out of range, of a process that the rule is not for, and of settings that are none."""
+    try:
+        rule(process, 1.0, 0.0)
+        _ = process.basis.freq2
+    except (TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{process!r} has a setting that is none ({error}); expected values like its own") from error
 
 
 def _spectrum(given: object, process: Degradation) -> Gaussian | None:

@@ -50,7 +50,7 @@ def read(text: str) -> Degradation:
     """The process that `written` wrote; ValueError, with the reason, for any other text."""
     try:
         value = _value(ast.parse(text, mode="eval").body)
-    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (SyntaxError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ValueError(str(error)) from error
     if not isinstance(value, Degradation):
         raise ValueError(f"{text[:80]} is no process")
