@@ -5,8 +5,8 @@ config.json           the same record and checksum, in plain sight
 README.md             the card: what it is, how it was trained and measured, how to use it, what it is not good for
 samples.png           where the run has it
 
-`runs.load` reads the folder as it reads a run's, and refuses one whose parts do not fit each other. What would tell of
-the machine that trained, the path of a folder of pictures and their fingerprints, stays behind.
+`runs.load` reads the folder as it reads a run's, and refuses one whose parts do not fit each other. The path of a
+folder of pictures and the fingerprints of its files stay behind.
 """
 
 from __future__ import annotations
