@@ -79,7 +79,7 @@ def test_the_card_says_what_the_record_says(digits, shared):
     for words in (
         "# digits-blurring",
         "`digits`",
-        f"{record['identity']['count']:,} of",
+        f"{record['identity']['count']:,} images, bdbook's data set `digits`",
         f"{parameters:,} parameters",
         "2 of 4 images, seed 0",
         record["device"],
@@ -110,6 +110,7 @@ def test_the_recorded_clothes_have_their_measures_on_the_card(tmp_path):
     assert "No licence is given for the weights." in told
     quality = metrics["quality"]
     assert f"| frechet | {quality['samples']['frechet']:.4g} | {quality['floor']['frechet']:.4g} |" in told
+    assert f"| pictures | {quality['samples']['pictures']:,} |" in told
     assert metrics["sample_protocol"] in told
     assert f"at most: {metrics['bits']['mean']:.3f}" in told
     assert (folder / "samples.png").read_bytes() == (source / "samples.png").read_bytes()
@@ -152,7 +153,7 @@ def test_no_place_and_no_picture_of_a_folder_is_told(tmp_path):
         assert b"grandmother" not in file.read_bytes(), file
         assert str(tmp_path).encode() not in file.read_bytes(), file
         assert b"fingerprints" not in file.read_bytes(), file
-    assert "images of one's own, which are not here" in (folder / "README.md").read_text()
+    assert "images, one's own, which are not here" in (folder / "README.md").read_text()
     back = runs.load(folder)
     assert back.draw(1, 0, steps=2).shape == (1, 1, 16, 16)
     with pytest.raises(ValueError, match=r"give them again: load_run\(folder, images=images\)"):

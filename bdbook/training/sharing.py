@@ -91,8 +91,8 @@ def card(
     parts = [
         "\n".join(["---", *_front(run, record, licence), "---"]),
         f"# {run.recipe.name}",
-        f"A {'generator' if run.denoiser.process.noisy else 'restorer'} of images {_shape(run)}, (channels, *sides), "
-        f"trained with bdbook to undo {_process(run)}. {given}",
+        f"A {'generator' if run.denoiser.process.noisy else 'restorer'} of images of shape {_shape(run)}, channels "
+        f"first, trained with bdbook to undo {_process(run)}. {given} This card is made of the run's record.",
         *(["![samples](samples.png)"] if pictured else []),
         "## How it was trained",
         _table(["", ""], _training(run, record)),
@@ -151,9 +151,9 @@ def _front(run: Run, record: Mapping[str, Any], licence: str | None) -> Iterator
 def _training(run: Run, record: Mapping[str, Any]) -> dict[str, str]:
     """What the card says of the training, in rows."""
     recipe, known = run.recipe, record["identity"]
-    source = "images of one's own, which are not here" if record["data"] == GIVEN else f"`{record['data']}`"
+    source = "one's own, which are not here" if record["data"] == GIVEN else f"bdbook's data set `{record['data']}`"
     rows = {
-        "data": f"{known['count']:,} of {source}" if "count" in known else source,
+        "data": f"{known['count']:,} images, {source}" if "count" in known else f"images, {source}",
         "recipe": f"`{recipe.name}`: predicts {recipe.predicts}, loss {recipe.loss}, in {recipe.domain}",
         "network": f"{sum(each.numel() for each in run.denoiser.net.parameters()):,} parameters, weights averaged",  # type: ignore[attr-defined]
         "steps": f"{run.record['step']:,} of {recipe.batch} images, seed {known['seed']}",
@@ -185,7 +185,8 @@ def _shared(columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else ""
+    """A measure, or how many; nothing for what is no number."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else ""
 
 
 def _table(head: list[str], rows: Mapping[str, str | list[str]]) -> str:
