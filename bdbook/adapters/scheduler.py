@@ -90,7 +90,7 @@ class BlurringSchedulerOutput(SchedulerOutput):
     pred_original_sample: Tensor | None = None
 
 
-class BlurringScheduler(SchedulerMixin, ConfigMixin):
+class BlurringScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # both have a config_name
     """A process, what its network predicts and a rule, with the methods of diffusers' schedulers.
 
     process: one of the library's, or its repr, as which it is stored. num_train_timesteps: N, timestep k being t =
@@ -128,7 +128,7 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):
         self.predicts = _prediction(prediction_type, self.spectrum)
         self.rule = _rule(rule, rule_settings or {}, self.spectrum)
         _try(self.rule, self.process)
-        self.register_to_config(
+        self.register_to_config(  # type: ignore[no-untyped-call]
             process=pasted.written(self.process),
             num_train_timesteps=count,
             rule_settings=dict(rule_settings or {}),
@@ -149,20 +149,23 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):
         predicts = denoiser.predicts
         if isinstance(predicts, Spectral):
             spectrum = Gaussian(denoiser.process.basis, predicts.variance0, predicts.mean0)
-            return cls(denoiser.process, prediction_type="spectral", **{"spectrum": spectrum} | settings)
-        names = [name for name in PREDICTION_TYPES if PREDICTIONS.get(ITS_NAMES.get(name, name)) == predicts]
-        if not names:
-            raise ValueError(
-                f"{predicts} has no name as a prediction_type; the names are {', '.join(PREDICTION_TYPES)}"
-            )
-        return cls(denoiser.process, prediction_type=names[0], **settings)
+            settings = {"prediction_type": "spectral", "spectrum": spectrum} | settings
+        else:
+            names = [name for name in PREDICTION_TYPES if PREDICTIONS.get(ITS_NAMES.get(name, name)) == predicts]
+            if not names:
+                raise ValueError(
+                    f"{predicts} has no name as a prediction_type; there are {', '.join(PREDICTION_TYPES)}"
+                )
+            settings = {"prediction_type": names[0]} | settings
+        made: BlurringScheduler = cls(denoiser.process, **settings)
+        return made
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any] | None = None, return_unused_kwargs: bool = False, **settings: Any
+        cls, config: dict[str, Any] | None = None, return_unused_kwargs: bool = False, **settings: Any
     ) -> Any:
         """The scheduler of a config, with some settings changed. Raises ValueError for what is no config of one."""
-        if isinstance(config, Mapping):
+        if isinstance(config, dict):
             of, known = config.get("_class_name", cls.__name__), inspect.signature(cls.__init__).parameters
             if of != cls.__name__:
                 raise ValueError(
@@ -176,7 +179,7 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):
                     raise unknown("setting", key, [name for name in known if name != "self"])
             if "process" not in {*config, *settings}:
                 raise ValueError('the config has no "process"; expected the repr of one, as save_pretrained writes it')
-        return super().from_config(config, return_unused_kwargs, **settings)
+        return super().from_config(config, return_unused_kwargs, **settings)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return int(self.config["num_train_timesteps"])
