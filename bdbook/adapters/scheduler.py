@@ -154,7 +154,7 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # b
             names = [name for name in PREDICTION_TYPES if PREDICTIONS.get(ITS_NAMES.get(name, name)) == predicts]
             if not names:
                 raise ValueError(
-                    f"{predicts} has no name as a prediction_type; there are {', '.join(PREDICTION_TYPES)}"
+                    f"{predicts} has no name as a prediction_type; the names: {', '.join(PREDICTION_TYPES)}"
                 )
             settings = {"prediction_type": names[0]} | settings
         made: BlurringScheduler = cls(denoiser.process, **settings)
