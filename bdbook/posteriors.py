@@ -25,6 +25,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from tqdm import tqdm
 
+from bdbook import timegrids
 from bdbook.denoiser import Denoiser, Estimate, PredictLessBlurred, wiener
 from bdbook.mixtures import Mixture, Shares
 from bdbook.oracle import Gaussian
@@ -187,6 +188,23 @@ def of_mixture(mixture: Mixture, view: View, images: AnyImages) -> Posterior:
 # --- by walking -------------------------------------------------------------------------------------------------
 
 
+def grid(process: Process, spectrum: Gaussian, steps: int) -> Grid:
+    """Equal steps of the mean clock (`timegrids.equal_angle`), of a tabulated process the nearest in its table.
+
+    Equal steps of time end too far from the data: what the last step draws is Gaussian, and that of the high
+    frequencies is then most of what there is.
+    """
+    if process.steps is None:
+        return timegrids.equal_angle(process, spectrum, steps)
+    if not 1 <= steps <= process.steps:
+        raise ValueError(f"steps was {steps}; expected 1 to {process.steps}, the steps of {process.name}")
+    table = process.times().flip(0)
+    clocks = spectrum.clock(process, table).flatten(1).mean(1)
+    wanted = torch.linspace(clocks[-1].item(), clocks[0].item(), steps + 1, dtype=torch.float64)
+    found = (clocks[:, None] - wanted).abs().argmin(0)
+    return table[found.unique().flip(0)]
+
+
 def gaussian_errors(spectrum: Gaussian, process: Process, times: Grid) -> Errors:
     """P of Gaussian data at each of a walk's times but the last: v sigma^2 / (alpha^2 v + sigma^2).
 
@@ -249,7 +267,7 @@ def sample(
     """count images that may have been there for each that is seen, (count, B, C, *axes), in the dtype of images.
 
     images: as `View.sample` makes them. spectrum: of the data, which decides where a walk begins, and P unless errors
-    are given. times: decreasing, e.g. process.times(30); after the last but one the image itself is drawn. errors: as
+    are given. times: decreasing, as `grid` gives them; after the last but one the image itself is drawn. errors: as
     `measured_errors`, or `gaussian_errors`, which is the default. at_once: images that the network is asked for.
     """
     process = _require(denoiser, view, count)
