@@ -92,7 +92,7 @@ class View:
 
         guess, y: (B, C, *axes).
         """
-        gain, deviation = wiener(self.gain, torch.tensor(self.noise, dtype=torch.float64), variance)
+        gain, deviation = wiener(self.gain, torch.full_like(self.gain, self.noise), variance)
         return guess + gain.to(guess) * (y - self.gain.to(guess) * guess), deviation
 
     def require(self, basis: Basis) -> None:
@@ -181,7 +181,7 @@ def of_mixture(mixture: Mixture, view: View, images: AnyImages) -> Posterior:
     view.require(mixture.basis)
     y = view.basis.forward(images.double())
     evidence = Process(view.basis, lambda t: view.gain, lambda t: torch.full_like(t, view.noise), name="view")
-    gains, deviations = wiener(view.gain, torch.tensor(view.noise, dtype=torch.float64), mixture.variances)
+    gains, deviations = wiener(view.gain, torch.full_like(view.gain, view.noise), mixture.variances)
     return Posterior(view, y, mixture.responsibilities(y, evidence), mixture.means, gains, deviations)
 
 

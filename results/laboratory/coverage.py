@@ -36,7 +36,8 @@ HERE = Path(__file__).parent
 FILE = HERE / "coverage.json"
 SIZE = 16
 WIDTHS, NOISES = (1.0, 2.0), (0.02, 0.1)
-# Views of the mixture's own images (by the rule half as many), images drawn for each, the steps of a walk, and images of them at once.
+# Views of the mixture's own images (by the rule half as many), images drawn for each, the steps of a walk, and images
+# that are walked at once.
 COUNT, DRAWN, STEPS, AT_ONCE = 500, 39, 10, 2500
 # Test images, those that the stretch is fitted to, images drawn for each, and the steps, with a network.
 TESTED, FITTED, DRAWN_BY_NETWORK, STEPS_OF_NETWORK = 200, 60, 19, 8
