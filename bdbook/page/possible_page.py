@@ -30,7 +30,7 @@ h1 { font-size: 1.5em; line-height: 1.25; } h2 { margin-top: 2em; font-size: 1.2
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 16px; }
 figure { margin: 0; } figcaption { font-size: 14px; }
 img { display: block; width: 100%; image-rendering: pixelated; border: 1px solid var(--line); }
-.chosen { max-width: 400px; }
+code { white-space: nowrap; } img[hidden] { display: none; } .chosen { max-width: 400px; }
 label { display: block; margin-top: 12px; font-weight: 600; }
 input { width: 100%; height: 24px; margin: 0; accent-color: var(--accent); }
 input:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -60,9 +60,9 @@ WARNING = (
 )
 ADVICE = (
     "Measure it: photograph a point of light, or a sharp edge, with the same lens and distance; or compare widths and "
-    "take the largest at which the samples have no ringing along edges. Give a measured kernel with --kernel k.npy, an "
-    "odd number of taps a side, of sum 1, the same read from either end of each axis; and rather too much noise, by "
-    "--noise, than too little."
+    "take the largest at which the samples have no ringing along edges. Give a measured kernel with "
+    "<code>--kernel k.npy</code>, an odd number of taps a side, of sum 1, the same read from either end of each axis; "
+    "and rather too much noise, by <code>--noise</code>, than too little."
 )
 
 
@@ -103,7 +103,7 @@ def html(name: str, found: Possible, blur: str, noise: float) -> str:
         "1 + 1/k times the squared error of the mean of very many, and one sample twice that: what is sharp is "
         "guessed.</p>",
         "<h2>Real blur is not the one assumed</h2>",
-        f'<div class="warning"><p>{escape(WARNING)}</p><p>{escape(ADVICE)}</p></div>',
+        f'<div class="warning"><p>{escape(WARNING)}</p><p>{ADVICE}</p></div>',
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
