@@ -193,3 +193,30 @@ def test_the_recorded_study_says_what_the_exact_case_must():
         assert found.worst < 0.02, name
         assert found.count >= 500
         assert (found.samples + 1) % 40 == 0, "the levels are intervals between sorted samples"
+
+
+def test_the_recorded_study_says_what_stretching_and_a_wrong_blur_do():
+    """Networks: each band's intervals hold too many before, about as many as they say after; of a wider blur too few."""
+    blocks = recorded.laboratory("coverage")
+    nominal = torch.tensor(study.coverage.LEVELS, dtype=torch.float64)
+    for name in study.NETWORKS:
+        (key,) = [key for key in blocks if key.startswith(name) and "times as wide" not in key]
+        before, after = (Coverage.of_dict(told) for told in (blocks[key], blocks[key]["stretched"]))
+        off = [(each.measured[1:] - nominal).abs() for each in (before, after)]
+        assert off[1].mean() < 0.5 * off[0].mean()
+        assert off[1].max() < 0.05
+        assert (before.measured[1:4, :2] > nominal[:2]).all()
+        assert before.count >= 200
+        assert before.samples >= 16
+    (wrong,) = [Coverage.of_dict(told) for key, told in blocks.items() if "times as wide" in key]
+    assert wrong.measured[1, 1] < 0.5, "at 80 % and the lowest frequencies"
+
+
+def test_the_recorded_walks_are_near_and_nearer_with_measured_errors():
+    blocks = recorded.laboratory("coverage")
+    worst = {key: Coverage.of_dict(told).worst for key, told in blocks.items() if key.startswith("rule")}
+    assert len(worst) == 12
+    assert max(worst.values()) < 0.1
+    for key, off in worst.items():
+        if "Gaussian" in key:
+            assert worst[key.replace("Gaussian", "measured")] < off, key
