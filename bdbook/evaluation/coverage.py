@@ -72,8 +72,10 @@ class Coverage:
     @classmethod
     def of_dict(cls, told: dict) -> Coverage:
         """What `as_dict` gave."""
-        tables = (torch.tensor(told[name], dtype=torch.float64) for name in ("measured", "errors", "widths", "ranks"))
-        return cls(tuple(told["levels"]), tuple(told["names"]), *tables, told["samples"], told["count"])
+        names = ("measured", "errors", "widths", "ranks")
+        measured, errors, widths, ranks = (torch.tensor(told[name], dtype=torch.float64) for name in names)
+        levels, groups = tuple(told["levels"]), tuple(told["names"])
+        return cls(levels, groups, measured, errors, widths, ranks, told["samples"], told["count"])
 
     def __str__(self) -> str:
         columns = [(f"{level:g}", f"at {level:.0%}", 15, "s") for level in self.levels]

@@ -101,7 +101,9 @@ def draw(
     clean = picture.unsqueeze(1) if channels == 1 else picture.unsqueeze(0)
     random = generator_for(seed, "possible")
     seen = view.sample(clean, torch.randn(clean.shape, generator=random)) if degrade else clean
-    times = posteriors.grid(denoiser.process, spectrum, steps)
+    process = denoiser.process
+    assert isinstance(process, Process)  # by _prior
+    times = posteriors.grid(process, spectrum, steps)
     drawn = posteriors.sample(denoiser, spectrum, view, seen, times, count, random, progress=progress)
     drawn, seen = (x.flatten(-4, -3) for x in (drawn, seen))  # of channels and images one is 1
     return Possible(drawn, seen, how, picture if degrade else None)

@@ -73,7 +73,8 @@ def calibration(found: dict[str, Coverage], group: str = "pixels") -> Figure:
     ax.plot([0, 100], [0, 100], color="#888888", linewidth=1, linestyle="--", label="right")
     for name, each in found.items():
         row = each.names.index(group)
-        levels, measured, errors = (100 * np.array(x) for x in (each.levels, each.measured[row], each.errors[row]))
+        levels = 100 * np.array(each.levels)
+        measured, errors = (100 * table[row].numpy() for table in (each.measured, each.errors))
         (line,) = ax.plot(levels, measured, marker="o", label=name)
         ax.fill_between(levels, measured - 2 * errors, measured + 2 * errors, color=line.get_color(), alpha=0.2)
     ax.set(xlabel="nominal, %", ylabel=f"truths in the interval, %, {group}", xlim=(0, 100), ylim=(0, 100))
