@@ -219,5 +219,6 @@ def test_the_recorded_walks_are_near_and_nearer_with_measured_errors():
     assert len(worst) == 12
     assert max(worst.values()) < 0.1
     for key, off in worst.items():
+        assert "Gaussian" in key or off < 0.05, key
         if "Gaussian" in key:
             assert worst[key.replace("Gaussian", "measured")] < off, key

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from few_calls import plain_of, quick, untransformed
+from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
@@ -34,6 +35,7 @@ from bdbook.transforms import DCT, Pixel
 
 HERE = Path(__file__).parent
 FILE = HERE / "coverage.json"
+PICTURES = FILE.with_suffix(".safetensors")
 SIZE = 16
 WIDTHS, NOISES = (1.0, 2.0), (0.02, 0.1)
 # Views of the mixture's own images (by the rule half as many), images drawn for each, the steps of a walk, and images
@@ -43,6 +45,8 @@ COUNT, DRAWN, STEPS, AT_ONCE = 500, 39, 10, 2500
 TESTED, FITTED, DRAWN_BY_NETWORK, STEPS_OF_NETWORK = 200, 60, 19, 8
 NETWORKS = ("fashion-cosine", "fashion-blurring")
 TRAINED_AT = 1.0, 0.02
+# Pictures to show: the first test images, samples of each, and the blur.
+SHOWN, SAMPLES, SHOWN_AT = 4, 16, (1.5, 0.02)
 # How much wider the blur was than is assumed.
 WIDER = 1.5
 PROCESSES: dict[str, Callable[[], Process]] = {
@@ -118,6 +122,22 @@ def by_network(name: str, wider: float) -> dict:
     return told
 
 
+def pictures(name: str) -> dict[str, Tensor]:
+    """Test images, what is seen of them, and what may lie behind it by a network: bytes, (B, C, H, W) each."""
+    run = runs.load(recorded.folder_of(name))
+    truth, view = data.load("fashion", SIZE, count=SHOWN, split="test"), View.blurred(SIZE, *SHOWN_AT)
+    times, y = posteriors.grid(run.denoiser.process, run.spectrum, STEPS_OF_NETWORK), seen(truth, view, 1)
+    drawn = posteriors.sample(
+        run.denoiser, run.spectrum, view, y, times, SAMPLES, torch.Generator().manual_seed(2), progress=True
+    )
+    return {"truth": as_bytes(truth), "seen": as_bytes(y), "drawn": torch.stack([as_bytes(x) for x in drawn])}
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """(B, C, H, W) in [-1, 1] as uint8."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
 def jobs() -> dict[str, Callable[[], dict]]:
     """Name -> what measures it."""
     mixture = Mixture.load(HERE / "fashion.safetensors")
@@ -146,6 +166,8 @@ def main() -> None:
         found[key] = work() | {"seconds": round(time.monotonic() - began)} | records.made_here()
         lines = (f"{json.dumps(each)}: {json.dumps(what)}" for each, what in found.items())
         write_atomically(FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+    if not PICTURES.exists():
+        write_atomically(PICTURES, save(pictures(NETWORKS[0])))
 
 
 if __name__ == "__main__":
