@@ -44,6 +44,9 @@ from . import (
     pixels as pixels,
 )
 from . import (
+    posteriors as posteriors,
+)
+from . import (
     priors as priors,
 )
 from . import (

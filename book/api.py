@@ -31,6 +31,7 @@ CORE += [
     "timegrids",
     "oracle",
     "mixtures",
+    "posteriors",
     "learning",
     "priors",
     "likelihood",

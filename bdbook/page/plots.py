@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from bdbook.evaluation.coverage import Coverage
 from bdbook.page.palette import PALETTE
 from bdbook.pixels import to_pixels
 
@@ -63,4 +64,20 @@ def named_rows(picture: np.ndarray, names: list[str], width: float = 6.4) -> Fig
     for index, name in enumerate(names):
         y = (index + 0.5) / len(names) * picture.shape[0]
         ax.text(-0.015 * picture.shape[1], y, name, ha="right", va="center", fontsize=10)
+    return figure
+
+
+def calibration(found: dict[str, Coverage], group: str = "pixels") -> Figure:
+    """Measured coverage against nominal, a line for each name, with two standard errors; the diagonal is right."""
+    figure, ax = plt.subplots(figsize=(4.6, 4.4))
+    ax.plot([0, 100], [0, 100], color="#888888", linewidth=1, linestyle="--", label="right")
+    for name, each in found.items():
+        row = each.names.index(group)
+        levels = 100 * np.array(each.levels)
+        measured, errors = (100 * table[row].numpy() for table in (each.measured, each.errors))
+        (line,) = ax.plot(levels, measured, marker="o", label=name)
+        ax.fill_between(levels, measured - 2 * errors, measured + 2 * errors, color=line.get_color(), alpha=0.2)
+    ax.set(xlabel="nominal, %", ylabel=f"truths in the interval, %, {group}", xlim=(0, 100), ylim=(0, 100))
+    ax.set_aspect("equal")
+    ax.legend()
     return figure
