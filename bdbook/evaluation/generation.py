@@ -20,6 +20,7 @@ from bdbook.recipes import Recipe
 from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
+from bdbook.transforms import unwrapped
 
 BY_FEATURES = "Frechet and kernel distance, precision, recall, density, coverage"
 # At how many times at once a schedule is looked at.
@@ -70,7 +71,7 @@ class Protocol:
 
     def fair_words(self, run: Run) -> str:
         """The protocol of `fairly` for a run, to print beside its numbers."""
-        name, judge = run.record["data"], features.of(run.record["data"], run.recipe.size)
+        name, judge = run.record["data"], features.of(run.record["data"], unwrapped(run.recipe.size))
         by_features = f"{BY_FEATURES}{'' if judge.logits is None else ', score'}"
         return (
             f"{run.recipe.name}: {self.drawn(self.count)} samples ({self._walk(run)}) against {fair.REFERENCE} "
@@ -226,7 +227,7 @@ def fairly(
             f"{protocol.split!r} of {protocol.data or 'the same'}; expected data of {', '.join(features.MADE_FOR)}, "
             "whose test and training images both are compared with: use generation.compare(run, protocol) for others"
         )
-    real = fair.real(run.record["data"], run.recipe.size, run.recipe.channels).trained_on(run.pixels())
+    real = fair.real(run.record["data"], unwrapped(run.recipe.size), run.recipe.channels).trained_on(run.pixels())
     drawn = samples(run, protocol.drawn(protocol.count), protocol, engine, progress)
     return real.measures(drawn)
 

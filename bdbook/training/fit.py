@@ -22,7 +22,7 @@ from bdbook.training import checkpoints, folders, profiles, records, stopping
 from bdbook.training.engine import Engine, current_engine
 from bdbook.training.loop import State, start, train
 from bdbook.training.runs import GIVEN, Run
-from bdbook.transforms import LETTERS, Pixel, Rotation, Size, height_width, lengths, shape_in_words
+from bdbook.transforms import LETTERS, Pixel, Rotation, Size, height_width, lengths, shape_in_words, unwrapped
 
 # Images of the grid that is drawn at each checkpoint.
 DRAWN = 16
@@ -95,7 +95,7 @@ def fit(
         if not isinstance(images, Tensor):
             with engine.main_first():
                 known = source if isinstance(source, data.Folder) else data.recorded(source)
-                pictures = data.load_pixels(known, recipe.size, recipe.channels, seed=seed)
+                pictures = data.load_pixels(known, unwrapped(recipe.size), recipe.channels, seed=seed)
         else:
             pictures = images
         if not unbounded and source != "gaussian":
