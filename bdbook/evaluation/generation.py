@@ -64,7 +64,7 @@ class Protocol:
         source = "" if self.data is None else f" of {self.data}"
         images = f"images of the {self.split} split{source}, up to {self.count}"
         return (
-            f"{run.recipe.name}: {number} samples ({self._walk(run)}) {'as' if self.samples is None else 'against'} "
+            f"{run.recipe.name}: {number} samples ({self.walk(run)}) {'as' if self.samples is None else 'against'} "
             f"{images}; Frechet and kernel distance of embedded digit features, images clamped to [-1, 1] and rounded "
             f"to uint8; the others on images as they are; seed {self.seed}"
         )
@@ -74,13 +74,14 @@ class Protocol:
         name, judge = run.record["data"], features.of(run.record["data"], unwrapped(run.recipe.size))
         by_features = f"{BY_FEATURES}{'' if judge.logits is None else ', score'}"
         return (
-            f"{run.recipe.name}: {self.drawn(self.count)} samples ({self._walk(run)}) against {fair.REFERENCE} "
+            f"{run.recipe.name}: {self.drawn(self.count)} samples ({self.walk(run)}) against {fair.REFERENCE} "
             f"training images of {name}, and against as many of the test split; floor: as many other training images, "
             f"of which nearest alone is of test images; {by_features} by {judge.words}, images clamped to [-1, 1] and "
             f"rounded to uint8; the others on images as they are; seed {self.seed}"
         )
 
-    def _walk(self, run: Run) -> str:
+    def walk(self, run: Run) -> str:
+        """Rule, steps and weights, in words."""
         rule, steps = self.rule or run.recipe.rule, self.steps or run.recipe.sample_steps
         walk = f"{rule}, {'all' if steps is None else steps} steps" + (", second order" if self.order == 2 else "")
         return f"{walk}{', clipped' if self.clip else ''}; averaged weights of step {run.record['step']}"
@@ -233,11 +234,11 @@ def fairly(
 
 
 def bits(run: Run, images: Tensor, steps: int | None = None, seed: int = 0) -> Bound:
-    """The bound of a run on images (B, C, H, W), bits per dimension: `likelihood.bound`.
+    """The bound of a run on images (B, C, *axes), bits per dimension: `likelihood.bound`.
 
     Where a process does not end in white noise, what it starts from is the Gaussian that the data become.
     """
-    images = checks.images(images, least=1)
+    images = checks.images(images, least=1) if images.ndim == 4 else images
     process = run.denoiser.process
     prior = None
     if isinstance(process, Process) and process.start.kind != "noise":
