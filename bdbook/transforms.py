@@ -66,6 +66,11 @@ def lengths(size: Size) -> tuple[int, ...]:
     return tuple(map(length_of, axes_of(size)))
 
 
+def unwrapped(size: Size) -> Size:
+    """A size without its circles: that of images in a file, which knows nothing of seams."""
+    return size if isinstance(size, int) else lengths(size)
+
+
 def height_width(size: Size) -> tuple[int, int]:
     """(H, W) of a picture's size given as one side or as both; raises for what has other axes."""
     axes = axes_of(size)

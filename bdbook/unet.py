@@ -2,7 +2,8 @@
 
 Residual blocks that know the time, self-attention at the coarse levels, a path down and a path up with skips.
 It maps an image and a time to an image; what the output *means* is `denoiser`'s affair. An image has one, two or three
-axes, series, picture or volume: the layers are the same, and torch has each for one, two and three.
+axes, series, picture or volume: the layers are the same, and torch has each for one, two and three. Along a `Circle`
+convolutions wrap around; beyond the ends of other axes they see zeros.
 
 With the settings of Lee's appendix G (64x64, RGB, 128 channels, multipliers 1, 2, 3, 4, 3 blocks, 4 heads,
 attention at factors 4 and 8) it has 121,060,483 parameters: the appendix's "121M", and the 121.06 M of the
@@ -15,16 +16,18 @@ output channels learn the variance (121.06 M too).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bdbook.transforms import Basis, Size, at_least_float32, lengths, shape_in_words
+from bdbook.transforms import Basis, Circle, Size, at_least_float32, axes_of, lengths, shape_in_words
 
 # By the number of axes.
-CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONV: Mapping[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 HALVED = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 AVERAGED = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -39,9 +42,8 @@ class UNetConfig:
     """The knobs that HS Table 5 and Lee's appendix G turn.
 
     size         image side in pixels, or (height, width); (length,) for series, (depth, height, width) for volumes; a
-                 `Circle`, which wraps in a recipe's process, is an axis as others are to the network. It takes any size
-                 of as many axes that halves often enough; this one is checked at once, so that a mistake shows before
-                 training starts
+                 `Circle` for an axis that wraps around. It takes any size of as many axes that halves often enough;
+                 this one is checked at once, so that a mistake shows before training starts
     channels     width of the first level; level k has channels * multipliers[k] and 1/2**k of the side
     blocks       residual blocks a level on the way down; the way up has one more (HS app. A.2)
     attention    *downsampling factors* (powers of 2) that get self-attention, as in Lee's app. G. HS Table 5
@@ -53,6 +55,8 @@ class UNetConfig:
                  neighbour and a convolution up (Lee's "BigGAN up/downsampling: False")
     scale_shift  the time scales and shifts the normalised features; otherwise it is added before the norm
     middle_attention  attention in the middle even where the coarsest level has none (Ho et al.)
+    wraps        convolutions go around the axes that are a `Circle`; otherwise they see zeros beyond its seam, as all
+                 networks did that have nothing of this in their record
     """
 
     size: Size = 16
@@ -68,6 +72,7 @@ class UNetConfig:
     resblock_updown: bool = False
     scale_shift: bool = True
     middle_attention: bool = False
+    wraps: bool = True
 
     def __post_init__(self) -> None:
         if not self.multipliers or min(self.multipliers) < 1 or self.channels < 1 or self.blocks < 1:
@@ -94,6 +99,11 @@ class UNetConfig:
         return len(lengths(self.size))
 
     @property
+    def around(self) -> tuple[int, ...]:
+        """The axes that convolutions go around, counted from 0."""
+        return tuple(k for k, axis in enumerate(axes_of(self.size)) if self.wraps and isinstance(axis, Circle))
+
+    @property
     def factors(self) -> tuple[int, ...]:
         """Downsampling factor of each level: 1, 2, 4, ..."""
         return tuple(2**level for level in range(len(self.multipliers)))
@@ -110,6 +120,16 @@ class UNetConfig:
             asked = f"head_dim {self.head_dim}" if self.heads is None else f"{self.heads} heads"
             raise ValueError(f"attention on {width} channels cannot be split by {asked}: it must divide them")
         return heads
+
+
+def older(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What settings from a record said before they had a word for it: networks saw zeros beyond the seam of a Circle.
+
+    stored: as JSON or `asdict` give a `UNetConfig`, where a Circle is a dict.
+    """
+    size = stored["size"]
+    circles = [axis for axis in (size if isinstance(size, list | tuple) else [size]) if isinstance(axis, dict)]
+    return {"wraps": False} if circles else {}
 
 
 def check_size(sides: tuple[int, ...], factor: int) -> None:
@@ -148,30 +168,42 @@ def time_features(t: Tensor, width: int) -> Tensor:
     return F.pad(features, (0, width % 2))
 
 
+def beyond(dims: int, around: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How a kernel of 3 gets its neighbours: zeros along each axis, and for `wrapped` what wraps, in torch's order."""
+    zeros = tuple(0 if axis in around else 1 for axis in range(dims))
+    return zeros, tuple(side for each in reversed(zeros) for side in (1 - each, 1 - each))
+
+
+def wrapped(x: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """x (B, C, *axes) with the pixels from beyond the seams of its circles; x itself where there are none."""
+    return F.pad(x, sides, mode="circular") if any(sides) else x
+
+
 class Residual(nn.Module):
     """Norm, convolution, time, norm, convolution, plus the input; optionally at half or twice the size."""
 
     def __init__(self, c: UNetConfig, width_in: int, width: int, resample: nn.Module | None = None):
         super().__init__()
         self.scale_shift, self.dims = c.scale_shift, c.dims
+        zeros, self.sides = beyond(c.dims, c.around)
         self.resample = resample or nn.Identity()
         self.norm1 = nn.GroupNorm(groups(width_in), width_in)
-        self.conv1 = CONV[c.dims](width_in, width, 3, padding=1)
+        self.conv1 = CONV[c.dims](width_in, width, 3, padding=zeros)
         self.time = nn.Linear(4 * c.channels, 2 * width if c.scale_shift else width)
         self.norm2 = nn.GroupNorm(groups(width), width)
         self.dropout = nn.Dropout(c.dropout)
-        self.conv2 = zero(CONV[c.dims](width, width, 3, padding=1))
+        self.conv2 = zero(CONV[c.dims](width, width, 3, padding=zeros))
         self.skip = nn.Identity() if width_in == width else CONV[c.dims](width_in, width, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.conv1(self.resample(F.silu(self.norm1(x))))
+        h = self.conv1(wrapped(self.resample(F.silu(self.norm1(x))), self.sides))
         time = self.time(emb)[(..., *[None] * self.dims)]
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         else:
             h = self.norm2(h + time)
-        out: Tensor = self.skip(self.resample(x)) + self.conv2(self.dropout(F.silu(h)))
+        out: Tensor = self.skip(self.resample(x)) + self.conv2(wrapped(self.dropout(F.silu(h)), self.sides))
         return out
 
 
@@ -198,12 +230,13 @@ class Attention(nn.Module):
 class Down(nn.Module):
     """Half the size, by a strided convolution."""
 
-    def __init__(self, width: int, dims: int = 2):
+    def __init__(self, width: int, dims: int = 2, around: tuple[int, ...] = ()):
         super().__init__()
-        self.conv = CONV[dims](width, width, 3, stride=2, padding=1)
+        zeros, self.sides = beyond(dims, around)
+        self.conv = CONV[dims](width, width, 3, stride=2, padding=zeros)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        half: Tensor = self.conv(x)
+        half: Tensor = self.conv(wrapped(x, self.sides))
         return half
 
 
@@ -214,13 +247,17 @@ class Up(nn.Module):
     transposed convolution of stride 2, whose 4x4 kernel is the 3x3 one spread over 2x2 pixels.
     """
 
-    def __init__(self, width: int, dims: int = 2):
+    def __init__(self, width: int, dims: int = 2, around: tuple[int, ...] = ()):
         super().__init__()
         self.dims, self.conv = dims, TRANSPOSED[dims](width, width, 3)
+        zeros, self.sides = beyond(dims, around)
+        # What a pixel from beyond the seam adds to lies beyond it too, but for its last two pixels.
+        self.cut = tuple(1 if each else 3 for each in zeros)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         spread = 2**self.dims * AVERAGED[self.dims](self.conv.weight, 2, stride=1, padding=1)
-        return APPLY_TRANSPOSED[self.dims](x, spread, self.conv.bias, stride=2, padding=1)
+        x = wrapped(x, self.sides)
+        return APPLY_TRANSPOSED[self.dims](x, spread, self.conv.bias, stride=2, padding=self.cut)
 
 
 class Chain(nn.ModuleList):
@@ -235,14 +272,16 @@ class Chain(nn.ModuleList):
 class UNet(nn.Module):
     """(x, t) -> (B, out_channels, *axes) for x (B, in_channels, *axes) and t (B,) or (1,) in [0, 1].
 
-    Sides must be multiples of 2**(levels - 1). Convolutions see zeros beyond the ends of an axis, and beyond the seam
-    of one that is a circle to the process. The last layer starts at zero, and so does the output: a
-    preconditioned denoiser is then exactly its Wiener filter before the first step of training.
+    Sides must be multiples of 2**(levels - 1). Convolutions see zeros beyond the ends of an axis. Along a circle they
+    wrap: an image that is turned by a multiple of 2**(levels - 1) pixels has an output that is turned as far. The last
+    layer starts at zero, and so does the output: a preconditioned denoiser is then exactly its Wiener filter before the
+    first step of training.
     """
 
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = c = config
+        zeros, self.sides = beyond(c.dims, c.around)
         self.time = nn.Sequential(
             nn.Linear(c.channels, 4 * c.channels), nn.SiLU(), nn.Linear(4 * c.channels, 4 * c.channels)
         )
@@ -252,13 +291,14 @@ class UNet(nn.Module):
             return [Residual(c, width_in, width), *attention]
 
         def down(width: int) -> nn.Module:
-            return Residual(c, width, width, HALVED[c.dims](2)) if c.resblock_updown else Down(width, c.dims)
+            return Residual(c, width, width, HALVED[c.dims](2)) if c.resblock_updown else Down(width, c.dims, c.around)
 
         def up(width: int) -> nn.Module:
-            return Residual(c, width, width, nn.Upsample(scale_factor=2.0)) if c.resblock_updown else Up(width, c.dims)
+            doubled = nn.Upsample(scale_factor=2.0)
+            return Residual(c, width, width, doubled) if c.resblock_updown else Up(width, c.dims, c.around)
 
         width = c.widths[0]
-        self.stem = CONV[c.dims](c.in_channels, width, 3, padding=1)
+        self.stem = CONV[c.dims](c.in_channels, width, 3, padding=zeros)
         self.down, skips = nn.ModuleList(), [width]
         for factor, level_width in zip(c.factors, c.widths):
             for _ in range(c.blocks):
@@ -280,12 +320,12 @@ class UNet(nn.Module):
                     layers.append(up(width))
                 self.up.append(Chain(layers))
         self.norm = nn.GroupNorm(groups(width), width)
-        self.last = zero(CONV[c.dims](width, c.out_channels, 3, padding=1))
+        self.last = zero(CONV[c.dims](width, c.out_channels, 3, padding=zeros))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         self._check(x, t)
         emb = F.silu(self.time(time_features(t, self.config.channels).to(self.stem.weight.dtype)))
-        h = self.stem(x.contiguous(memory_format=LAYOUTS[self.config.dims]))
+        h = self.stem(wrapped(x, self.sides).contiguous(memory_format=LAYOUTS[self.config.dims]))
         skips = [h]
         for layer in self.down:
             h = layer(h, emb)
@@ -293,7 +333,7 @@ class UNet(nn.Module):
         h = self.middle(h, emb)
         for layer in self.up:
             h = layer(torch.cat([h, skips.pop()], dim=1), emb)
-        out: Tensor = self.last(F.silu(self.norm(h)))
+        out: Tensor = self.last(wrapped(F.silu(self.norm(h)), self.sides))
         return out
 
     def _check(self, x: Tensor, t: Tensor) -> None:
@@ -310,7 +350,10 @@ class UNet(nn.Module):
 
 
 class InFrequencies(nn.Module):
-    """A network that sees the coefficients of a basis instead of pixels, and says coefficients. Source: HS app. B."""
+    """A network that sees the coefficients of a basis instead of pixels, and says coefficients. Source: HS app. B.
+
+    Around a `Circle` the coefficients are a circle too: the last is a wave of as many periods as the second.
+    """
 
     def __init__(self, net: nn.Module, basis: Basis):
         super().__init__()

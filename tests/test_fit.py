@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from bdbook.evaluation import generation, tiling
 from bdbook.page import onnx
 from bdbook.processes import Process, schedule
 from bdbook.recipes import pasted
+from bdbook.training import records
 from bdbook.transforms import DCT, Basis, Circle, Pixel, Size, lengths
 from bdbook.unet import UNetConfig
 
@@ -244,6 +245,32 @@ def test_the_size_of_its_network_says_a_recipes_axes(size):
         again = recipes.Recipe.from_dict(json.loads(json.dumps(recipe.as_dict())))
         assert again == recipe
         assert again.build_net()(torch.zeros(1, 1, *lengths(size)), torch.zeros(1)).shape[2:] == lengths(size)
+
+
+@pytest.mark.parametrize("size", [(Circle(8),), (4, Circle(8)), (Circle(4), 4, Circle(8))])
+def test_a_network_goes_around_where_its_process_does(size, tmp_path):
+    """The book's network and one with settings of one's own; a run from before it did so goes on as it was."""
+    process, sides = processes.blurring_diffusion(size, sigma_max=1.5), lengths(size)
+    around = tuple(axis for axis, side in enumerate(size) if isinstance(side, Circle))
+    asked = {"book": {}, "own": {"unet": replace(TINY, size=sides)}}
+    asked["not"] = {"unet": replace(TINY, size=sides, wraps=False)}
+    recipe = {name: recipes.of_process(process, (1, *sides), **changes) for name, changes in asked.items()}
+    assert {name: each.unet.around for name, each in recipe.items()} == {"book": around, "own": around, "not": ()}
+    for each in recipe.values():
+        stored = json.loads(json.dumps(each.as_dict()))
+        assert recipes.Recipe.from_dict(stored) == each
+        del stored["unet"]["wraps"]
+        for wrote in (size, sides):  # whether an old record knew of the circle or not
+            stored["unet"]["size"] = [asdict(side) if isinstance(side, Circle) else side for side in wrote]
+            old = recipes.Recipe.from_dict(stored)
+            assert old.unet.around == ()
+            identity = {"recipe": stored, "seed": 0}
+            known = records.as_identified_now(identity)
+            records.require_same(tmp_path, known, records.as_identified_now({"recipe": old.as_dict(), "seed": 0}))
+            if each is not recipe["not"]:
+                now = records.as_identified_now({"recipe": each.as_dict(), "seed": 0})
+                with pytest.raises(ValueError, match=r"another configuration: recipe\.unet"):
+                    records.require_same(tmp_path, known, now)
 
 
 def test_what_has_other_axes_than_its_process_is_refused(tmp_path):

@@ -3,12 +3,15 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import signal
 
+from bdbook.transforms import Circle, lengths
 from bdbook.unet import Attention, Down, Residual, UNet, UNetConfig, Up, groups, time_features
 
 # Of one, two and three axes.
@@ -327,6 +330,78 @@ def test_names_of_parameters_do_not_depend_on_the_axes():
             kernels = [part.shape[2:] for part in parts]
             assert len({part.shape[:2] for part in parts}) == 1
             assert kernels == [()] * 3 or kernels in ([(side,) * dims for dims in (1, 2, 3)] for side in (1, 3))
+
+
+# Axes that wrap, alone and beside others.
+AROUND = [(Circle(8),), (Circle(8), Circle(4)), (4, Circle(8)), (Circle(8), 4), (2, Circle(8), 4), (Circle(4),) * 3]
+
+
+def turned(x, size, by):
+    """Images rolled along the axes of a size that are circles."""
+    axes = [axis for axis, side in enumerate(size, 2) if isinstance(side, Circle)]
+    return x.roll([by] * len(axes), axes)
+
+
+@pytest.mark.parametrize("size", AROUND)
+@pytest.mark.parametrize("updown", [False, True])
+def test_on_a_circle_a_turned_image_has_a_turned_output(updown, size):
+    """By a multiple of the coarsest level's pixel; where nothing wraps, zeros tell where the seam was."""
+    settings = {"size": size, "resblock_updown": updown, "blocks": 2, "middle_attention": True}
+    net, x, t = awake(small(**settings)).double(), torch.randn(2, 1, *lengths(size)).double(), torch.rand(2).double()
+    for by in (2, -2, 4):
+        torch.testing.assert_close(net(turned(x, size, by), t), turned(net(x, t), size, by), atol=1e-10, rtol=1e-10)
+    assert (net(turned(x, size, 1), t) - turned(net(x, t), size, 1)).abs().max() > 1e-3  # half a pixel of that level
+    ends = awake(small(**settings | {"size": lengths(size)})).double()
+    assert (ends(turned(x, size, 2), t) - turned(ends(x, t), size, 2)).abs().max() > 1e-3
+
+
+def test_on_a_circle_in_single_precision():
+    size = (Circle(16), Circle(16))
+    net, x, t = awake(small(size=size)), torch.randn(2, 1, 16, 16), torch.rand(2)
+    torch.testing.assert_close(net(turned(x, size, 6), t), turned(net(x, t), size, 6), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", AROUND)
+def test_convolutions_wrap_as_scipys(size):
+    """A residual block, down and up, each channel by scipy, of what numpy wrapped or continued by zeros."""
+    torch.manual_seed(0)
+    modes = ["wrap" if isinstance(side, Circle) else "constant" for side in size]
+    net, x = awake(small(size=size)).double(), torch.randn(1, 8, *lengths(size), dtype=torch.float64)
+
+    def correlated(x, kernels, bias):
+        x, kernels = x[0].detach().numpy(), kernels.detach().numpy()
+        for axis, mode in enumerate(modes, 1):
+            x = np.pad(x, [(int(k == axis),) * 2 for k in range(x.ndim)], mode=mode)
+        planes = [[signal.correlate(part, each, "valid") for part, each in zip(x, kernel)] for kernel in kernels]
+        return torch.tensor(np.sum(planes, 1))[None] + bias.detach()[(None, ..., *[None] * len(size))]
+
+    block = Residual(net.config, 8, 8)
+    torch.nn.init.normal_(block.conv2.weight)
+    block, emb = block.double(), torch.randn(1, 32, dtype=torch.float64)
+    h = correlated(F.silu(block.norm1(x)), block.conv1.weight, block.conv1.bias)
+    scale, shift = block.time(emb)[(..., *[None] * len(size))].chunk(2, 1)
+    h = correlated(F.silu(block.norm2(h) * (1 + scale) + shift), block.conv2.weight, block.conv2.bias)
+    torch.testing.assert_close(block(x, emb), x + h, atol=1e-11, rtol=1e-11)
+
+    down, up = (kind(8, len(size), net.config.around).double() for kind in (Down, Up))
+    half = correlated(x, down.conv.weight, down.conv.bias)[(..., *[slice(None, None, 2)] * len(size))]
+    torch.testing.assert_close(down(x, None), half, atol=1e-11, rtol=1e-11)
+    kernels = up.conv.weight.transpose(0, 1).flip(tuple(range(2, x.ndim)))
+    doubled = x
+    for axis in range(2, x.ndim):
+        doubled = doubled.repeat_interleave(2, axis)
+    torch.testing.assert_close(up(x, None), correlated(doubled, kernels, up.conv.bias), atol=1e-11, rtol=1e-11)
+
+
+def test_what_does_not_wrap_is_as_it_was():
+    """The same weights, names and bits as on axes with ends."""
+    for size in AROUND:
+        ends, seam = awake(small(size=lengths(size))), awake(small(size=size, wraps=False))
+        around = UNet(small(size=size))
+        around.load_state_dict(ends.state_dict())
+        x, t = torch.randn(2, 1, *lengths(size)), torch.rand(2)
+        assert torch.equal(ends(x, t), seam(x, t))
+        assert not torch.equal(ends(x, t), around(x, t))
 
 
 def test_time_features():

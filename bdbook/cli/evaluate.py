@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import torch
 import tyro
+from torch import Tensor
 
+from bdbook import spectra
 from bdbook.cli.telling import tell
-from bdbook.evaluation import checks, fair, generation, restoration
+from bdbook.evaluation import checks, fair, generation, restoration, values
+from bdbook.recipes import Recipe
 from bdbook.training import engine, profiles, runs
 from bdbook.training.engine import Engine
 from bdbook.training.runs import Run
+from bdbook.transforms import lengths
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,10 @@ class Evaluate:
     split: str = "test"
     """train or test; a generating run on fashion, photos or leaves is compared with both unless this is train."""
     data: str | None = None
-    """Compare with these images: a data set's name or a folder; default: what the run was trained on."""
+    """Compare with these images: a data set's name or a folder; default: what the run was trained on. Series and
+    volumes: a file, .npy, .npz or .safetensors (N, C, *axes), or a folder of sounds."""
+    training: str | None = None
+    """Of series and volumes: the file that was trained on, for how near samples come to it."""
     steps: int | None = None
     """Steps; default: all of a degradation's, or the recipe's."""
     seed: int = 0
@@ -53,7 +63,11 @@ class Evaluate:
         where = engine.current_engine(profiles.resolve(self.profile), self.precision, self.compile)
         run = runs.load(self.run_folder, where)
         with checks.doubts() as doubts:
-            if run.denoiser.process.noisy:
+            if len(lengths(run.recipe.size)) != 2:
+                told = self._values(run, generator, where)
+            elif self.training is not None:
+                raise ValueError(f"--training: of series and volumes; {run.recipe.name} draws pictures, leave it out")
+            elif run.denoiser.process.noisy:
                 told = self._generator(run, generator, where)
             else:
                 told = self._restorer(run, restorer, where)
@@ -82,6 +96,22 @@ class Evaluate:
             raise ValueError(f"{', '.join(unfit)}: of generating runs, but {run.recipe.name} restores; leave it out")
         return f"{protocol}\n{restoration.table(restoration.evaluate(run, protocol, where))}"
 
+    def _values(self, run: Run, protocol: generation.Protocol, where: Engine) -> str:
+        """Of a run that draws series or volumes."""
+        recipe = run.recipe
+        if not run.denoiser.process.noisy:
+            raise ValueError(f"{recipe.name} restores, and restorations are measured of pictures alone")
+        if self.data is None:
+            raise ValueError(
+                f"{recipe.name} was trained on an array, of which nothing was held out; say what to compare with: "
+                "--data FILE.npy"
+            )
+        data = _array(recipe, self.data, 2 * self.count)
+        training = None if self.training is None else _array(recipe, self.training)
+        told = values.table(values.compare(run, data, protocol, training, where, progress=True))
+        bound = f"\n{self._bits(run, data[: self.count])}" if self.bits else ""
+        return f"{values.words(run, protocol, self.data)}\n{told}{bound}"
+
     def _generator(self, run: Run, protocol: generation.Protocol, where: Engine) -> str:
         if generation.is_fair(run, protocol):
             table = fair.table(generation.fairly(run, protocol, where, progress=True))
@@ -91,8 +121,31 @@ class Evaluate:
         if not self.bits:
             return told
         truth = restoration.held_out(run, restoration.Protocol(self.count, self.split, data=self.data))
+        return f"{told}\n{self._bits(run, truth)}"
+
+    def _bits(self, run: Run, truth: Tensor) -> str:
         try:
             bound = generation.bits(run, truth, seed=self.seed)
         except ValueError as error:  # a process without a bound should not cost the table
-            return f"{told}\nbits per dimension: none, {error}"
-        return f"{told}\nbits per dimension, at most: {generation.bits_in_words(bound)}"
+            return f"bits per dimension: none, {error}"
+        return f"bits per dimension, at most: {generation.bits_in_words(bound)}"
+
+
+def _array(recipe: Recipe, path: str, limit: int | None = None) -> Tensor:
+    """Series or volumes of a recipe's shape from a file or a folder of sounds, (N, C, *axes) float32.
+
+    At most so many, spread evenly. An array may leave out the axis of a single channel.
+    """
+    sides = lengths(recipe.size)
+    ways = [f"NC{'X' * len(sides)}", *([f"N{'X' * len(sides)}"] if recipe.channels == 1 else [])]
+    reasons = []
+    for way in ways if Path(path).suffix.lower() != ".wav" and not Path(path).is_dir() else [None]:
+        try:
+            found = spectra.samples(path, way, sides, limit=sys.maxsize if limit is None else limit)
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        if found.shape[0] == recipe.channels and not (found.cut and way):
+            return torch.from_numpy(np.concatenate(list(found.batches()))).float()
+    expected = f"expected samples of {(recipe.channels, *sides)}, (channels, *axes) of {recipe.name}, in {path}"
+    raise ValueError(f"{expected}; {'; '.join(reasons) or 'its samples have others'}")

@@ -14,12 +14,15 @@ from bdbook.cli.telling import tell
 from bdbook.evaluation import checks, generation
 from bdbook.training import engine, profiles, runs
 from bdbook.training.runs import Run
-from bdbook.transforms import height_width
+from bdbook.transforms import lengths
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw images from a trained run and write them: a grid, an array, or a folder of pictures."""
+    """Draw images from a trained run and write them: a grid, an array, or a folder of pictures.
+
+    Series and volumes become an array, and series that are sounds, if asked for, one sound.
+    """
 
     run_folder: Annotated[Path, tyro.conf.arg(name="run", aliases=["-r"])]
     """Run folder, or a weights file."""
@@ -43,7 +46,8 @@ class Sample:
     """Run the network through torch.compile, on a GPU as CUDA graphs."""
     out: str | None = None
     """What to write: NAME.png (or .jpg, .webp, ...) a grid, NAME.npz an array for evaluators, NAME/ a folder of single
-    pictures; default: samples.png beside the weights, or the next name that is free."""
+    pictures; default: samples.png beside the weights, or the next name that is free. Of series and volumes NAME.npy, an
+    array of float32; of series whose samples a second the run knows NAME.wav, one after the other."""
     overwrite: bool = False
     """Write over what --out names."""
 
@@ -53,12 +57,13 @@ class Sample:
         checks.at_least_one(steps=self.steps)
         samplers.check_order(self.order)
         folder = self.run_folder if self.run_folder.is_dir() else self.run_folder.parent
-        out = targets.target(self.out, folder, self.overwrite)
         where = engine.current_engine(profiles.resolve(self.profile), self.precision, self.compile)
         run = runs.load(self.run_folder, where)
         recipe, process = run.recipe, run.denoiser.process
+        shape = recipe.channels, *lengths(recipe.size)
+        out = targets.target(self.out, folder, self.overwrite, len(shape) - 1, run.record.get("rate"))
         generation.check_rule(recipe, process, self.rule)
-        out.check(self.count, (recipe.channels, *height_width(recipe.size)))
+        out.check(self.count, shape)
         passing = targets.Passing.of(where, out.add)
         run.draw(self.count, self.seed, self.rule, self.steps, True, self.order, self.clip, passing)
         if not where.is_main:

@@ -1,4 +1,4 @@
-"""Where samples go: one picture of all, an array, or a folder with a picture for each."""
+"""Where samples go: one picture of all, an array, or a folder with a picture for each; series also as a sound."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from bdbook.training.engine import CHUNK, Engine
 
 MANIFEST = "samples.json"
 NUMBERED = re.compile(r"\d{5,}\.png")
+# Of silence between two sounds, s.
+PAUSE = 0.1
 ASKED = "give a name that ends in .png (a grid), .npz (an array) or / (a folder of single pictures)"
 
 
@@ -29,21 +31,24 @@ class Target(Protocol):
 
     path: Path
 
-    def check(self, count: int, shape: tuple[int, int, int]) -> None:
-        """Raise, before anything is drawn, where so many images of a shape (C, H, W) could not be written."""
+    def check(self, count: int, shape: tuple[int, ...]) -> None:
+        """Raise, before anything is drawn, where so many images of a shape (C, *axes) could not be written."""
 
     def add(self, first: int, images: Tensor) -> None:
-        """Images (N, C, H, W), the first of which has this number."""
+        """Images (N, C, *axes), the first of which has this number."""
 
     def finish(self, told: dict[str, Any]) -> None:
         """All are there: write what is left to write. told: how they were made."""
 
 
-def target(out: str | None, folder: Path, overwrite: bool = False) -> Target:
+def target(out: str | None, folder: Path, overwrite: bool = False, dims: int = 2, rate: int | None = None) -> Target:
     """Where `--out` leads: an ending decides; None is samples.png in the folder, or the next name that is free.
 
-    Raises ValueError, before anything is computed, for what cannot be written, or would be written over.
+    dims: how many axes the images have; series and volumes become samples.npy. rate: samples a second, of series that
+    are sounds. Raises ValueError, before anything is computed, for what cannot be written, or would be written over.
     """
+    if dims != 2:
+        return _of_values(out, folder, overwrite, dims, rate)
     if out is None:
         return Grid(folder / "samples.png", "PNG", overwrite, may_move=True)
     path = Path(out)
@@ -62,6 +67,25 @@ def target(out: str | None, folder: Path, overwrite: bool = False) -> Target:
     return Grid(path, kinds[path.suffix.lower()], overwrite)
 
 
+def _of_values(out: str | None, folder: Path, overwrite: bool, dims: int, rate: int | None) -> Target:
+    """`target` of series and volumes."""
+    if out is None:
+        return Values(folder / "samples.npy", overwrite, may_move=True)
+    path = Path(out)
+    kinds = "one that ends in .npy, an array of float32" + (", or in .wav, a sound" if dims == 1 else "")
+    if path.suffix.lower() == ".npy" and "\0" not in out:
+        return Values(path, overwrite)
+    if dims != 1 or path.suffix.lower() != ".wav" or "\0" in out:
+        what = "series" if dims == 1 else "volumes"
+        raise ValueError(f"out was {out!r}, and the run draws {what}, which are no pictures; give a name: {kinds}")
+    if rate is None:
+        raise ValueError(
+            f"out was {out}, and nothing says how many samples of this run are a second; write an array, .npy, or "
+            "train with bdbook.fit(..., rate=)"
+        )
+    return Sound(path, rate, overwrite)
+
+
 @dataclass
 class Grid:
     """One picture of all images, eight a row, each pixel four times as large."""
@@ -72,7 +96,7 @@ class Grid:
     may_move: bool = False
     kept: dict[int, Tensor] = field(default_factory=dict)
 
-    def check(self, count: int, shape: tuple[int, int, int]) -> None:
+    def check(self, count: int, shape: tuple[int, ...]) -> None:
         self._move()
         _free(self.path, self.overwrite)
         if self.kind != "PNG":  # formats have a largest side, and modes that they lack: try it out
@@ -88,10 +112,8 @@ class Grid:
         write_atomically(self.path, content)
 
     def _move(self) -> None:
-        number = 2
-        while self.may_move and not self.overwrite and os.path.lexists(self.path):
-            self.path = self.path.with_name(f"samples-{number}.png")
-            number += 1
+        if self.may_move and not self.overwrite:
+            self.path = _next(self.path)
 
 
 @dataclass
@@ -102,7 +124,7 @@ class Array:
     overwrite: bool = False
     kept: dict[int, Tensor] = field(default_factory=dict)
 
-    def check(self, count: int, shape: tuple[int, int, int]) -> None:
+    def check(self, count: int, shape: tuple[int, ...]) -> None:
         _free(self.path, self.overwrite)
 
     def add(self, first: int, images: Tensor) -> None:
@@ -111,6 +133,63 @@ class Array:
     def finish(self, told: dict[str, Any]) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, pixels.to_pixels(torch.cat([self.kept[first] for first in sorted(self.kept)])))
+        write_atomically(self.path, buffer.getvalue())
+
+
+@dataclass
+class Values:
+    """Samples as they are, float32 (N, C, *axes)."""
+
+    path: Path
+    overwrite: bool = False
+    may_move: bool = False
+    kept: dict[int, Tensor] = field(default_factory=dict)
+
+    def check(self, count: int, shape: tuple[int, ...]) -> None:
+        self._move()
+        _free(self.path, self.overwrite)
+
+    def add(self, first: int, images: Tensor) -> None:
+        self.kept[first] = images.float()
+
+    def finish(self, told: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, torch.cat([self.kept[first] for first in sorted(self.kept)]).numpy())
+        self._move()
+        write_atomically(self.path, buffer.getvalue())
+
+    def _move(self) -> None:
+        if self.may_move and not self.overwrite:
+            self.path = _next(self.path)
+
+
+@dataclass
+class Sound:
+    """One sound of all samples, (N, C, L) with one or two channels, in 16 bits: one after the other, a pause between.
+
+    rate: samples a second. What lies beyond [-1, 1] is cut off.
+    """
+
+    path: Path
+    rate: int
+    overwrite: bool = False
+    kept: dict[int, Tensor] = field(default_factory=dict)
+
+    def check(self, count: int, shape: tuple[int, ...]) -> None:
+        if shape[0] not in (1, 2):
+            raise ValueError(f"{self.path}: the run draws {shape[0]} channels; a sound has one or two, write .npy")
+        _free(self.path, self.overwrite)
+
+    def add(self, first: int, images: Tensor) -> None:
+        self.kept[first] = (images.clamp(-1, 1) * 32767).round().to(torch.int16)
+
+    def finish(self, told: dict[str, Any]) -> None:
+        from scipy.io import wavfile
+
+        samples = torch.cat([self.kept[first] for first in sorted(self.kept)])
+        pause = torch.zeros(*samples.shape[:2], round(PAUSE * self.rate), dtype=torch.int16)
+        buffer = io.BytesIO()
+        wavfile.write(buffer, self.rate, torch.cat([samples, pause], 2).movedim(1, 2).flatten(0, 1).numpy())
         write_atomically(self.path, buffer.getvalue())
 
 
@@ -125,7 +204,7 @@ class Folder:
     overwrite: bool = False
     cleared: bool = False
 
-    def check(self, count: int, shape: tuple[int, int, int]) -> None:
+    def check(self, count: int, shape: tuple[int, ...]) -> None:
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; expected a folder, or a name that is free")
         _writable(self.path)
@@ -156,6 +235,14 @@ class Folder:
 
     def finish(self, told: dict[str, Any]) -> None:
         write_atomically(self.path / MANIFEST, json.dumps(told, indent=1))
+
+
+def _next(path: Path) -> Path:
+    """The path, or if it is taken samples-2, samples-3, ... beside it."""
+    number = 2
+    while os.path.lexists(path):
+        path, number = path.with_name(f"samples-{number}{path.suffix}"), number + 1
+    return path
 
 
 def _free(path: Path, overwrite: bool) -> None:

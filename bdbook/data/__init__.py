@@ -1,5 +1,6 @@
 """Images to learn from: four embedded datasets that need no network, others by name, and any folder of images.
 
+made.py         sounds, turbulence: series and fields that are computed, not among the names
 embedded.py     digits, photos, leaves, gaussian
 fashion.py      Fashion-MNIST, of a package of Debian, of files or of the hub
 emoji.py        emoji in colour, of the font Noto Color Emoji

@@ -63,7 +63,7 @@ def images(x: Tensor, name: str = "images", least: int = 1, why: str = "") -> Te
             "convert by .to(torch.uint8) what holds pixels"
         )
     x = x.detach()
-    _finite(x, name)
+    require_finite(x, name)
     low, high = (bound.item() for bound in x.aminmax())
     if low >= 0 and high > LARGEST:
         raise Unmeasurable.because(
@@ -98,7 +98,8 @@ def _shape(x: Tensor, name: str, least: int) -> str:
     return f"{name} had shape {tuple(x.shape)}; expected (N, C, H, W) with N of {least} or more"
 
 
-def _finite(x: Tensor, name: str) -> None:
+def require_finite(x: Tensor, name: str) -> None:
+    """Raise `Unmeasurable` where one of a set has NaN or infinity."""
     broken = (~x.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
     if broken:
         shown = f"{', '.join(map(str, broken[:8]))}{', ...' if len(broken) > 8 else ''}"

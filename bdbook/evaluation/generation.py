@@ -20,6 +20,7 @@ from bdbook.recipes import Recipe
 from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
+from bdbook.transforms import unwrapped
 
 BY_FEATURES = "Frechet and kernel distance, precision, recall, density, coverage"
 # At how many times at once a schedule is looked at.
@@ -63,23 +64,24 @@ class Protocol:
         source = "" if self.data is None else f" of {self.data}"
         images = f"images of the {self.split} split{source}, up to {self.count}"
         return (
-            f"{run.recipe.name}: {number} samples ({self._walk(run)}) {'as' if self.samples is None else 'against'} "
+            f"{run.recipe.name}: {number} samples ({self.walk(run)}) {'as' if self.samples is None else 'against'} "
             f"{images}; Frechet and kernel distance of embedded digit features, images clamped to [-1, 1] and rounded "
             f"to uint8; the others on images as they are; seed {self.seed}"
         )
 
     def fair_words(self, run: Run) -> str:
         """The protocol of `fairly` for a run, to print beside its numbers."""
-        name, judge = run.record["data"], features.of(run.record["data"], run.recipe.size)
+        name, judge = run.record["data"], features.of(run.record["data"], unwrapped(run.recipe.size))
         by_features = f"{BY_FEATURES}{'' if judge.logits is None else ', score'}"
         return (
-            f"{run.recipe.name}: {self.drawn(self.count)} samples ({self._walk(run)}) against {fair.REFERENCE} "
+            f"{run.recipe.name}: {self.drawn(self.count)} samples ({self.walk(run)}) against {fair.REFERENCE} "
             f"training images of {name}, and against as many of the test split; floor: as many other training images, "
             f"of which nearest alone is of test images; {by_features} by {judge.words}, images clamped to [-1, 1] and "
             f"rounded to uint8; the others on images as they are; seed {self.seed}"
         )
 
-    def _walk(self, run: Run) -> str:
+    def walk(self, run: Run) -> str:
+        """Rule, steps and weights, in words."""
         rule, steps = self.rule or run.recipe.rule, self.steps or run.recipe.sample_steps
         walk = f"{rule}, {'all' if steps is None else steps} steps" + (", second order" if self.order == 2 else "")
         return f"{walk}{', clipped' if self.clip else ''}; averaged weights of step {run.record['step']}"
@@ -226,17 +228,17 @@ def fairly(
             f"{protocol.split!r} of {protocol.data or 'the same'}; expected data of {', '.join(features.MADE_FOR)}, "
             "whose test and training images both are compared with: use generation.compare(run, protocol) for others"
         )
-    real = fair.real(run.record["data"], run.recipe.size, run.recipe.channels).trained_on(run.pixels())
+    real = fair.real(run.record["data"], unwrapped(run.recipe.size), run.recipe.channels).trained_on(run.pixels())
     drawn = samples(run, protocol.drawn(protocol.count), protocol, engine, progress)
     return real.measures(drawn)
 
 
 def bits(run: Run, images: Tensor, steps: int | None = None, seed: int = 0) -> Bound:
-    """The bound of a run on images (B, C, H, W), bits per dimension: `likelihood.bound`.
+    """The bound of a run on images (B, C, *axes), bits per dimension: `likelihood.bound`.
 
     Where a process does not end in white noise, what it starts from is the Gaussian that the data become.
     """
-    images = checks.images(images, least=1)
+    images = checks.images(images, least=1) if images.ndim == 4 else images
     process = run.denoiser.process
     prior = None
     if isinstance(process, Process) and process.start.kind != "noise":

@@ -43,7 +43,11 @@ def energy_distance(samples: Tensor, data: Tensor, spectrum: Gaussian) -> float:
     samples (N, C, H, W), data (M, C, H, W), at least two of each. On average it is 0 for sets of one law, and for no
     others. Source: Szekely and Rizzo 2013.
     """
-    x, y = _pair(samples, data, spectrum, 2, "distances within a set need two images")
+    return energy_apart(*_pair(samples, data, spectrum, 2, "distances within a set need two images"))
+
+
+def energy_apart(x: Tensor, y: Tensor) -> float:
+    """`energy_distance` of vectors, one a row: x (N, d), y (M, d), at least two of each."""
     within = [_distances(z, z) / (len(z) * (len(z) - 1)) for z in (x, y)]
     return _finite(2 * _distances(x, y) / (len(x) * len(y)) - sum(within))
 

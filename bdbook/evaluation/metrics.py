@@ -18,7 +18,7 @@ from bdbook.evaluation.checks import Unmeasurable, doubt, pair
 from bdbook.evaluation.checks import images as checked
 from bdbook.pixels import quantise
 from bdbook.shapes import Row
-from bdbook.transforms import DCT
+from bdbook.transforms import DCT, Basis
 
 # Images a second for features and SSIM alike; more would only take more memory.
 CHUNK = 256
@@ -48,10 +48,14 @@ def band_variance(images: Tensor, bands: int = 5) -> Row:
 
 
 def _band_variance(images: Tensor, bands: int) -> Row:
+    height, width = images.shape[-2:]
+    return variance_by_band(images, bands, DCT((height, width)))
+
+
+def variance_by_band(images: Tensor, bands: int, basis: Basis) -> Row:
+    """`band_variance` of images of any axes, (N, C, *axes), in a basis, without a look at what they are."""
     if bands < 1:
         raise ValueError(f"bands was {bands}; expected at least 1")
-    height, width = images.shape[-2:]
-    basis = DCT((height, width))
     variance = basis.forward(images.double()).var(0).sum(0)
     index = band_index(basis.freq2, bands).to(images.device)
     totals = torch.zeros(bands, dtype=torch.float64, device=images.device)

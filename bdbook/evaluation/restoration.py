@@ -21,6 +21,7 @@ from bdbook.evaluation.checks import or_words
 from bdbook.training.engine import SINGLE_PROCESS, Engine
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import GIVEN, Run
+from bdbook.transforms import unwrapped
 
 WAYS = ("degraded", "direct", "naive", "tacos")
 # The upper three of five frequency bands: where a blurred picture lacks something.
@@ -121,7 +122,7 @@ def held_out(run: Run, protocol: Protocol) -> Tensor:
     Raises ValueError where the run's folder no longer holds what it held when the run was trained, and where its images
     were handed over in Python: the protocol's data are then what to compare with.
     """
-    size, channels, seed = run.recipe.size, run.recipe.channels, run.record["identity"]["seed"]
+    size, channels, seed = unwrapped(run.recipe.size), run.recipe.channels, run.record["identity"]["seed"]
     source = _recorded(run, protocol.split) if protocol.data is None else data.source(protocol.data)
     if isinstance(source, data.Folder):
         count = min(protocol.count, len(source.part(protocol.split)))

@@ -22,7 +22,7 @@ from bdbook.denoiser import Spectral
 from bdbook.processes import PROCESSES, EqualSNR, Process, has_size
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
-from bdbook.transforms import DCT, Pixel, Rotation2D, Size, height_width
+from bdbook.transforms import DCT, Pixel, Rotation2D, Size, height_width, unwrapped
 
 OPSET = 18
 WEIGHTS = "weights"
@@ -43,7 +43,7 @@ def graph(net: nn.Module, channels: int, size: Size) -> bytes:
         raise ModuleNotFoundError(what, name=error.name) from error
 
     batch = torch.export.Dim.DYNAMIC
-    example = torch.zeros(2, channels, *height_width(size)), torch.zeros(2)
+    example = torch.zeros(2, channels, *height_width(unwrapped(size))), torch.zeros(2)
     # It reports every stage on stdout, and every operator of packages that are not there.
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -115,7 +115,7 @@ def walk(run: Run, begin: tuple[Tensor, Tensor] | None = None) -> dict:
     or None for `start`, which may need the images that the run was trained on.
     """
     recipe = run.recipe
-    height, width = height_width(recipe.size)
+    height, width = height_width(unwrapped(recipe.size))
     if height != width or recipe.channels != 1:
         raise ValueError(
             f"images of {recipe.name} are {recipe.channels} x {height} x {width}; the page walks squares of one channel"
@@ -152,25 +152,26 @@ IN_THE_PAGE: dict[str, tuple[str, ...]] = {
 def _system(run: Run) -> dict:
     """The process by name and settings where the page knows it, else as tables at the times of the walk."""
     recipe, process = run.recipe, run.denoiser.process
+    size = unwrapped(recipe.size)  # the page's own processes know no circles
     for name, known in IN_THE_PAGE.items():
         if isinstance(process, PROCESSES[name]):
-            place = {"size": recipe.size} if has_size(name) else {"basis": DCT(recipe.size)}
+            place = {"size": size} if has_size(name) else {"basis": DCT(size)}
             settings = {key: getattr(process, key) for key in known}
             if PROCESSES[name](**place, **settings) == process:  # no other setting differs from what the page has
                 return {"process": name, "settings": settings}
-    if isinstance(process, EqualSNR) and process == EqualSNR(DCT(recipe.size), process.variance, name=process.name):
+    if isinstance(process, EqualSNR) and process == EqualSNR(DCT(size), process.variance, name=process.name):
         return {"process": "equal_snr", "settings": {"variance": _base64(torch.tensor(process.variance))}}
     if recipe.process == "blur":  # mirrored, one kernel again and again, to the mean
         settings = {key: recipe.settings[key] for key in ("steps", "std", "width")}
         fixed: dict[str, Any] = {"growth": "constant", "boundary": "symmetric", "to_mean": True}
-        if cold.blur(recipe.size, **settings, **fixed) == process:
+        if cold.blur(size, **settings, **fixed) == process:
             return {"process": "blur", "settings": settings}
     if not isinstance(process, Process) or not isinstance(process.basis, Rotation2D | Pixel):
         raise ValueError(
             f"the page cannot walk {process.name}: it knows those with an alpha and a sigma for each coefficient of "
             "a basis along rows and columns"
         )
-    height, width = height_width(recipe.size)
+    height, width = height_width(size)
     basis = process.basis
     rows, cols = basis.matrices() if isinstance(basis, Rotation2D) else (torch.eye(height), torch.eye(width))
     steps = process.steps or recipe.sample_steps or 250
@@ -185,7 +186,7 @@ def _system(run: Run) -> dict:
 def start(run: Run) -> tuple[Tensor, Tensor]:
     """(centres (K, C, H, W), spread (1, C, H, W)) of where the process starts. See `processes.Start`."""
     recipe, process = run.recipe, run.denoiser.process
-    shape = (1, recipe.channels, *height_width(recipe.size))
+    shape = (1, recipe.channels, *height_width(unwrapped(recipe.size)))
     begins, random = process.start, generator_for(0, "centres")
     if begins.kind == "images":
         return priors.blurred_data(process, run.images(), delta=0.0)(CENTRES, random), torch.full(shape, begins.noise)

@@ -18,8 +18,8 @@ from bdbook.errors import unknown
 from bdbook.priors import Prior
 from bdbook.processes import Degradation, Process
 from bdbook.recipes import pasted
-from bdbook.transforms import DCT, Circle, Size, height_width, lengths, shape_in_words
-from bdbook.unet import InFrequencies, UNet, UNetConfig
+from bdbook.transforms import DCT, Circle, Rotation, Size, height_width, lengths, shape_in_words, unwrapped
+from bdbook.unet import InFrequencies, UNet, UNetConfig, older
 
 DOMAINS = ("pixels", "frequencies")
 COLOURS = {1: "grey", 3: "colour"}
@@ -230,7 +230,7 @@ class Recipe:
             | {
                 "process": pasted.restored(plain["process"], process),
                 "settings": _tuples(plain["settings"]),
-                "unet": None if plain["unet"] is None else UNetConfig(**_tuples(plain["unet"])),
+                "unet": None if plain["unet"] is None else UNetConfig(**older(plain["unet"]) | _tuples(plain["unet"])),
                 "shape": None if plain["shape"] is None else tuple(plain["shape"]),
             }
         )
@@ -241,7 +241,8 @@ def of_process(
 ) -> Recipe:
     """A recipe for a process of one's own and images of shape (C, *axes).
 
-    net: a network (x_t, t) -> (B, C, *axes); None: the book's. changes: fields of the recipe that shall differ from
+    net: a network (x_t, t) -> (B, C, *axes); None: the book's. A unet goes around the axes that are circles to the
+    process, unless its settings say wraps=False. changes: fields of the recipe that shall differ from
     what is usual: spectral prediction and the ancestral rule where there is noise, else the residual, the mean absolute
     error and TACoS.
     """
@@ -262,7 +263,13 @@ def of_process(
         else None,
     }
     common: dict[str, Any] = {"name": process.name, "data": data, "process": process, "settings": {}, "net": net}
-    return Recipe(**common | {"shape": None if net is None else shape} | usual | changes)
+    found = Recipe(**common | {"shape": None if net is None else shape} | usual | changes)
+    basis = process.basis
+    if found.unet is None or not isinstance(basis, Rotation) or lengths(found.unet.size) != lengths(basis.size):
+        return found
+    if unwrapped(basis.size) == basis.size:
+        return found
+    return replace(found, unet=replace(found.unet, size=basis.size))
 
 
 def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:

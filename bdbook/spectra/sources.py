@@ -24,7 +24,9 @@ from PIL import Image
 from bdbook.data import folders, reading
 
 # Bytes of float64 that a batch may have, and coefficients that a sample may: a few arrays of as many are kept.
-BATCH, LARGEST = 64 * 2**20, 2**23
+BATCH, LARGEST = 16 * 2**20, 2**23
+# Bytes of pictures, resized, that are kept for the second time they are asked for: reading a file costs the most.
+KEPT = 256 * 2**20
 # Windows are cut where there are fewer samples than this, since each coefficient needs some for a variance.
 FEW = 16
 ORIENTATION = 0x0112  # in a picture's EXIF
@@ -302,6 +304,7 @@ class _Pictures:
         saturation = np.asarray(reading.read_image(self.files[0], 3).convert("HSV"))[..., 1]
         self.channels = 3 if saturation.any() else 1
         self._last: tuple[int, np.ndarray] | None = None
+        self._kept: dict[int, np.ndarray] = {}
 
     def sides(self) -> tuple[int, ...] | list[tuple[int, ...]]:
         return (self.size, self.size) if self.size is not None else [_upright(file) for file in self.files]
@@ -310,6 +313,8 @@ class _Pictures:
         return self._picture(place)[(slice(None), *where)].astype(np.float64)
 
     def _picture(self, place: int) -> np.ndarray:
+        if place in self._kept:
+            return self._kept[place]
         if self._last is None or self._last[0] != place:
             try:
                 image = reading.read_image(self.files[place], self.channels)
@@ -318,6 +323,8 @@ class _Pictures:
             if self.size is not None:
                 image = reading.resize(image, (self.size, self.size))
             self._last = place, np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+            if self.size is not None and (len(self._kept) + 1) * self._last[1].nbytes <= KEPT:
+                self._kept[place] = self._last[1]
         return self._last[1]
 
 

@@ -22,7 +22,7 @@ from bdbook.training import checkpoints, folders, profiles, records, stopping
 from bdbook.training.engine import Engine, current_engine
 from bdbook.training.loop import State, start, train
 from bdbook.training.runs import GIVEN, Run
-from bdbook.transforms import LETTERS, Pixel, Rotation, Size, height_width, lengths, shape_in_words
+from bdbook.transforms import LETTERS, Pixel, Rotation, Size, height_width, lengths, shape_in_words, unwrapped
 
 # Images of the grid that is drawn at each checkpoint.
 DRAWN = 16
@@ -37,6 +37,7 @@ def fit(
     size: Size | None = None,
     channels: int | None = None,
     unbounded: bool = False,
+    rate: int | None = None,
     seed: int = 0,
     steps: int | None = None,
     profile: str | None = None,
@@ -61,7 +62,8 @@ def fit(
     name, or a folder of pictures; None for the recipe's. folder: None for runs/RECIPE-PROFILE-seedSEED. net: a network
     of your own, (x_t, t) -> (B, C, *axes), with a process. size, channels: of the pictures, a side or (height, width),
     and 1 for grey or 3 for colour, to which the recipe is `resized`; None for the recipe's. unbounded: images beyond
-    [-1, 1] are meant, real-valued fields. profile: smoke, cpu or gpu, which decides `steps` where they are None, and
+    [-1, 1] are meant, real-valued fields. rate: samples a second, of series that are sounds; `bdbook sample` writes
+    sounds then. profile: smoke, cpu or gpu, which decides `steps` where they are None, and
     the device where `engine` is. minutes: stop at the first checkpoint after so many; run.record["step"] says how far
     it came. resume: go on from the last checkpoint; None: if there is one, else begin. wait: seconds to wait for
     another process that trains in the folder. tell: is given lines of text about the progress, and a bar is shown; None
@@ -95,7 +97,7 @@ def fit(
         if not isinstance(images, Tensor):
             with engine.main_first():
                 known = source if isinstance(source, data.Folder) else data.recorded(source)
-                pictures = data.load_pixels(known, recipe.size, recipe.channels, seed=seed)
+                pictures = data.load_pixels(known, unwrapped(recipe.size), recipe.channels, seed=seed)
         else:
             pictures = images
         if not unbounded and source != "gaussian":
@@ -109,6 +111,7 @@ def fit(
         else:
             state, log = start(recipe, pictures, seed, engine), []
             record = records.new(recipe, seed, pictures, str(source), profile, engine)
+            record |= {} if rate is None else {"rate": rate}
             if isinstance(source, data.Folder):
                 record |= {"data": str(source.path), "pictures": source.as_dict(len(pictures))}
         given = images if isinstance(images, Tensor) else None

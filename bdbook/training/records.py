@@ -23,7 +23,7 @@ from bdbook.files import IN_WHEEL
 from bdbook.pixels import subsample_evenly
 from bdbook.recipes import Recipe
 from bdbook.training.engine import SINGLE_PROCESS, Engine
-from bdbook.unet import UNetConfig
+from bdbook.unet import UNetConfig, older
 
 # Of a larger set about so many images stand for all: millions would take minutes to read.
 HASHED = 16384
@@ -92,10 +92,13 @@ def fingerprint(images: Tensor) -> str:
 
 
 def as_identified_now(stored: dict[str, Any]) -> dict[str, Any]:
-    """The identity of an older record as this version would write it: fields gained since have their defaults."""
+    """The identity of an older record as this version would write it: fields gained since have their defaults.
+
+    Or what they amounted to, `unet.older`.
+    """
     recipe = _defaults(Recipe) | stored["recipe"]
     if recipe["unet"] is not None:
-        recipe["unet"] = _defaults(UNetConfig) | recipe["unet"]
+        recipe["unet"] = _defaults(UNetConfig) | older(recipe["unet"]) | recipe["unet"]
     return stored | {"recipe": _as_trained(recipe)}
 
 

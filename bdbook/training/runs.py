@@ -32,6 +32,7 @@ from bdbook.recipes import Recipe
 from bdbook.training import checkpoints, records
 from bdbook.training.engine import CHUNK, SINGLE_PROCESS, Engine
 from bdbook.training.loop import State, generator_for
+from bdbook.transforms import unwrapped
 
 GIVEN = "given"  # the name of images that were handed over, in a record
 CONFIG = "config.json"  # of a folder to share
@@ -74,7 +75,7 @@ class Run:
                 "load_run(folder, images=images)"
             )
         known, source = self.record["identity"], self.source()
-        found = data.load_pixels(source, self.recipe.size, self.recipe.channels, seed=known["seed"])
+        found = data.load_pixels(source, unwrapped(self.recipe.size), self.recipe.channels, seed=known["seed"])
         if "images" not in known:  # a record made by hand
             return found
         if len(found) == known["count"] and records.fingerprint(found) == known["images"]:
