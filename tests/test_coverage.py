@@ -16,7 +16,7 @@ from bdbook.evaluation.coverage import Coverage, Stretch
 from bdbook.mixtures import Mixture
 from bdbook.page import plots, recorded
 from bdbook.posteriors import View
-from bdbook.transforms import DCT, Pixel
+from bdbook.transforms import DCT
 
 NARROW = 0.5  # what is drawn spreads so much less than the truth
 
