@@ -49,7 +49,16 @@ function makePlane(name, heading, note) {
   const samples = part("path", "bd-samples");
   const cursor = part("path", "bd-cursor");
   const words = part("text", "bd-plane-words");
-  node.append(paper, ...axes.map(({ line }) => line), data, ways, samples, ...axes.map(({ word }) => word), cursor, words);
+  node.append(
+    paper,
+    ...axes.map(({ line }) => line),
+    data,
+    ways,
+    samples,
+    ...axes.map(({ word }) => word),
+    cursor,
+    words,
+  );
   let at = { x: (v) => v, y: (v) => v };
   let side = 1;
   const px = ([x, y]) => [at.x(x), at.y(y)];
@@ -466,7 +475,7 @@ function render({ model, el }) {
     legend([
       ["bd-points bd-point", "data"],
       ["bd-own bd-point", "samples at <i>t</i>"],
-      ["bd-own", "their ways from noise"],
+      ["bd-own", "their ways"],
     ]),
     telling,
     html(
