@@ -23,6 +23,7 @@ from bdbook.page.widgets import (
     ClocksSlider,
     LaboratorySlider,
     LiveSampler,
+    PointsPlayground,
     RestorationSlider,
     SeveritySlider,
     SpectrumSlider,
@@ -36,7 +37,7 @@ from bdbook.page.widgets import (
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FIGURES = [
     BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider,
-    SpectrumSlider, SystemsFilm,
+    SpectrumSlider, SystemsFilm, PointsPlayground,
 ]  # fmt: skip
 WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider]
 RNG = np.random.default_rng(0)
@@ -124,6 +125,10 @@ LIMITS = {  # of every figure that has the trait
     "bias": [(-0.1, r"-0\.1; expected a standard deviation in \[0, 1\]"), (1.5, r"1\.5")],
     "degradation": [("blurr", '.*"noise" or "animorphosis". Did you mean "blur"'), ("cat", '.*expected "blur"')],
     "way": [("backwards", '.*expected "forward" or "backward". Did you mean "backward"')],
+    "data": [("moon", '.*"letters" or "own". Did you mean "moons"')],
+    "angle": [(90.5, r"90\.5; expected an angle from -90 to 90 degrees"), (float("nan"), "nan")],
+    "bend": [(-3.1, r"-3\.1; expected a power from -3 .* to 3"), (float("nan"), "nan")],
+    "seed": [(-1, "-1; expected a whole number from 0")],
     "mode": [(0, "0; expected k from 1 to 63"), (64, "64")],
     "kept": [({"rule": "ddim"}, "rule; expected all of process, sigma_max, d_min, steps, rule, order")],
 }

@@ -9,6 +9,7 @@ from bdbook.page.widgets import (
     BlurringSlider,
     CarrySlider,
     LaboratorySlider,
+    PointsPlayground,
     RestorationSlider,
     SeveritySlider,
     SpectrumSlider,
@@ -24,6 +25,7 @@ SLIDERS = {  # its range inputs
     RestorationSlider: ("sigma_max", "epsilon", "bias", "steps"),
     SeveritySlider: ("t", "sigma_max"),
     SpectrumSlider: ("t", "width", "steps"),
+    PointsPlayground: ("angle", "bend", "steps", "t"),
 }
 OPTIONS = {BlurDiffusionSlider: {"overlay": True}, LaboratorySlider: {"order": 2}, RestorationSlider: {"steps": 20}}
 SHARED = {
@@ -34,6 +36,7 @@ SHARED = {
     RestorationSlider: "steps",
     SeveritySlider: "t",
     SpectrumSlider: "t",
+    PointsPlayground: "t",
 }
 figures = pytest.mark.parametrize("figure", SLIDERS, ids=lambda figure: figure.__name__)
 

@@ -141,12 +141,12 @@ export function overSteps({ name, walk, whole, exponents: [low, high] }) {
 }
 
 /**
- * The plot of three clocks over t; `names` are their keys in the legend, `note` stands above. `draw(t, curves, now)`:
- * the three at each time of GRID, and at t.
+ * The plot of some clocks over t; `names` are their keys in the legend, `note` stands above, `kinds` what each is called
+ * to those who listen, with its colour. `draw(t, curves, now)`: all at each time of GRID, and at t.
  */
-export function clocksOverTime(names, note) {
+export function clocksOverTime(names, note, kinds = { low: "bd-f0", middle: "bd-f2", high: "bd-f5" }) {
   const node = svg("svg", { role: "img", class: "bd-clocks" });
-  const colours = ["bd-f0", "bd-f2", "bd-f5"];
+  const colours = Object.values(kinds);
   const root = panel(
     "Clocks",
     html("span", { className: "bd-hint" }, note),
@@ -188,8 +188,9 @@ export function clocksOverTime(names, note) {
       }
       node.setAttribute(
         "aria-label",
-        `Clocks at t = ${t}: low ${now[0].toFixed(2)}, middle ${now[1].toFixed(2)}, ` +
-          `high ${now[2].toFixed(2)} radians of ${QUARTER.toFixed(2)}.`,
+        `Clocks at t = ${t}: ${Object.keys(kinds)
+          .map((kind, i) => `${kind} ${now[i].toFixed(2)}`)
+          .join(", ")} radians of ${QUARTER.toFixed(2)}.`,
       );
     },
   };

@@ -5,6 +5,7 @@ from bdbook.page.widgets.blur import BlurDiffusionSlider, BlurringSlider
 from bdbook.page.widgets.clocks import ClocksSlider
 from bdbook.page.widgets.film import SystemsFilm
 from bdbook.page.widgets.one_step import CarrySlider, LaboratorySlider
+from bdbook.page.widgets.playground import PointsPlayground
 from bdbook.page.widgets.resampler import Resampler
 from bdbook.page.widgets.restoration import RestorationSlider
 from bdbook.page.widgets.sampler import LiveSampler
@@ -19,6 +20,7 @@ __all__ = [
     "ClocksSlider",
     "LaboratorySlider",
     "LiveSampler",
+    "PointsPlayground",
     "Resampler",
     "RestorationSlider",
     "SeveritySlider",
