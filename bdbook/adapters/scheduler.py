@@ -153,9 +153,7 @@ class BlurringScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # b
         else:
             names = [name for name in PREDICTION_TYPES if PREDICTIONS.get(ITS_NAMES.get(name, name)) == predicts]
             if not names:
-                raise ValueError(
-                    f"{predicts} has no name as a prediction_type; the names: {', '.join(PREDICTION_TYPES)}"
-                )
+                raise ValueError(f"{predicts} has no name as a prediction_type; expected one of {PREDICTION_TYPES}")
             settings = {"prediction_type": names[0]} | settings
         made: BlurringScheduler = cls(denoiser.process, **settings)
         return made
