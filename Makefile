@@ -201,7 +201,7 @@ results: | $(INSTALLED)
 	$(BIN)/python results/record.py $(if $(MINUTES),--minutes $(MINUTES))
 
 # The same recipes trained and measured anew, against what is recorded of them: did they get worse?
-MEASURED ?= digits-blurring digits-deblur
+MEASURED ?= fashion-blurring digits-deblur
 MEASURED_IN := $(BUILD)/measured
 measured: | $(INSTALLED)
 	rm -rf $(MEASURED_IN)

@@ -14,7 +14,6 @@ SHIPPED = (
     "results/*/*.png",
     "results/*/weights.safetensors",
     "results/*/start.safetensors",
-    "results/against_training.json",
     "results/laboratory/*.json",
     "results/laboratory/*.safetensors",
     "results/grids/*.yml",

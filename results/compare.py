@@ -1,6 +1,6 @@
 """Compare runs that were measured just now with the recorded ones; exit 1 when one of them got worse.
 
-    python results/record.py --profile gpu --only digits-blurring --results fresh --runs fresh-runs
+    python results/record.py --profile gpu --only fashion-blurring --results fresh --runs fresh-runs
     python results/compare.py --fresh fresh
 
 Worse is told from what another seed gives as well. A measure of which less is better (MEASURES) may exceed the largest

@@ -42,25 +42,12 @@ CHAPTERS_8_TO_10 = (
     "photos-superres",
     "photos-recolour",
     "photos-desnow",
-    "digits-from-mean",
+    *(f"digits-from-mean{end}{seed}" for seed in SEEDS for end in ("", "-plain")),
     "digits-fixed-noise",
     "digits-from-colour",
     "digits-from-leaves",
     "photos-sharpen",
 )
-SYSTEMS = ("ddpm", "heat", "blurring", "blur", "soft", "from-mean")
-CHAPTER_14 = tuple(f"digits-{name}{end}{seed}" for seed in SEEDS for name in SYSTEMS for end in ("", "-plain"))
-CHAPTER_15 = tuple(
-    f"digits-{name}"
-    for name in (
-        *("cosine", "cosine-plain", "blurring-10px", "blurring-10px-plain", "blurring-0.5px", "blurring-0.5px-plain"),
-        *("blurring-sin-5px", "blurring-sin-10px"),
-        *("cosine-x0", "cosine-step-mean", "cosine-bound", "cosine-frequencies"),
-        *("blurring-x0", "blurring-step-mean", "blurring-bound", "blurring-frequencies"),
-        "blurring-dmin-0.1",
-        *("blur-log", "blur-fine"),
-    )
-) + tuple(f"digits-cosine{end}{seed}" for seed in SEEDS[1:] for end in ("", "-plain"))
 # On pictures that have fine detail: every system, three seeds; then one thing changed at a time.
 CLOTHED = ("ddpm", "cosine", "heat", "blurring", "blur", "soft", "equal-snr", "from-mean")
 FASHION = tuple(f"fashion-{name}{end}{seed}" for seed in SEEDS for end in ("", "-plain") for name in CLOTHED)
@@ -75,26 +62,20 @@ FASHION_ABLATIONS = (
     *(f"fashion-deblur{end}{seed}" for seed in SEEDS for end in ("", "-plain")),
     *("fashion-inpaint", "fashion-inpaint-plain", "fashion-superres", "fashion-superres-plain"),
 )
-EVERY = tuple(dict.fromkeys(CHAPTER_13 + CHAPTERS_8_TO_10 + CHAPTER_14 + CHAPTER_15 + FASHION + FASHION_ABLATIONS))
+EVERY = CHAPTER_13 + CHAPTERS_8_TO_10 + FASHION + FASHION_ABLATIONS
 GENERATE = ("from-mean", "fixed-noise", "from-colour", "from-leaves", "superres")
 FILMED = tuple(f"fashion-{name}" for name in CLOTHED)
-# The page samples from these (bdbook.page.live), readers restore with one, and against_training.py measures three more.
+# The page samples from these (bdbook.page.live), and readers restore with one.
 KEEP_WEIGHTS = ("photos-blurring", "photos-ddpm", "photos-sharpen", *live.SYSTEMS)
-KEEP_WEIGHTS += ("digits-blurring", "digits-cosine", "digits-ddpm")
 # Runs whose weights are kept in half precision, and measured as they are kept.
 LIGHT = "fashion-"
 WEIGHTS, HALVED = "weights.safetensors", "weights-half.safetensors"
 # Runs whose quality is measured on the way as well, at these parts of it: does more blur converge later?
-WATCHED = tuple(
-    f"{data}-{name}{end}"
-    for data in ("digits", "fashion")
-    for name in ("cosine", "blurring-0.5px", "blurring", "blurring-10px")
-    for end in ("", "-plain")
+WATCHED = (
+    *(f"fashion-{name}{end}" for name in ("cosine", "blurring") for end in ("", "-plain", "-x0", "-v")),
+    *("fashion-blurring-0.5px-plain", "fashion-blurring-10px-plain", "fashion-blurring-10px"),
 )
 MILESTONES = (1 / 6, 1 / 3, 2 / 3)
-# Runs whose quality is measured against the number of steps.
-WALKED = ("digits-blurring",)
-WALKS = (("ancestral", 1), ("ddim", 1), ("ddim", 2))
 BAND_WALKS = (("ancestral", 250), ("ancestral", 20), ("ddim", 20))
 SHOWN = 10
 FILM_PICTURES, FILM_FRAMES = 9, 31
@@ -102,19 +83,14 @@ FILM_PICTURES, FILM_FRAMES = 9, 31
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: test images, samples, steps of each (where a system lets one choose), and of the walks.
-
-    On the way and along the walks there are as many samples as test images, few: they show what is large.
-    """
+    """How much is measured: test images, samples, and steps of each where a system lets one choose."""
 
     count: int = 512
     samples: int = 1024
     steps: int = 100
-    walk_steps: tuple[int, ...] = (5, 10, 15, 20, 30, 50, 100)
-    papers_steps: int = 1000
 
 
-SCALES = {"smoke": Scale(40, 48, 3, (2,), 4), "cpu": Scale(), "gpu": Scale()}
+SCALES = {"smoke": Scale(40, 48, 3), "cpu": Scale(), "gpu": Scale()}
 
 
 @dataclass(frozen=True)
@@ -209,9 +185,9 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
         keep_film(run, target, scale)
     stages = [runs.load(milestone(work, step), here) for step in milestones(name, seed, profile)]
     if stages:
-        measured["on_the_way"] = {str(stage.record["step"]): early(stage, scale) for stage in stages}
-    if name in WALKED and seed == "0":
-        measured["walks"] = walks(run, scale)
+        measured["on_the_way"] = {
+            str(stage.record["step"]): quality(stage, protocol(stage, scale))["samples"] for stage in stages
+        }
     for file in ("record.json", "log.jsonl"):
         shutil.copyfile(work / file, target / file)
     if name in KEEP_WEIGHTS and seed == "0":
@@ -223,14 +199,6 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
     # Last: its presence says that the record is whole.
     files.write_atomically(target / "metrics.json", json.dumps({"step": run.record["step"], **measured}, indent=1))
     print(target.name, json.dumps(measured)[:200])
-
-
-def early(stage: runs.Run, scale: Scale) -> dict:
-    """The measures of a training on its way."""
-    asked = protocol(stage, scale)
-    if generation.is_fair(stage, asked):
-        return generation.fairly(stage, asked)["samples"]
-    return generation.of_samples(stage, protocol(stage, scale, samples=None))
 
 
 def protocol(run: runs.Run, scale: Scale, **changes) -> generation.Protocol:
@@ -275,16 +243,6 @@ def walked(run: runs.Run, count: int, steps: int | None) -> list[torch.Tensor]:
     start = recipe.build_prior(process, run.spectrum, run.images)(count, random)
     walk = samplers.sample(run.denoiser, start, times, samplers.rule(recipe.rule), random)
     return [start.cpu(), *(step.x.cpu() for step in walk)]
-
-
-def walks(run: runs.Run, scale: Scale) -> dict:
-    """Quality against steps, for the paper's sampler and this book's second order; the last as the papers do."""
-    asked = [(rule, order, steps) for rule, order in WALKS for steps in scale.walk_steps]
-    found = {}
-    for rule, order, steps in [*asked, ("ancestral", 1, scale.papers_steps)]:
-        walk = protocol(run, scale, samples=None, rule=rule, order=order, steps=steps)
-        found[f"{rule}, order {order}, {steps} steps"] = generation.of_samples(run, walk)
-    return found
 
 
 def bands(run: runs.Run, scale: Scale) -> dict:

@@ -92,7 +92,7 @@ def test_a_folder_without_runs_is_no_success(tmp_path, capsys):
     assert "There is no measured run" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["digits-blurring-cpu", "digits-deblur-cpu-seed2", "digits-from-mean-cpu-seed1"])
+@pytest.mark.parametrize("name", ["fashion-blurring-cpu", "digits-deblur-cpu-seed2", "digits-from-mean-cpu-seed1"])
 def test_every_recorded_seed_is_as_recorded(tmp_path, name):
     (tmp_path / name).symlink_to(compare.HERE / name)
     assert compare.main(tmp_path) == 0
@@ -102,7 +102,7 @@ def test_what_is_compared_of_a_run_is_what_was_trained():
     def of(name: str) -> set[str]:
         return set(compare.measures(json.loads((compare.HERE / name / "metrics.json").read_text())))
 
-    assert of("digits-blurring-cpu") == {"samples, frechet", "samples, sliced_wasserstein", "bits per dimension"}
+    assert of("fashion-blurring-cpu") == {"samples, frechet", "samples, sliced_wasserstein", "bits per dimension"}
     assert "generation, perfect symmetry, frechet" in of("digits-from-mean-cpu")
     assert {name.split(", ")[1] for name in of("photos-deblur-cpu")} == {"direct", "naive", "tacos"}
 

@@ -5,6 +5,7 @@ test_told.py.
 """
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,8 @@ from bdbook.page.verdict import MEASURES, verdict
 FOLDERS = sorted(path.parent.name for path in recorded.RESULTS.glob("*-cpu*/metrics.json"))
 ENDS = ("-plain", "")  # as in the paper, as in this book
 BASES = ("cosine", "blurring")  # without blur and with 5 px
-SIX = ("ddpm", "heat", "blurring", "blur", "soft", "from-mean")
-EIGHT = (*SIX[:-1], "cosine", "equal-snr", "from-mean")
-HALF_AS_MUCH_AGAIN = pytest.approx(1.5, rel=0.1)
-QUARTER_LOST = pytest.approx(0.75, rel=0.1)
+WIDE = ("blurring", "blurring-10px")
+EIGHT = ("ddpm", "heat", "blurring", "blur", "soft", "cosine", "equal-snr", "from-mean")
 
 
 # --- the records ---------------------------------------------------------------------------------------------
@@ -48,7 +47,7 @@ def test_a_record_is_whole(folder):
     assert list(run.folder.glob("*.png"))
 
 
-THREE_TIMES = [f"digits-{name}{end}" for name in (*SIX, "cosine") for end in ENDS] + ["digits-deblur", "photos-deblur"]
+THREE_TIMES = ["digits-from-mean", "digits-from-mean-plain", "digits-deblur", "photos-deblur"]
 
 
 @pytest.mark.parametrize("name", THREE_TIMES)
@@ -72,22 +71,13 @@ def test_what_was_trained_several_times_has_one_protocol(name):
     assert {(run.record["identity"]["count"], run.metrics["step"]) for run in runs} == {(60_000, 1500)}
 
 
-def each(name: str, what: str = "frechet", on: str = "digits") -> np.ndarray:
-    """A measure of the samples, of every training that there is: (trainings,) or (trainings, bands)."""
-    return np.array([run.metrics["quality"]["samples"][what] for run in recorded.seeds(f"{on}-{name}")])
+def each(name: str, what: str = "frechet") -> np.ndarray:
+    """A measure of the samples, of every training on clothes that there is: (trainings,) or (trainings, bands)."""
+    return np.array([run.metrics["quality"]["samples"][what] for run in recorded.seeds(f"fashion-{name}")])
 
 
-def clothes(name: str, what: str = "frechet") -> np.ndarray:
-    return each(name, what, on="fashion")
-
-
-def bits(name: str, on: str = "digits") -> np.ndarray:
-    return np.array([run.metrics["bits"]["mean"] for run in recorded.seeds(f"{on}-{name}")])
-
-
-def apart(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether every training of one is below, or every one above, all those of the other."""
-    return max(one) < min(other) or min(one) > max(other)
+def bits(name: str) -> np.ndarray:
+    return np.array([run.metrics["bits"]["mean"] for run in recorded.seeds(f"fashion-{name}")])
 
 
 # --- what the spectrum already knows: chapter 13 --------------------------------------------------------------
@@ -116,26 +106,24 @@ def test_plain_prediction_under_blur_explodes_and_spectral_does_not(source):
 
 
 def judge(better: str, worse: str):
-    return verdict(recorded.seeds(f"digits-{better}"), recorded.seeds(f"digits-{worse}"))
+    return verdict(recorded.seeds(f"fashion-{better}"), recorded.seeds(f"fashion-{worse}"))
 
 
 def test_the_eight_systems():
     """What chapter 14 says of them beside the verdicts, which it reads from the records itself."""
     floor = [row["frechet"] for row in recorded.laboratory("floors")["fashion, 16 px, 1024"]["training"]]
-    assert min(clothes(name + end).min() for name in EIGHT for end in ENDS) > 4 * max(floor)
+    assert min(each(name + end).min() for name in EIGHT for end in ENDS) > 4 * max(floor)
     for end in ENDS:
         rest = [name + end for name in EIGHT[:-1]]
-        assert min(clothes(f"from-mean{end}")) > max(clothes(name).max() for name in rest), (
-            "cold diffusion is the worst"
-        )
-        assert min(clothes(f"from-mean{end}", "precision")) > max(clothes(name, "precision").max() for name in rest)
-        assert max(clothes(f"from-mean{end}", "recall")) < min(clothes(name, "recall").min() for name in rest)
+        assert min(each(f"from-mean{end}")) > max(each(name).max() for name in rest), "cold diffusion is the worst"
+        assert min(each(f"from-mean{end}", "precision")) > max(each(name, "precision").max() for name in rest)
+        assert max(each(f"from-mean{end}", "recall")) < min(each(name, "recall").min() for name in rest)
 
 
 def test_the_bound_prefers_noise():
     for name in ("ddpm", "cosine", "blurring", "blur", "equal-snr"):
         # Of the seeds that both have.
-        assert all(a < b for a, b in zip(bits(f"{name}-plain", "fashion"), bits(name, "fashion")))
+        assert all(a < b for a, b in zip(bits(f"{name}-plain"), bits(name)))
     for name in ("from-mean", "from-mean-plain", "heat-plain"):
         assert all(run.metrics["bits"] is None for run in recorded.seeds(f"fashion-{name}"))
 
@@ -144,13 +132,13 @@ def test_seven_systems_keep_the_variance():
     near = []
     for name in EIGHT[:-1]:
         for end in ENDS:
-            ratios = clothes(name + end, "bands")
+            ratios = each(name + end, "bands")
             near += list(((ratios > 1 / 2) & (ratios < 2)).flat)
             if name + end != "equal-snr-plain":
                 assert np.all(ratios[:, 4] < 1), "what is lacking is lacking in the highest band"
     assert np.mean(near) > 0.95
-    assert np.all(clothes("equal-snr-plain", "bands")[:, 3:] > 1)
-    assert np.all(np.concatenate([clothes(f"from-mean{end}", "bands")[:, 1:] for end in ENDS]) < 1 / 2)
+    assert np.all(each("equal-snr-plain", "bands")[:, 3:] > 1)
+    assert np.all(np.concatenate([each(f"from-mean{end}", "bands")[:, 1:] for end in ENDS]) < 1 / 2)
 
 
 def test_by_what_preconditioning_is_ahead_and_by_what_behind():
@@ -185,57 +173,59 @@ def test_what_the_laboratory_lacks_is_named(tmp_path):
 # --- ablations: chapter 15 -----------------------------------------------------------------------------------
 
 
-def pairs(base: str, end: str, what: str = "frechet") -> tuple[float, float]:
-    """A measure of the only training of an ablation, and of predicting noise from the same seed."""
-    (other,) = each(base + end, what)
-    return other, each(f"{base}-plain", what)[0]
+def way(name: str, what: str = "frechet") -> dict[str, float]:
+    """A measure of the first training on its way, by step."""
+    return {step: m[what] for step, m in recorded.read(f"fashion-{name}").metrics["on_the_way"].items()}
 
 
-def test_more_blur():
-    """What chapter 15 says beside the verdicts."""
-    assert judge("blurring-plain", "cosine-plain").word == judge("blurring", "cosine").word == "mixed"
-    unblurred = each("cosine-plain")
-    all_of_them = [number for base in BASES for end in ENDS for number in each(base + end)]
-    assert (min(unblurred), max(unblurred)) == (min(all_of_them), max(all_of_them)), "best and worst are of one system"
-    assert np.ptp(each("blurring-plain")) < np.ptp(unblurred) / 2
+@pytest.mark.parametrize("end", ENDS)
+def test_more_blur(end):
+    """What chapter 15 says beside the verdicts: from half a pixel on, the farther the wider, in every seed."""
+    assert judge(f"cosine{end}", f"blurring{end}").word == "mixed"
+    least, little, some, much = (each(f"{name}{end}") for name in ("cosine", "blurring-0.5px", *WIDE))
+    assert max(max(least), max(little)) < min(some)
+    assert max(some) < min(much)
+
+
+def test_of_ten_pixels_some_samples_explode_to_the_end_where_the_noise_is_predicted():
+    assert each("blurring-10px-plain", "bands")[0, 4] > 1e4
+    assert max(each(f"{name}{end}", "bands").max() for name in ("cosine", "blurring") for end in ENDS) < 2
+    assert each("blurring-10px", "bands").max() < 2
 
 
 def test_more_blur_converges_later():
-    """HS sec. 6.2, after a sixth of the training; beyond two thirds nothing can be told."""
-    widths = ("cosine", "blurring-0.5px", "blurring", "blurring-10px")
-    way = {name + end: recorded.read(f"digits-{name}{end}").metrics["on_the_way"] for name in widths for end in ENDS}
-    first = {name: m["250"]["frechet"] for name, m in way.items()}
-    for name in ("blurring", "blurring-10px"):
-        assert first[f"{name}-plain"] > 9.5 * first["cosine-plain"], "ten times as far"
-        assert first[name] < 1.5 * first["cosine"], "within a half"
-    for end in ENDS:
-        assert first[f"blurring-10px{end}"] > first[f"blurring{end}"] > first[f"cosine{end}"]
-    last = [m["1000"]["frechet"] for m in way.values()]
-    assert np.ptp(last) < np.ptp(each("cosine-plain")), "no more than seeds differ at the end"
+    """HS sec. 6.2 after a sixth of the training, in every measure and under each parametrisation; most where noise is
+    predicted, and there alone are variances orders of magnitude too large.
+    """
+    lag, most = {}, {}
+    for end in ("-plain", "-x0", "-v", ""):
+        pair = [recorded.read(f"fashion-{name}{end}") for name in ("cosine", "blurring")]
+        runs = [replace(run, metrics={"quality": {"samples": run.metrics["on_the_way"]["250"]}}) for run in pair]
+        assert verdict(runs[:1], runs[1:]).word == "seen", end
+        for step in ("250", "500", "1000"):
+            assert way(f"blurring{end}")[step] > 1.1 * way(f"cosine{end}")[step]
+        lag[end] = way(f"blurring{end}")["250"] / way(f"cosine{end}")["250"]
+        most[end] = max(way(f"blurring{end}", "bands")["250"])
+    assert max(lag, key=lag.get) == "-plain"
+    assert most["-plain"] > 1e6
+    assert max(most[end] for end in ("-x0", "-v", "")) < 10
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_what_to_predict(base):
     """HS sec. 2.1, 3, 4 and app. B, scaled down."""
-    assert judge(f"{base}-plain", f"{base}-step-mean").word == "seen"
-    words = {end: judge(f"{base}-plain", f"{base}{end}").word for end in ("-x0", "-bound", "-frequencies")}
-    with_blur = {"-x0": "mixed", "-bound": "mixed", "-frequencies": "seen"}
-    assert words == (with_blur if base == "blurring" else dict.fromkeys(words, "mixed"))
     assert min(bits(f"{base}-x0")) > 10 * max(bits(f"{base}-plain"))
-    top, usual = (bands[4] for bands in pairs(base, "-step-mean", "bands"))
-    assert top > 2 * 100, "hundreds of times"
-    assert top > usual
-    assert min(bits(f"{base}-bound")) > max(bits(f"{base}-plain"))
-
-
-def test_the_floor():
-    """It changes less than a seed does."""
-    assert abs(each("blurring-dmin-0.1") - each("blurring")[0]) < np.ptp(each("blurring"))
-    assert abs(bits("blurring-dmin-0.1") - bits("blurring")[0]) < np.ptp(bits("blurring"))
 
 
 def test_lees_orders():
     """Lee Table 1 and Fig. 3, scaled down."""
     assert judge("blur", "blur-log").word == "seen"
-    assert each("blur-log", "bands")[0, 2:4].mean() == QUARTER_LOST
     assert judge("blur", "blur-fine").word == "mixed"
+
+
+def test_bent_clocks():
+    """The order alone: no order wins in every measure."""
+    for better, worse in (("coarse", "fine"), ("fine", "coarse")):
+        assert judge(f"equal-snr-{better}", f"equal-snr-{worse}").word == "mixed"
+    for bent in ("coarse", "fine"):
+        assert judge("equal-snr", f"equal-snr-{bent}").word == "mixed"

@@ -95,6 +95,7 @@ def test_turned_round_every_agreement_dissents(pairs):
 
 
 def test_a_recorded_run_has_its_samples_and_its_bits():
-    found = measured(recorded.read("digits-cosine"))
-    assert set(found) == {"frechet", "kernel", "sliced_wasserstein", "spectrum", "score", "bits"}
+    found = measured(recorded.read("fashion-cosine"))
+    features = {"frechet", "kernel", "score", "precision", "recall", "density", "coverage"}
+    assert set(found) == features | {"sliced_wasserstein", "whitened", "nearest", "spectrum", "bits"}
     assert all(map(math.isfinite, found.values()))

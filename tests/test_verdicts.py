@@ -22,7 +22,7 @@ SEEN = {
     "kind": "empirical",
     "verdict": "at book scale",
     "evidence": ["14_head_to_head#fig-systems-numbers"],
-    "compares": [{"better": "digits-blurring", "worse": "digits-cosine"}],
+    "compares": [{"better": "fashion-blurring", "worse": "fashion-cosine"}],
     "note": "Digits.",
 }
 
@@ -98,16 +98,16 @@ def test_every_measure_counts_unless_the_claim_speaks_of_some():
 
 def test_a_run_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="digits-nothing"):
-        verdicts.word(SEEN | {"compares": [{"better": "digits-nothing", "worse": "digits-cosine"}]})
-    with pytest.raises(ValueError, match=r"digits-cosine:nowhere\.at: none of 3 recorded runs has nowhere\.at"):
-        verdicts.rows("digits-cosine:nowhere.at")
-    with pytest.raises(ValueError, match="no recorded run of digits-cosine has nowhere"):
-        verdicts.number("digits-cosine", "nowhere", ".1f")
+        verdicts.word(SEEN | {"compares": [{"better": "digits-nothing", "worse": "fashion-cosine"}]})
+    with pytest.raises(ValueError, match=r"fashion-cosine:nowhere\.at: none of 3 recorded runs has nowhere\.at"):
+        verdicts.rows("fashion-cosine:nowhere.at")
+    with pytest.raises(ValueError, match="no recorded run of fashion-cosine has nowhere"):
+        verdicts.number("fashion-cosine", "nowhere", ".1f")
 
 
 def test_numbers_of_runs_are_filled_in():
-    each = sorted(run.metrics["quality"]["samples"]["frechet"] for run in verdicts.rows("digits-cosine"))
-    claim = {"verdict": "not testable here", "note": "From {=digits-cosine:quality.samples.frechet:.1f}, and $x$."}
+    each = sorted(run.metrics["quality"]["samples"]["frechet"] for run in verdicts.rows("fashion-cosine"))
+    claim = {"verdict": "not testable here", "note": "From {=fashion-cosine:quality.samples.frechet:.1f}, and $x$."}
     assert verdicts.note(claim) == f"From {each[0]:.1f} to {each[-1]:.1f}, and $x$."
     one = {"verdict": "not testable here", "note": "{=digits-fixed-noise:generation.estimated noise.frechet:.0f}"}
     assert re.fullmatch(r"\d+", verdicts.note(one))
@@ -134,14 +134,14 @@ def test_no_note_types_a_number_of_a_recorded_run():
 def test_the_style_page_quotes_the_records():
     text = " ".join((ROOT / "book" / "style.md").read_text(encoding="utf-8").split())
     assert (
-        "the Frechet distance prefers blur in two of three trainings, the classifier score prefers none in all" in text
+        "the Frechet distance prefers blur in one of three trainings, sliced W2 prefers DDPM in all" in text
     )
-    frechet, score = (
-        verdicts.compare({"better": "digits-blurring-plain", "worse": "digits-cosine-plain", "by": [measure]})
-        for measure in ("frechet", "score")
+    frechet, sliced = (
+        verdicts.compare({"better": "fashion-blur-plain", "worse": "fashion-ddpm-plain", "by": [measure]})
+        for measure in ("frechet", "sliced_wasserstein")
     )
-    assert (len(frechet.agreeing), len(frechet.dissenting)) == (2, 1)
-    assert (len(score.agreeing), len(score.dissenting)) == (0, 3)
+    assert (len(frechet.agreeing), len(frechet.dissenting)) == (1, 2)
+    assert (len(sliced.agreeing), len(sliced.dissenting)) == (0, 3)
 
 
 # --- the chapters' tables and the landing page -----------------------------------------------------------------

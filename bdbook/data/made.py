@@ -121,7 +121,8 @@ def _eddies(white: np.ndarray) -> np.ndarray:
     n = white.shape[-1]
     k = np.hypot(fft.fftfreq(n, 1 / n)[:, None], np.arange(n // 2 + 1)[None, :])
     field: np.ndarray = fft.irfft2(fft.rfft2(white) * ((k >= 4) & (k <= 7)), s=(n, n))
-    return field * STIRRED / np.sqrt((field**2).mean((-2, -1), keepdims=True))
+    scaled: np.ndarray = field * STIRRED / np.sqrt((field**2).mean((-2, -1), keepdims=True))
+    return scaled
 
 
 def _coarse(field: np.ndarray, size: int) -> np.ndarray:

@@ -53,7 +53,7 @@ slider.addEventListener("input", show);
 show();
 """
 WARNING = (
-    "These pictures are right for the blur and the noise that were given above, and for pictures such as the network "
+    "These pictures are made for the blur and the noise that were given above, and are like those that the network "
     "was trained on. Real blur is rarely a Gaussian of a known width: a lens out of focus spreads a point over a disc, "
     "a moving camera along a line, and a camera's own sharpening and compression come after it. Where the blur was "
     "another, the pictures are wrong and the spread does not say so: it is that of pictures blurred as was assumed."

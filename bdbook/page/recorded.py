@@ -106,14 +106,6 @@ def seeds(name: str, profile: str = "cpu", results: Path = RESULTS) -> list[Reco
     return present(name, profile, results) or [read(name, profile, SEEDS[0], results)]
 
 
-def against_training(results: Path = RESULTS) -> dict[str, dict]:
-    """What results/against_training.py recorded: name of a run or a floor -> "measured", and how it came about."""
-    if results == RESULTS and none_here():
-        raise NotRecordedError(_none_has_it("against_training"))
-    found: dict[str, dict] = json.loads((results / "against_training.json").read_text(encoding="utf-8"))
-    return found
-
-
 def laboratory(name: str, results: Path = RESULTS) -> dict:
     """A study of the exact laboratories, results/laboratory/NAME.json, whose program lies beside it."""
     found: dict = json.loads(_in_laboratory(f"{name}.json", results).read_text(encoding="utf-8"))

@@ -45,7 +45,7 @@ class PointsPlayground(Slider):
     steps, _check_steps = whole("steps", 10, 1, 50, "1 to 50 steps")
     t, _check_t = number("t", 0.0, 0, 1, "a time in [0, 1]")
     seed, _check_seed = whole("seed", 0, 0, 2**31 - 1, "a whole number from 0 to 2^31 - 1")
-    _points = traitlets.List().tag(sync=True)  # [x, y] of each, where data is "own"
+    _points: traitlets.List[list[float]] = traitlets.List().tag(sync=True)  # [x, y] of each, where data is "own"
 
     def __init__(self, points=None, **settings):
         if points is not None:
