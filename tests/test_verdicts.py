@@ -133,9 +133,7 @@ def test_no_note_types_a_number_of_a_recorded_run():
 
 def test_the_style_page_quotes_the_records():
     text = " ".join((ROOT / "book" / "style.md").read_text(encoding="utf-8").split())
-    assert (
-        "the Frechet distance prefers blur in one of three trainings, sliced W2 prefers DDPM in all" in text
-    )
+    assert "the Frechet distance prefers blur in one of three trainings, sliced W2 prefers DDPM in all" in text
     frechet, sliced = (
         verdicts.compare({"better": "fashion-blur-plain", "worse": "fashion-ddpm-plain", "by": [measure]})
         for measure in ("frechet", "sliced_wasserstein")

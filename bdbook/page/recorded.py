@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import statistics
@@ -13,17 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from safetensors.torch import load_file
 
 from bdbook.files import IN_WHEEL, shipped
 from bdbook.page.going_on import GoingOn
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
+    from torch import Tensor
 
     from bdbook.mixtures import Mixture
 
 RESULTS = shipped("results")
 SEEDS = (0, 1, 2)
+NEAR = 4  # names that an error gives
 HOW_TO_GET_THEM = "install the library from the book's folder: pip install --force-reinstall --no-deps FOLDER"
 GLUED = "application/papermill.record/"
 _told: dict[str, str] = {}  # by a chapter, of whose kernel this is
@@ -83,9 +87,12 @@ def read(name: str, profile: str = "cpu", seed: int = 0, results: Path = RESULTS
     """The recorded run of a recipe under a profile. Raises NotRecordedError, with how to record it."""
     folder = folder_of(name, profile, seed, results)
     if not (folder / "metrics.json").is_file():
-        found = ", ".join(sorted(path.parent.name for path in results.glob("*/metrics.json")))
+        there = [path.parent.name for path in results.glob("*/metrics.json")]
+        near = sorted(difflib.get_close_matches(folder.name, there, NEAR, cutoff=0.0))
+        more = f" and {len(there) - len(near)} more" if len(there) > len(near) else ""
         raise NotRecordedError(
-            f"{folder} is not recorded; recorded are {found or 'none'}. To record it, in a checkout of the book: "
+            f"{folder} is not recorded; recorded are {', '.join(near) or 'none'}{more}. To record it, in a checkout of "
+            "the book: "
             f"python results/record.py --profile {profile} --only {name}{f'@{seed}' if seed else ''}"
         )
     metrics, record = (json.loads((folder / f"{what}.json").read_text()) for what in ("metrics", "record"))
@@ -110,6 +117,11 @@ def laboratory(name: str, results: Path = RESULTS) -> dict:
     """A study of the exact laboratories, results/laboratory/NAME.json, whose program lies beside it."""
     found: dict = json.loads(_in_laboratory(f"{name}.json", results).read_text(encoding="utf-8"))
     return found
+
+
+def tensors(name: str, results: Path = RESULTS) -> dict[str, Tensor]:
+    """What a study keeps beside its numbers, results/laboratory/NAME.safetensors: pictures as bytes."""
+    return load_file(_in_laboratory(f"{name}.safetensors", results))
 
 
 def mixture(name: str, results: Path = RESULTS) -> Mixture:
