@@ -321,7 +321,7 @@ def test_restorations():
         if found is not None:
             assert recipes.get(found[1]).build_process().name == name
     recipe = said(
-        lambda: tiling.restore(runs.load(recorded.folder_of("digits-ddpm")), PICTURES[0]), r"e\.g\. (photos-[a-z]+)"
+        lambda: tiling.restore(runs.load(recorded.folder_of("photos-ddpm")), PICTURES[0]), r"e\.g\. (photos-[a-z]+)"
     )
     tiling.restore(runs.load(recorded.folder_of(recipe)), torch.zeros(1, 32, 32), steps=1)
     steps = said(lambda: restoration.walk_times(run.denoiser, 10**4), r"there are 1 to (\d+) steps")
@@ -329,7 +329,7 @@ def test_restorations():
 
 
 def test_recorded_runs():
-    command = said(lambda: recorded.read("digits-ddpm", seed=77), r"checkout of the book: python (.*)")
+    command = said(lambda: recorded.read("fashion-ddpm", seed=77), r"checkout of the book: python (.*)")
     script, *options = shlex.split(command)
     assert (ROOT / script).is_file()
     known = {f"--{each.name.replace('_', '-')}" for each in fields(record.Record)}
