@@ -4,6 +4,7 @@ import json
 import math
 
 import coverage as study
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -116,9 +117,11 @@ def test_it_is_told_written_and_drawn():
     assert "at 95%" in text
     assert "band 4" in text
     assert len(text.splitlines()) == 2 + len(found.names)
-    figure = plots.calibration({"drawn": found})
-    (line,) = [each for each in figure.axes[0].lines if each.get_label() == "drawn"]
+    _, ax = plt.subplots()
+    plots.calibration(ax, {"drawn": found}, styles={"drawn": ("#123456", ":")})
+    (line,) = [each.lines[0] for each in ax.containers if each.get_label() == "drawn"]
     np.testing.assert_allclose(line.get_ydata(), 100 * found.measured[0].numpy())
+    assert (line.get_color(), line.get_linestyle()) == ("#123456", ":")
     assert "(groups" not in repr(found)
 
 

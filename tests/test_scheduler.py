@@ -18,6 +18,7 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_adapters import Ours as Net
 
 from bdbook import adapters, cold, data, losses, samplers
 from bdbook.adapters.scheduler import MADE, PREDICTION_TYPES, BlurringScheduler
@@ -57,17 +58,6 @@ def spectrum_in(basis):
     """Data whose spectrum falls, with a mean."""
     random = torch.rand(2, 1, 1, 8, 8, generator=seeded(3), dtype=torch.float64)
     return Gaussian(basis, (0.1 + random[0]) / (0.1 + basis.freq2), 0.1 * random[1])
-
-
-class Net(torch.nn.Module):
-    """A network that has learnt nothing."""
-
-    def __init__(self, dtype=torch.float64):
-        super().__init__()
-        self.weights = torch.nn.Parameter(0.5 * randn(4, dtype)[:1])
-
-    def forward(self, x, t):
-        return torch.tanh(self.weights * x + t.reshape(-1, 1, 1, 1))
 
 
 SYSTEMS = {

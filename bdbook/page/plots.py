@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -67,17 +69,19 @@ def named_rows(picture: np.ndarray, names: list[str], width: float = 6.4) -> Fig
     return figure
 
 
-def calibration(found: dict[str, Coverage], group: str = "pixels") -> Figure:
-    """Measured coverage against nominal, a line for each name, with two standard errors; the diagonal is right."""
-    figure, ax = plt.subplots(figsize=(4.6, 4.4))
-    ax.plot([0, 100], [0, 100], color="#888888", linewidth=1, linestyle="--", label="right")
+def calibration(
+    ax: Axes, found: Mapping[str, Coverage], group: str = "pixels", styles: Mapping[str, tuple[str, str]] | None = None
+) -> None:
+    """Measured coverage of a group against nominal, a line for each name, with two standard errors; the diagonal is
+    right.
+
+    styles: colour and line style of some names.
+    """
+    ax.plot([0, 100], [0, 100], color="0.8", lw=1)
     for name, each in found.items():
         row = each.names.index(group)
         levels = 100 * np.array(each.levels)
-        measured, errors = (100 * table[row].numpy() for table in (each.measured, each.errors))
-        (line,) = ax.plot(levels, measured, marker="o", label=name)
-        ax.fill_between(levels, measured - 2 * errors, measured + 2 * errors, color=line.get_color(), alpha=0.2)
-    ax.set(xlabel="nominal, %", ylabel=f"truths in the interval, %, {group}", xlim=(0, 100), ylim=(0, 100))
-    ax.set_aspect("equal")
-    ax.legend()
-    return figure
+        measured, errors = (100 * x[row].numpy() for x in (each.measured, each.errors))
+        colour, style = (styles or {}).get(name, (None, "-"))
+        ax.errorbar(levels, measured, yerr=2 * errors, color=colour, ls=style, marker="o", ms=4, label=name)
+    ax.set(title=group, xlabel="nominal, %", ylabel="truths in the interval, %", xlim=(0, 100), ylim=(0, 100))
