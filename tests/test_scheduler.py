@@ -22,6 +22,7 @@ from test_adapters import Ours as Net
 
 from bdbook import adapters, cold, data, losses, samplers
 from bdbook.adapters.scheduler import MADE, PREDICTION_TYPES, BlurringScheduler
+from bdbook.data import fashion
 from bdbook.denoiser import EPS, LESS_BLURRED, RESIDUAL, STEP_MEAN, X0, Denoiser, PredictStepMean, V
 from bdbook.oracle import Gaussian
 from bdbook.page import recorded
@@ -355,11 +356,11 @@ def test_a_pipeline_of_diffusers_draws_the_clothes_that_the_book_draws(clothes, 
     np.testing.assert_allclose(theirs, (ours / 2 + 0.5).clamp(0, 1), rtol=0, atol=1e-5)
 
 
-def tiny_unet():
+def tiny_unet(size):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return UNet2DModel(
-            sample_size=8,
+            sample_size=size,
             in_channels=1,
             out_channels=1,
             block_out_channels=(8, 16),
@@ -371,18 +372,26 @@ def tiny_unet():
         )
 
 
-@pytest.mark.parametrize("prediction", [name for name in PREDICTION_TYPES if name not in ("less_blurred", "step_mean")])
-def test_training_as_diffusers_script_does_is_training_as_the_book_does(prediction):
-    digits = data.load("digits", 8, count=64)
-    spectrum = Gaussian.fit(BASIS, digits)
-    scheduler = BlurringScheduler(SYSTEMS["blurring"], prediction_type=prediction, spectrum=spectrum)
-    theirs = tiny_unet()
+NAMES = [name for name in PREDICTION_TYPES if name not in ("less_blurred", "step_mean")]
+here = pytest.mark.skipif(not fashion.DEBIAN.is_dir(), reason="needs the package dataset-fashion-mnist")
+
+
+@pytest.mark.parametrize(
+    ("pictures", "size", "prediction"),
+    [("digits", 8, name) for name in NAMES] + [pytest.param("fashion", 16, name, marks=here) for name in NAMES],
+)
+def test_training_as_diffusers_script_does_is_training_as_the_book_does(pictures, size, prediction):
+    images = data.load(pictures, size, count=64)
+    process = blurring_diffusion(size, sigma_max=5.0)
+    spectrum = Gaussian.fit(process.basis, images)
+    scheduler = BlurringScheduler(process, prediction_type=prediction, spectrum=spectrum)
+    theirs = tiny_unet(size)
     wrapped = adapters.from_diffusers(copy.deepcopy(theirs), 1000)
     ours = Denoiser(wrapped, scheduler.process, scheduler.predicts)
     steps = [torch.optim.AdamW(net.parameters(), lr=1e-3) for net in (theirs, wrapped)]
     random, told = seeded(7), []
     for _ in range(4):
-        clean = digits[torch.randint(64, (8,), generator=random)]
+        clean = images[torch.randint(64, (8,), generator=random)]
         noise = torch.randn(clean.shape, generator=random)
         k = torch.randint(0, scheduler.config.num_train_timesteps, (8,), generator=random)
         loss = torch.nn.functional.mse_loss(
