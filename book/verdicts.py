@@ -77,8 +77,14 @@ def compare(pair: dict) -> Verdict:
 
 
 def rows(name: str) -> list[recorded.Recorded]:
-    """The recorded runs of RECIPE, one a seed; of RECIPE:PATH, with what lies at that path as what was measured."""
+    """The recorded runs of RECIPE, one a seed; of RECIPE:PATH, with what lies at that path as what was measured.
+
+    "few pictures:SYSTEM, COUNT, STEP" is a row of the study of small data (`recorded.few_pictures`).
+    """
     recipe, _, path = name.partition(":")
+    if recipe == "few pictures":
+        system, count, step = path.split(", ")
+        return [recorded.few_pictures(system, int(count), int(step))]
     runs = recorded.seeds(recipe)
     if not path:
         return runs

@@ -131,6 +131,33 @@ def test_small_data_are_the_first_pictures_and_a_stop_loses_nothing(tmp_path, mo
     assert torch.equal(images, pictures(400)[:300])
 
 
+def test_the_record_of_few_pictures_is_what_the_program_makes():
+    study = recorded.laboratory("regularise")
+    stops = {key.rpartition(", ")[2] for key in study}
+    assert stops == {str(stop) for stop in regularise.STEPS}
+    assert all(row["quality"]["count"] == regularise.COUNT for row in study.values())
+    for system in ("cosine", "blurring"):
+        for stop in regularise.STEPS:
+            assert recorded.few_pictures(system, recorded.WHOLE, stop).metrics["quality"]["samples"]["gap"] == 0
+            row = study[f"{system}, 250, {stop}"]
+            few = recorded.few_pictures(system, 250, stop).metrics["quality"]["samples"]
+            assert few["gap"] > 0, "those were seen a hundred times"
+            assert (few["frechet"], few["nearest"]) == (row["test"]["frechet"], row["quality"]["nearest"])
+
+
+def test_the_gap_is_of_losses_over_those_of_the_whole(tmp_path):
+    (tmp_path / "laboratory").mkdir()
+    row = {"quality": {"nearest": 0.9}, "test": {"frechet": 3.0}, "about": {"date": "2026-11-28"}}
+    few, whole = (row | {"loss": {"trained": trained, "test": test}} for trained, test in ((0.5, 0.9), (1.0, 1.2)))
+    study = {"heat, 250, 10": few, "heat, 60000, 10": whole, "soft, 250, 10": few}
+    (tmp_path / "laboratory" / "regularise.json").write_text(json.dumps(study))
+    found = recorded.few_pictures("heat", 250, 10, tmp_path).metrics["quality"]["samples"]
+    assert found == {"frechet": 3.0, "nearest": 0.9, "gap": pytest.approx(0.5)}
+    told = "soft after 10 steps on 250 and on 60000 pictures: not both are recorded; there are heat, 250, heat, 60000, "
+    with pytest.raises(recorded.NotRecordedError, match=told):
+        recorded.few_pictures("soft", 250, 10, tmp_path)
+
+
 def test_the_advice_is_compared_with_every_system_from_equal_starts(tmp_path, monkeypatch):
     """The field's volumes: their spectrum is the one that is named, and what is recorded is kept."""
     for name, value in {"COUNT": 30, "LEARNT": 200, "COMPONENTS": 2, "SEEDS": (0,)}.items():

@@ -115,7 +115,7 @@ def test_numbers_of_runs_are_filled_in():
 
 def test_no_note_types_a_number_of_a_recorded_run():
     """Digits in the note of a claim at book scale are settings, or those of the paper, which stand in the claim too."""
-    settings = {"16", "32", "5", "10", "20", "250", "1500", "1024", "0.23", "0.06", "6.3", "1000"}
+    settings = {"16", "32", "5", "10", "20", "250", "1500", "6000", "1024", "0.23", "0.06", "6.3", "1000"}
     printed = {
         "hs-table-1": {"3.58", "3.60"},
         "hs-sin2-better": {"3.37", "3.49", "1"},

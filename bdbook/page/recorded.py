@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RESULTS = shipped("results")
 SEEDS = (0, 1, 2)
+WHOLE = 60_000  # pictures of Fashion-MNIST, of which a short training sees each once or twice
 NEAR = 4  # names that an error gives
 HOW_TO_GET_THEM = "install the library from the book's folder: pip install --force-reinstall --no-deps FOLDER"
 GLUED = "application/papermill.record/"
@@ -117,6 +118,29 @@ def laboratory(name: str, results: Path = RESULTS) -> dict:
     """A study of the exact laboratories, results/laboratory/NAME.json, whose program lies beside it."""
     found: dict = json.loads(_in_laboratory(f"{name}.json", results).read_text(encoding="utf-8"))
     return found
+
+
+def few_pictures(system: str, count: int, step: int, results: Path = RESULTS) -> Recorded:
+    """A training of results/laboratory/regularise.json on `count` pictures, after some steps, for `verdict`.
+
+    Measured against the test split. "gap" is by how much the loss of test pictures over that of trained ones is higher
+    than after the same steps of a training on WHOLE pictures, where both were new to the network: 0 where nothing was
+    learnt by heart.
+
+    Raises NotRecordedError where that training or the one on WHOLE is not recorded.
+    """
+    study = laboratory("regularise", results)
+    row, whole = (study.get(f"{system}, {of}, {step}") for of in (count, WHOLE))
+    if row is None or whole is None:
+        of = ", ".join(sorted({key.rpartition(", ")[0] for key in study}))
+        raise NotRecordedError(
+            f"{system} after {step} steps on {count} and on {WHOLE} pictures: not both are recorded; there are {of}. "
+            f"To record them: python results/laboratory/regularise.py --only {system} --counts {count} {WHOLE}"
+        )
+    ratio, usual = (of["loss"]["test"] / of["loss"]["trained"] for of in (row, whole))
+    found = row["test"] | {"nearest": row["quality"]["nearest"], "gap": ratio / usual - 1}
+    record = {"identity": {"seed": 0}} | row["about"]
+    return Recorded(results / "laboratory" / f"{system}-{count}", {"quality": {"samples": found}, "step": step}, record)
 
 
 def tensors(name: str, results: Path = RESULTS) -> dict[str, Tensor]:

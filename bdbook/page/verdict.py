@@ -43,6 +43,7 @@ MEASURES: dict[str, Better] = {
     "sliced_wasserstein": less,
     "whitened": less,
     "nearest": nearer_one,
+    "gap": less,
     "spectrum": less,
     "score": more,
     "bits": less,
@@ -54,7 +55,13 @@ MEASURES: dict[str, Better] = {
 # As prose calls them.
 WORDS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "sliced_wasserstein": "sliced W2"}
 WORDS |= {"whitened": "whitened sliced W2", "nearest": "nearest-image ratio"}
-WORDS |= {"score": "classifier score", "rmse": "RMSE", "ssim": "SSIM", "spectrum": "spectrum distance"}
+WORDS |= {
+    "gap": "gap of the loss",
+    "score": "classifier score",
+    "rmse": "RMSE",
+    "ssim": "SSIM",
+    "spectrum": "spectrum distance",
+}
 FEW = 3  # measures that are named even where every one dissents
 
 
