@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import chapters
 import verdicts
 import yaml
 
@@ -35,7 +36,7 @@ SOURCES = {
 # scaled: a training of the papers, of which the book shows a smaller one.
 STATUSES = {"done": "✓", "scaled": "≈", "open": "…"}
 SLIPS = {"formula": "∑", "editorial": "¶"}
-POINTER = re.compile(r"(?P<name>(?P<number>\d\d)_\w+)(?:#(?P<fragment>[a-z0-9][\w-]*))?")
+POINTER = re.compile(r"(?P<name>\d\d_\w+)(?:#(?P<fragment>[a-z0-9][\w-]*))?")
 TEST = re.compile(r"tests/[\w/]+\.py::test_\w+")
 DOTTED = re.compile(r"[a-zA-Z_]\w*(\.\w+)+")
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9_]+)*")
@@ -244,11 +245,11 @@ def _index(ledgers: dict[str, list[dict]]) -> str:
 
 
 def _card(name: str, sentence: str, claims: list[dict]) -> str:
-    title = json.loads((CHAPTERS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"][0]["source"][0]
+    notebook = json.loads((CHAPTERS / f"{name}.ipynb").read_text(encoding="utf-8"))
     here = [claim for claim in claims if any(item.partition("#")[0] == name for item in claim["evidence"])]
     found = Counter(verdicts.word(claim) for claim in here)
     tally = ", ".join(f"{found[word]} {word}" for word in verdicts.SIGNS if found[word])
-    head = f":::{{grid-item-card}} {int(name[:2])} · {title.removeprefix('#').strip()}"
+    head = f":::{{grid-item-card}} {chapters.numbered(name, notebook)}"
     options = f":link: ../notebooks/{name}\n:link-type: doc\n:shadow: none"
     claimed = f"\n\n<small>Claims: {tally}.</small>" if tally else ""
     return f"{head}\n{options}\n{sentence}{claimed}\n:::"
@@ -294,7 +295,7 @@ def _pointer(item: str) -> str:
     kinds = {"equation-": "equation", "prop-": "proposition", "fig-": "figure", "ex-": "exercise"}
     what = next((word for start, word in kinds.items() if fragment and fragment.startswith(start)), "section")
     address = f"../notebooks/{found['name']}.html" + (f"#{fragment}" if fragment else "")
-    return f'<a href="{address}">chapter {int(found["number"])}{f", {what}" if fragment else ""}</a>'
+    return f'<a href="{address}">chapter {chapters.number(item)}{f", {what}" if fragment else ""}</a>'
 
 
 def _text(prose: str) -> str:

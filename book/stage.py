@@ -7,8 +7,8 @@ Sphinx compares modification times, so an untouched page must keep its own. It d
 is made of, though: when the settings, the contents, the bibliography or an asset change, what it has built so far,
 OUTPUT, is dropped. LIVE holds what the live sampler loads, LAUNCH the options of the theme for launch buttons
 (launch.py). Run from the repository root. On the way the ledgers (book/*.yml) and the library's docstrings become
-pages, the figures of the landing page HTML, and executed notebooks lose what a page has no use for: all that is made
-beside STAGE, and copied into it only where it says something new.
+pages, the figures of the landing page HTML, and executed notebooks get their chapter's number and lose what a page has
+no use for: all that is made beside STAGE, and copied into it only where it says something new.
 """
 
 import filecmp
@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import api
+import chapters
 import five_calls
 import ledgers
 import yaml
@@ -59,12 +60,13 @@ def write_landing(folder: Path) -> list[Path]:
 
 
 def write_lean(folder: Path, notebooks: list[Path]) -> list[Path]:
-    """Copies of `notebooks` in `folder`, less the state of their widgets: the figures hold their own."""
+    """Copies of `notebooks` in `folder`, with numbered titles and no state of widgets, for figures hold their own."""
     folder.mkdir(parents=True, exist_ok=True)
     copies = []
     for path in notebooks:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         notebook["metadata"].pop("widgets", None)
+        chapters.with_number(path.name, notebook)
         copies.append(folder / path.name)
         copies[-1].write_text(json.dumps(notebook), encoding="utf-8")
     return copies

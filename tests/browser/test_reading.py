@@ -307,7 +307,7 @@ def paper(book, chromium, tmp_path_factory) -> PdfReader:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == ["Notation", "Soft diffusion"]
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == ["Notation", "7 · Soft diffusion"]
     return PdfReader(folder / "book.pdf")
 
 
@@ -321,7 +321,7 @@ def bookmarks(items: list, depth: int = 0) -> list[tuple[int, str]]:
 def test_the_pdf_has_a_bookmark_for_each_part_chapter_and_section(paper):
     found = bookmarks(paper.outline)
     assert [title for depth, title in found if depth == 0] == ["Notation", "Two parts"]
-    assert (1, "Soft diffusion") in found
+    assert (1, "7 · Soft diffusion") in found
     assert (2, "The process") in found
     start = next(item for item in paper.outline[-1] if not isinstance(item, list))
     assert "The question." in paper.pages[paper.get_destination_page_number(start)].extract_text()
@@ -338,10 +338,10 @@ def test_the_mathematics_of_the_pdf_is_typeset(paper):
 def test_the_pages_of_the_pdf_are_numbered_as_the_contents_say(paper):
     assert paper.page_labels[:3] == ["i", "ii", "1"]
     contents = paper.pages[1].extract_text()
-    start = int(re.search(r"Soft diffusion\s*(\d+)", contents)[1])
+    start = int(re.search(r"7 · Soft diffusion\s*(\d+)", contents)[1])
     page = paper.pages[paper.page_labels.index(str(start))].extract_text()
     assert "The question." in page
-    assert re.search(rf"Soft diffusion\s*{start}\s*$", page)
+    assert re.search(rf"7 · Soft diffusion\s*{start}\s*$", page)
 
 
 def test_links_between_chapters_stay_within_the_pdf(paper):
