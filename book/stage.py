@@ -84,14 +84,23 @@ def write_config(folder: Path, options: dict, original: Path = Path("_config.yml
     return copy
 
 
+def read_at(options: dict) -> str:
+    """The address below which the files of the repository can be read, from the theme's options; "" without one."""
+    if not options:
+        return ""
+    blob = "-/blob" if options["repository_provider"] == "gitlab" else "blob"
+    return f"{options['repository_url']}/{blob}/{options['repository_branch']}"
+
+
 def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
     prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
     files = {path: path for path in [Path("_toc.yml"), Path("docutils.conf"), *prose]}
-    files[Path("_config.yml")] = write_config(stage.with_name("config"), json.loads(launch.read_text(encoding="utf-8")))
+    options = json.loads(launch.read_text(encoding="utf-8"))
+    files[Path("_config.yml")] = write_config(stage.with_name("config"), options)
     lean = write_lean(stage.with_name("lean"), notebooks)
     files |= {Path("notebooks") / path.name: path for path in lean}
-    made = [*ledgers.write(stage.with_name("ledgers")).values(), api.write(stage.with_name("api"))]
+    made = [*ledgers.write(stage.with_name("ledgers"), repository=read_at(options)).values(), api.write(stage.with_name("api"))]
     files |= {Path("book") / path.name: path for path in made}
     files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
     files |= {Path("book") / path.name: path for path in write_landing(stage.with_name("landing"))}

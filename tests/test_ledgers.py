@@ -306,7 +306,7 @@ def test_every_entry_is_on_its_page_once_with_an_anchor(tmp_path):
     pages = ledgers.write(tmp_path)
     for name in ledgers.PAGES:
         path = pages[name]
-        ids = re.findall(r'<span id="([^"]+)">', path.read_text())
+        ids = re.findall(r'<div class="bd-entry-row" id="([^"]+)"', path.read_text())
         assert sorted(ids) == sorted(entry["id"] for entry in LEDGERS[name])
 
 

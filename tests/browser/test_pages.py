@@ -243,6 +243,7 @@ def titles() -> dict[str, str]:
     for name in PAGES:
         if name.startswith("notebooks/"):
             first = json.loads((ROOT / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"][0]["source"][0]
+            first = first.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")  # as the pages set it
             found[name] = f"{int(name.split('/')[1].split('_')[0])} · {first[2:].strip()}"
     return found
 
