@@ -278,7 +278,7 @@ def _page(title: str, intro: str, entries: list[dict], field: str, words: dict[s
         rows.append(f"| {words[word]} {word} | {' | '.join(map(str, counts))} | {sum(counts)} |")
     totals = [sum(e["source"] == source for e in entries) for source in sources]
     rows.append(f"| together | {' | '.join(map(str, totals))} | {len(entries)} |")
-    parts = [f"# {title}", intro, "\n".join(rows), '<script defer src="../_static/filter.js"></script>']
+    parts = [f"# {title}", intro, "\n".join(rows)]
     for source in sources:
         parts.append(f"## {SOURCES[source]}")
         for entry in entries:

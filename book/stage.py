@@ -100,7 +100,10 @@ def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks:
     files[Path("_config.yml")] = write_config(stage.with_name("config"), options)
     lean = write_lean(stage.with_name("lean"), notebooks)
     files |= {Path("notebooks") / path.name: path for path in lean}
-    made = [*ledgers.write(stage.with_name("ledgers"), repository=read_at(options)).values(), api.write(stage.with_name("api"))]
+    made = [
+        *ledgers.write(stage.with_name("ledgers"), repository=read_at(options)).values(),
+        api.write(stage.with_name("api")),
+    ]
     files |= {Path("book") / path.name: path for path in made}
     files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
     files |= {Path("book") / path.name: path for path in write_landing(stage.with_name("landing"))}

@@ -71,7 +71,9 @@ def test_a_section_says_what_no_smaller_object_says():
 
 
 def test_every_word_of_an_object_is_in_the_index_shown_or_beyond():
-    long = PAGE.replace("A probability-flow equation.", " ".join(f"word{chr(97 + i)}{chr(97 + j)}" for i in range(20) for j in range(9)))
+    long = PAGE.replace(
+        "A probability-flow equation.", " ".join(f"word{chr(97 + i)}{chr(97 + j)}" for i in range(20) for j in range(9))
+    )
     index = searching.index({"notebooks/09_tacos.html": BeautifulSoup(long, "html.parser").article})
     [section] = [each for each in index["objects"] if each[2] == "a-section"]
     *_, shown, beyond = section

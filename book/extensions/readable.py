@@ -2,14 +2,9 @@
 
 import re
 
-GREEK = dict(
-    zip(
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
-        "omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(),
-        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ",
-        strict=True,
-    )
-)
+NAMES = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi
+omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"""
+GREEK = dict(zip(NAMES.split(), "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ", strict=True))
 # The book's own letters (_config.yml), and signs.
 SIGNS = GREEK | {
     "varepsilon": "ε", "varphi": "φ", "vartheta": "ϑ", "eps": "ε", "sigmaB": "σ_B", "ell": "ℓ",
@@ -20,8 +15,9 @@ SIGNS = GREEK | {
     "subset": "⊂", "subseteq": "⊆", "cup": "∪", "cap": "∩", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|",
     "Vert": "‖", "lVert": "‖", "rVert": "‖", "|": "‖", "ldots": "…", "dots": "…", "cdots": "…", "vdots": "…",
     "langle": "⟨", "rangle": "⟩", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉", "top": "⊤", "dagger": "†",
-    "prime": "′", "star": "*", "ast": "*", "checkmark": "✓", "square": "□", "forall": "∀", "exists": "∃", "setminus": "∖",
-    "emptyset": "∅", "degree": "°", "colon": ":", "lbrace": "(", "rbrace": ")", "{": "(", "}": ")", "%": "%", "#": "#",
+    "prime": "′", "star": "*", "ast": "*", "checkmark": "✓", "square": "□", "forall": "∀", "exists": "∃",
+    "setminus": "∖", "emptyset": "∅", "degree": "°", "colon": ":", "lbrace": "(", "rbrace": ")",
+    "{": "(", "}": ")", "%": "%", "#": "#",
     "$": "$", "&": "&", "_": "_", ",": " ", ";": " ", ":": " ", "!": "", " ": " ", ">": " ", "quad": " ", "qquad": " ",
     "left": "", "right": "", "displaystyle": "", "textstyle": "", "limits": "", "nolimits": "", "nonumber": "",
 }  # fmt: skip
@@ -76,8 +72,7 @@ def readable(tex: str) -> str:
 
 
 def _sign(command: re.Match) -> str:
-    """A command as its sign, or as its name: log, min, SNR, apart from what it stands before; one that takes an argument
-    stays."""
+    """A command as its sign, or as its name, apart from what it stands before; one that takes an argument stays."""
     name, after = command[1], command.string[command.end() : command.end() + 1]
     if TAKING.fullmatch(name):
         return command[0]

@@ -23,7 +23,10 @@ LEDGERS = {"book/equations.html": "Equations of the papers", "book/claims.html":
 # In the order in which groups with equally good finds are shown.
 KINDS = ["Pages", "Propositions", "Sections", "Figures", "Equations of the papers", "Symbols", "Library", "Claims"]
 KINDS += ["Errata", "Exercises", "References"]
-SHOWN, BRIEF = 160, 90  # letters of a text that are shown, of a function's; the words of the rest are found all the same
+SHOWN, BRIEF = (
+    160,
+    90,
+)  # letters of a text that are shown, of a function's; the words of the rest are found all the same
 COMMON = 40  # objects that say a word beyond what is shown: such words tell nothing apart
 SILENT = {"script", "style", "button", "svg", "pre", "img", "nav", "details"}
 MUTE = {"headerlink", "eqno", "bdbook-figure", "toggle-button", "label", "bd-file", "cell_input", "solution"}
@@ -160,6 +163,12 @@ def leave_out_sphinx(app: Sphinx) -> None:
     app.builder.search = False
 
 
+def add_filter(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Give the ledgers the script that filters their entries, which asks for words as the search does."""
+    if f"{page}.html" in LEDGERS:
+        app.add_js_file("filter.js", defer="defer")
+
+
 def remove_tools(app: Sphinx, exception: Exception | None) -> None:
     """Scripts that Sphinx adds for its own search."""
     for name in SPHINX:
@@ -169,5 +178,6 @@ def remove_tools(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict:
     app.connect("builder-inited", leave_out_sphinx)
     app.connect("doctree-resolved", name_symbols)
+    app.connect("html-page-context", add_filter)
     app.connect("build-finished", remove_tools)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

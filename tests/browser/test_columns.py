@@ -13,7 +13,7 @@ WIDE = """() => {
   for (const box of document.querySelectorAll(`.bd-article :is(${boxes})`)) {
     if (!box.clientWidth || box.scrollWidth <= box.clientWidth + 1 || box.closest(".bdbook-widget")) continue;
     if (getComputedStyle(box).overflowX === "visible") continue; // what is in it is asked itself
-    const what = `${box.tagName}.${box.className}: ${box.clientWidth} of ${box.scrollWidth} px: ${box.textContent.trim()}`;
+    const what = `${box.tagName}: ${box.clientWidth} of ${box.scrollWidth} px: ${box.textContent.trim()}`;
     (getComputedStyle(box).maskImage === "none" ? unseen : scrolls).push(what.slice(0, 120));
   }
   return [unseen, scrolls];

@@ -72,7 +72,9 @@ def test_what_is_asked_for_is_found_and_is_where_the_find_leads(words, wanted, s
 def test_nonsense_is_not_found_and_nothing_typed_is_markup(searched):
     ask(searched, "xyzzyplugh <b>bold</b>")
     assert searched.locator("#bd-found-here [role=option]").count() == 0
-    assert "Nothing found for “xyzzyplugh <b>bold</b>”" in searched.locator("#bd-found-here .bd-found-status").inner_text()
+    assert (
+        "Nothing found for “xyzzyplugh <b>bold</b>”" in searched.locator("#bd-found-here .bd-found-status").inner_text()
+    )
     assert searched.errors == []
 
 
