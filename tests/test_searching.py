@@ -70,6 +70,14 @@ def test_a_section_says_what_no_smaller_object_says():
     assert "Let" not in text
 
 
+def test_an_entry_of_a_ledger_is_an_object():
+    row = """<article><section id="a"><h1>Claims</h1><div class="bd-entry-row" id="lee-x" data-source="Lee"><div>
+    <p><strong>sec. 1, empirical</strong> · seen</p></div><div><p>Claim: this.</p></div><div><p>Here: so.</p></div></div>
+    </section></article>"""
+    [_, entry] = searching.found_on("book/claims.html", BeautifulSoup(row, "html.parser").article)
+    assert entry == ("Claims", "book/claims.html", "lee-x", "Lee, sec. 1, empirical", "Claim: this. Here: so.")
+
+
 def test_every_word_of_an_object_is_in_the_index_shown_or_beyond():
     long = PAGE.replace(
         "A probability-flow equation.", " ".join(f"word{chr(97 + i)}{chr(97 + j)}" for i in range(20) for j in range(9))

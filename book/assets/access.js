@@ -8,9 +8,12 @@ const SCROLLING = "div.math, mjx-container, .bd-wide, .pst-scrollable-table-cont
 const widths = new WeakMap();
 
 function fit(formula) {
+  // Braces under a sum of terms do not shrink as letters do: what is not yet enough goes on, a little.
+  for (let size = 1; size >= SMALLEST; size *= (formula.clientWidth / formula.scrollWidth) * 0.995) {
+    formula.style.setProperty("--bd-fit", size.toFixed(3));
+    if (formula.scrollWidth <= formula.clientWidth) return;
+  }
   formula.style.removeProperty("--bd-fit");
-  const part = formula.clientWidth / formula.scrollWidth;
-  if (part < 1 && part >= SMALLEST) formula.style.setProperty("--bd-fit", (part * 0.995).toFixed(3));
 }
 
 function tellOfMore(box) {

@@ -91,7 +91,7 @@
     if (query.every((word) => has(each.named, word))) {
       const begins = each.named.startsWith(` ${phrase}`) ? 40 : 0;
       const same = each.named.trim() === phrase ? 60 : 0;
-      return 100 + within(each.named) + begins + same - Math.min(9, each.named.length / 20);
+      return 100 + within(each.named) + begins + same - Math.min(9, Math.floor(each.named.length / 60));
     }
     if (query.every((word) => has(each.said, word))) return 40 + within(each.said);
     return 10 + within(each.all);

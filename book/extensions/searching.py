@@ -23,11 +23,8 @@ LEDGERS = {"book/equations.html": "Equations of the papers", "book/claims.html":
 # In the order in which groups with equally good finds are shown.
 KINDS = ["Pages", "Propositions", "Sections", "Figures", "Equations of the papers", "Symbols", "Library", "Claims"]
 KINDS += ["Errata", "Exercises", "References"]
-SHOWN, BRIEF = (
-    160,
-    90,
-)  # letters of a text that are shown, of a function's; the words of the rest are found all the same
-COMMON = 40  # objects that say a word beyond what is shown: such words tell nothing apart
+SHOWN, BRIEF = 120, 50  # letters of a text that are shown, and of a function's; all other words are found too
+COMMON = 8  # a word that more objects say beyond what is shown tells little: it is left out there
 SILENT = {"script", "style", "button", "svg", "pre", "img", "nav", "details"}
 MUTE = {"headerlink", "eqno", "bdbook-figure", "toggle-button", "label", "bd-file", "cell_input", "solution"}
 WORD = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
@@ -81,10 +78,9 @@ def parts(page: str, article: Tag) -> Iterator[tuple[Found, Tag]]:
         if number and caption and not figure.find_parent("details"):
             yield Found("Figures", page, figure["id"], number_and_name(said(number)), said(caption)), figure
     for row in article.select(".bd-entry-row"):
-        head, *rest = row.find_all("p", recursive=False)
-        name = said(head.strong)
-        text = " ".join(said(line) for line in rest)
-        yield Found(LEDGERS[page], page, row.select_one("[id]")["id"], f"{row['data-source']}, {name}", text), row
+        head, *rest = row.find_all("div", recursive=False)
+        text = " ".join(said(cell) for cell in rest)
+        yield Found(LEDGERS[page], page, row["id"], f"{row['data-source']}, {said(head.strong)}", text), row
     for head in article.select(".bd-signature[id]"):
         about = head.find_next_sibling(class_="bd-said")
         first = about.find("p", recursive=False) if about else None

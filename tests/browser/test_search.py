@@ -14,18 +14,18 @@ pytestmark = pytest.mark.browser
 # Words -> what the first finds of some kind are called, and on which page they stand.
 QUERIES = {
     "Proposition 1": ("Propositions", r"^Proposition 1\b", "notebooks/01_images_in_frequency"),
-    "probability flow": ("Sections", r".", "notebooks/"),
+    "probability flow": ("Propositions", r"flow|Euler", ""),
     "d_min": ("Sections", r"d_min", "notebooks/05_blurring_diffusion"),
     "dmin": ("Symbols", r"d_min", "book/notation"),
     "TACoS": ("Pages", r"^9 · TACoS$", "notebooks/09_tacos"),
     "Figure 12": ("Figures", r"^Figure 12$", "notebooks/"),
     "BlurringScheduler": ("Library", rf"\.{BlurringScheduler.__name__}$", "book/api"),
-    "flow rule": ("Sections", r"(?i)flow", "notebooks/"),
+    "flow rule": ("Propositions", r".", "notebooks/18_one_clock_per_frequency"),
     "exercise": ("Exercises", r"^Exercise \d", "notebooks/"),
     "Salaün": ("References", r"Salaün", "book/bibliography"),
     "salaun": ("References", r"Salaün", "book/bibliography"),
     "lee proposition 1": ("Equations of the papers", r"^Lee, Prop", "book/equations"),
-    "blur sigma": ("Library", r"blur_sigma", "book/api"),
+    "frequency scaling": ("Library", r"frequency_scaling$", "book/api"),
 }
 
 
