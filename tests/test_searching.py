@@ -72,8 +72,8 @@ def test_a_section_says_what_no_smaller_object_says():
 
 def test_an_entry_of_a_ledger_is_an_object():
     row = """<article><section id="a"><h1>Claims</h1><div class="bd-entry-row" id="lee-x" data-source="Lee"><div>
-    <p><strong>sec. 1, empirical</strong> · seen</p></div><div><p>Claim: this.</p></div><div><p>Here: so.</p></div></div>
-    </section></article>"""
+    <p><strong>sec. 1, empirical</strong> · seen</p></div><div><p>Claim: this.</p></div>
+    <div><p>Here: so.</p></div></div></section></article>"""
     [_, entry] = searching.found_on("book/claims.html", BeautifulSoup(row, "html.parser").article)
     assert entry == ("Claims", "book/claims.html", "lee-x", "Lee, sec. 1, empirical", "Claim: this. Here: so.")
 

@@ -127,7 +127,7 @@
   /** Gives a field its results, in `box`; `most` of each kind. */
   function attach(form, box, most, told) {
     const field = form.querySelector("input");
-    const list = element("div", { id: `${box.id}-list`, className: "bd-found", role: "listbox" });
+    const list = element("div", { id: `${box.id}-list`, className: "bd-found", role: "listbox", hidden: true });
     const status = element("p", { className: "bd-found-status", role: "status" });
     list.setAttribute("aria-label", "What was found");
     for (const [name, value] of Object.entries({
@@ -179,6 +179,7 @@
       );
       const total = groups.reduce((sum, [, , all]) => sum + all, 0);
       status.textContent = !query.length ? "" : total ? `${total} found` : `Nothing found for “${field.value.trim()}”`;
+      list.hidden = !total;
       field.setAttribute("aria-expanded", String(total > 0));
       choose(-1);
       told(field.value);

@@ -23,7 +23,7 @@ LEDGERS = {"book/equations.html": "Equations of the papers", "book/claims.html":
 # In the order in which groups with equally good finds are shown.
 KINDS = ["Pages", "Propositions", "Sections", "Figures", "Equations of the papers", "Symbols", "Library", "Claims"]
 KINDS += ["Errata", "Exercises", "References"]
-SHOWN, BRIEF = 120, 50  # letters of a text that are shown, and of a function's; all other words are found too
+SHOWN, BRIEF = 120, 50  # letters of a text that are shown, and of a function's, of which no more is searched
 COMMON = 8  # a word that more objects say beyond what is shown tells little: it is left out there
 SILENT = {"script", "style", "button", "svg", "pre", "img", "nav", "details"}
 MUTE = {"headerlink", "eqno", "bdbook-figure", "toggle-button", "label", "bd-file", "cell_input", "solution"}
