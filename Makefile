@@ -185,7 +185,7 @@ $(HTML)/.built: $(LAUNCH) $(EXECUTED) $(PAGES) $(LIVE) $(INSTALLED)
 
 book: $(HTML)/.built
 	@echo "The book: file://$(abspath $(HTML))/index.html"
-	@echo "Or, with search: make serve$(if $(filter-out _build,$(BUILD)), BUILD=$(BUILD)) (http://127.0.0.1:$(PORT)/)"
+	@echo "Or from a server: make serve$(if $(filter-out _build,$(BUILD)), BUILD=$(BUILD)) (http://127.0.0.1:$(PORT)/)"
 	@echo "Its size: $$(du -sm $(HTML) | cut -f1) MB"
 
 pdf: $(PDF)

@@ -14,8 +14,10 @@ import json
 import re
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+import chapters
 import verdicts
 import yaml
 
@@ -35,10 +37,11 @@ SOURCES = {
 # scaled: a training of the papers, of which the book shows a smaller one.
 STATUSES = {"done": "✓", "scaled": "≈", "open": "…"}
 SLIPS = {"formula": "∑", "editorial": "¶"}
-POINTER = re.compile(r"(?P<name>(?P<number>\d\d)_\w+)(?:#(?P<fragment>[a-z0-9][\w-]*))?")
+POINTER = re.compile(r"(?P<name>\d\d_\w+)(?:#(?P<fragment>[a-z0-9][\w-]*))?")
 TEST = re.compile(r"tests/[\w/]+\.py::test_\w+")
 DOTTED = re.compile(r"[a-zA-Z_]\w*(\.\w+)+")
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9_]+)*")
+TEST_NAMED = re.compile(r'<code class="bd-name">(?P<file>tests/[\w/]+\.py)::\w+</code>')
 UNESCAPED = re.compile(r"(\$[^$]*\$|`[^`]*`)")
 
 # field -> what it must be: a tuple of words, a pattern for a string, a list of patterns, or str for prose.
@@ -70,15 +73,24 @@ def read(folder: Path = HERE) -> dict[str, list[dict]]:
     return ledgers
 
 
-def write(folder: Path, ledgers: dict[str, list[dict]] | None = None) -> dict[str, Path]:
-    """Write the pages into `folder`, each at once; name -> path. The same ledgers give the same bytes."""
+def write(folder: Path, ledgers: dict[str, list[dict]] | None = None, repository: str = "") -> dict[str, Path]:
+    """Write the pages into `folder`, each at once; name -> path. The same ledgers give the same bytes.
+
+    A test is a link where `repository` says under which address the files of the repository can be read.
+    """
     ledgers = read() if ledgers is None else ledgers
     render = {"equations": _equations, "claims": _claims, "errata": _errata, "index": _index}
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.md" for name in render}
     for name, path in paths.items():
-        files.write_atomically(path, render[name](ledgers))
+        text = render[name](ledgers)
+        files.write_atomically(path, TEST_NAMED.sub(partial(_read_there, repository), text) if repository else text)
     return paths
+
+
+def _read_there(repository: str, named: re.Match) -> str:
+    """The name of a test with a link to its file."""
+    return f'<a href="{html.escape(repository)}/{named["file"]}">{named[0]}</a>'
 
 
 # --- reading -------------------------------------------------------------------------------------------------
@@ -187,14 +199,14 @@ def _equations(ledgers: dict[str, list[dict]]) -> str:
     return _page("Equations", intro, entries, "status", STATUSES, _equation)
 
 
-def _equation(entry: dict) -> list[str]:
-    rows = [_text(entry["says"])]
+def _equation(entry: dict) -> list[list[str]]:
+    says = [_text(entry["says"])]
     if "check" in entry:
-        rows.append(_text(entry["check"]))
+        says.append(_text(entry["check"]))
     if "erratum" in entry:
-        rows.append(f'Printed otherwise: <a href="errata.html#{entry["erratum"]}">erratum</a>.')
-    rows.append(_evidence(entry["chapter"] + entry["code"] + entry["test"]))
-    return [_head(entry["label"], STATUSES, entry["status"], entry), *rows]
+        says.append(f'Printed otherwise: <a href="errata.html#{entry["erratum"]}">erratum</a>.')
+    where = [_evidence(entry[field]) for field in ("chapter", "code", "test") if entry[field]]
+    return [[_head(entry["label"], STATUSES, entry["status"], entry)], says, where]
 
 
 def _claims(ledgers: dict[str, list[dict]]) -> str:
@@ -212,11 +224,12 @@ def _claims(ledgers: dict[str, list[dict]]) -> str:
     return _page("Claims", intro, entries, "word", verdicts.SIGNS, _claim)
 
 
-def _claim(entry: dict) -> list[str]:
+def _claim(entry: dict) -> list[list[str]]:
     finding = f", {entry['finding']}" if "finding" in entry else ""
     head = _head(f"{entry['where']}, {entry['kind']}", verdicts.SIGNS, entry["word"], entry) + finding
-    rows = [f"Claim: {_text(entry['claim'])}", f"Here: {_text(verdicts.note(entry))}"]
-    return [head, *rows, *([_evidence(entry["evidence"])] if entry["evidence"] else [])]
+    here = [f"Here: {_text(verdicts.note(entry))}"]
+    here += [_evidence(entry["evidence"])] if entry["evidence"] else []
+    return [[head], [f"Claim: {_text(entry['claim'])}"], here]
 
 
 def _errata(ledgers: dict[str, list[dict]]) -> str:
@@ -229,10 +242,11 @@ def _errata(ledgers: dict[str, list[dict]]) -> str:
     return _page("Errata", intro, ledgers["errata"], "kind", SLIPS, _erratum)
 
 
-def _erratum(entry: dict) -> list[str]:
-    rows = [f"Printed: {_text(entry['printed'])}", f"Right: {_text(entry['right'])}", _text(entry["why"])]
-    rows += [_evidence(entry["shown_by"])] if entry["shown_by"] else []
-    return [_head(entry["where"], SLIPS, entry["kind"], entry), *rows]
+def _erratum(entry: dict) -> list[list[str]]:
+    why = [_text(entry["why"])]
+    why += [_evidence(entry["shown_by"])] if entry["shown_by"] else []
+    forms = [f"Printed: {_text(entry['printed'])}", f"Right: {_text(entry['right'])}"]
+    return [[_head(entry["where"], SLIPS, entry["kind"], entry)], forms, why]
 
 
 def _index(ledgers: dict[str, list[dict]]) -> str:
@@ -244,18 +258,18 @@ def _index(ledgers: dict[str, list[dict]]) -> str:
 
 
 def _card(name: str, sentence: str, claims: list[dict]) -> str:
-    title = json.loads((CHAPTERS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"][0]["source"][0]
+    notebook = json.loads((CHAPTERS / f"{name}.ipynb").read_text(encoding="utf-8"))
     here = [claim for claim in claims if any(item.partition("#")[0] == name for item in claim["evidence"])]
     found = Counter(verdicts.word(claim) for claim in here)
     tally = ", ".join(f"{found[word]} {word}" for word in verdicts.SIGNS if found[word])
-    head = f":::{{grid-item-card}} {int(name[:2])} · {title.removeprefix('#').strip()}"
+    head = f":::{{grid-item-card}} {chapters.numbered(name, notebook)}"
     options = f":link: ../notebooks/{name}\n:link-type: doc\n:shadow: none"
     claimed = f"\n\n<small>Claims: {tally}.</small>" if tally else ""
     return f"{head}\n{options}\n{sentence}{claimed}\n:::"
 
 
 def _page(title: str, intro: str, entries: list[dict], field: str, words: dict[str, str], render) -> str:
-    """A page: the counts, then a section a paper and a block an entry."""
+    """A page: the counts, then a section a paper and a row an entry."""
     present = [word for word in words if any(entry[field] == word for entry in entries)]
     sources = [source for source in SOURCES if any(entry["source"] == source for entry in entries)]
     rows = [f"| {field} | {' | '.join(sources)} | all |", "|---|" + "--:|" * (len(sources) + 1)]
@@ -269,15 +283,23 @@ def _page(title: str, intro: str, entries: list[dict], field: str, words: dict[s
         parts.append(f"## {SOURCES[source]}")
         for entry in entries:
             if entry["source"] == source:
-                # A formula wider than a phone scrolls inside its own entry.
-                block = "\n\n".join(render(entry))
-                parts.append(f":::{{div}} bd-wide\n:style: max-width: 44rem; margin-bottom: 1.6rem;\n\n{block}\n:::")
+                parts.append(_row(entry, entry[field], render(entry)))
     return "\n\n".join(parts) + "\n"
+
+
+def _row(entry: dict, word: str, cells: list[list[str]]) -> str:
+    """An entry: cells of paragraphs, side by side where there is room (bdbook.css), with what filter.js asks for."""
+    items = [item for field in ("chapter", "evidence", "shown_by") for item in entry.get(field, [])]
+    seen = sorted({chapters.number(item) for item in items if POINTER.fullmatch(item)})
+    data = f'data-word="{word}" data-source="{entry["source"]}" data-chapters="{" ".join(map(str, seen))}"'
+    # A formula wider than its cell scrolls there.
+    inner = "\n\n".join('<div class="bd-wide">\n\n' + "\n\n".join(cell) + "\n\n</div>" for cell in cells)
+    return f'<div class="bd-entry-row" id="{entry["id"]}" {data}>\n\n{inner}\n\n</div>'
 
 
 def _head(label: str, words: dict[str, str], word: str, entry: dict) -> str:
     waits = f", waits for {_text(entry['waits_for'])}" if "waits_for" in entry else ""
-    return f'<span id="{entry["id"]}"></span>**{_text(label)}** · {words[word]} {word}{waits}'
+    return f"**{_text(label)}** · {words[word]} {word}{waits}"
 
 
 def _evidence(items: list[str]) -> str:
@@ -287,14 +309,14 @@ def _evidence(items: list[str]) -> str:
 def _pointer(item: str) -> str:
     """A chapter as a link, a test or a function as code that a narrow page can break; a function leads to api.md."""
     if "::" in item or not item[0].isdigit():
-        code = f'<code style="overflow-wrap: anywhere">{html.escape(item)}</code>'
+        code = f'<code class="bd-name">{html.escape(item)}</code>'
         return code if "::" in item else f'<a href="api.html#{item}">{code}</a>'
     found = POINTER.fullmatch(item)
     fragment = found["fragment"]
     kinds = {"equation-": "equation", "prop-": "proposition", "fig-": "figure", "ex-": "exercise"}
     what = next((word for start, word in kinds.items() if fragment and fragment.startswith(start)), "section")
     address = f"../notebooks/{found['name']}.html" + (f"#{fragment}" if fragment else "")
-    return f'<a href="{address}">chapter {int(found["number"])}{f", {what}" if fragment else ""}</a>'
+    return f'<a href="{address}">chapter {chapters.number(item)}{f", {what}" if fragment else ""}</a>'
 
 
 def _text(prose: str) -> str:

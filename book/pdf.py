@@ -33,6 +33,13 @@ READY = """() => window.MathJax?.startup?.promise
 # Chromium records where a link of the same page leads, and nothing else: so there is one to every anchor. What is
 # wider than the paper shrinks.
 PREPARE = """() => {
+  // The film at the moment that tells the systems apart, wherever it stood.
+  for (const film of document.querySelectorAll(".bd-film")) {
+    film.querySelector("input[value=forward]").click();
+    const time = film.querySelector("input[type=range]");
+    time.value = 0.5;
+    time.dispatchEvent(new Event("input", { bubbles: true }));
+  }
   dispatchEvent(new Event("beforeprint"));
   const article = document.querySelector("article"), title = (node) => {
     const copy = node.cloneNode(true);

@@ -7,8 +7,8 @@ Sphinx compares modification times, so an untouched page must keep its own. It d
 is made of, though: when the settings, the contents, the bibliography or an asset change, what it has built so far,
 OUTPUT, is dropped. LIVE holds what the live sampler loads, LAUNCH the options of the theme for launch buttons
 (launch.py). Run from the repository root. On the way the ledgers (book/*.yml) and the library's docstrings become
-pages, the figures of the landing page HTML, and executed notebooks lose what a page has no use for: all that is made
-beside STAGE, and copied into it only where it says something new.
+pages, the figures of the landing page HTML, and executed notebooks get their chapter's number and lose what a page has
+no use for: all that is made beside STAGE, and copied into it only where it says something new.
 """
 
 import filecmp
@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import api
+import chapters
 import five_calls
 import ledgers
 import yaml
@@ -59,12 +60,13 @@ def write_landing(folder: Path) -> list[Path]:
 
 
 def write_lean(folder: Path, notebooks: list[Path]) -> list[Path]:
-    """Copies of `notebooks` in `folder`, less the state of their widgets: the figures hold their own."""
+    """Copies of `notebooks` in `folder`, with numbered titles and no state of widgets, for figures hold their own."""
     folder.mkdir(parents=True, exist_ok=True)
     copies = []
     for path in notebooks:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         notebook["metadata"].pop("widgets", None)
+        chapters.with_number(path.name, notebook)
         copies.append(folder / path.name)
         copies[-1].write_text(json.dumps(notebook), encoding="utf-8")
     return copies
@@ -82,14 +84,26 @@ def write_config(folder: Path, options: dict, original: Path = Path("_config.yml
     return copy
 
 
+def read_at(options: dict) -> str:
+    """The address below which the files of the repository can be read, from the theme's options; "" without one."""
+    if not options:
+        return ""
+    blob = "-/blob" if options["repository_provider"] == "gitlab" else "blob"
+    return f"{options['repository_url']}/{blob}/{options['repository_branch']}"
+
+
 def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
     prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
     files = {path: path for path in [Path("_toc.yml"), Path("docutils.conf"), *prose]}
-    files[Path("_config.yml")] = write_config(stage.with_name("config"), json.loads(launch.read_text(encoding="utf-8")))
+    options = json.loads(launch.read_text(encoding="utf-8"))
+    files[Path("_config.yml")] = write_config(stage.with_name("config"), options)
     lean = write_lean(stage.with_name("lean"), notebooks)
     files |= {Path("notebooks") / path.name: path for path in lean}
-    made = [*ledgers.write(stage.with_name("ledgers")).values(), api.write(stage.with_name("api"))]
+    made = [
+        *ledgers.write(stage.with_name("ledgers"), repository=read_at(options)).values(),
+        api.write(stage.with_name("api")),
+    ]
     files |= {Path("book") / path.name: path for path in made}
     files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
     files |= {Path("book") / path.name: path for path in write_landing(stage.with_name("landing"))}

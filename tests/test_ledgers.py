@@ -7,8 +7,10 @@ import json
 import re
 from pathlib import Path
 
+import launch
 import ledgers
 import pytest
+import stage
 import yaml
 from docutils.nodes import make_id
 
@@ -306,7 +308,7 @@ def test_every_entry_is_on_its_page_once_with_an_anchor(tmp_path):
     pages = ledgers.write(tmp_path)
     for name in ledgers.PAGES:
         path = pages[name]
-        ids = re.findall(r'<span id="([^"]+)">', path.read_text())
+        ids = re.findall(r'<div class="bd-entry-row" id="([^"]+)"', path.read_text())
         assert sorted(ids) == sorted(entry["id"] for entry in LEDGERS[name])
 
 
@@ -336,3 +338,29 @@ def test_pointers_become_links_and_code(tmp_path):
     text = ledgers.write(tmp_path / "pages", ledgers.read(written(tmp_path)))["equations"].read_text()
     assert '<a href="../notebooks/02_gaussian_diffusion.html#transitions">chapter 2, section</a>' in text
     assert ">tests/test_processes.py::test_ddpm_is_the_running_product</code>" in text
+
+
+def test_a_test_leads_to_its_file_where_the_repository_is_known(tmp_path):
+    known = ledgers.read(written(tmp_path))
+    where = "https://github.com/you/bdbook/blob/main"
+    there = ledgers.write(tmp_path / "there", known, where)["equations"].read_text()
+    without = ledgers.write(tmp_path / "without", known)["equations"].read_text()
+    name = "tests/test_processes.py"
+    assert (
+        f'<a href="{where}/{name}"><code class="bd-name">{name}::test_ddpm_is_the_running_product</code></a>' in there
+    )
+    assert f'<code class="bd-name">{name}::' in without
+    assert where not in without
+    assert re.sub(rf'<a href="{where}[^"]*">(.*?)</a>', r"\1", there) == without
+
+
+@pytest.mark.parametrize(
+    ("options", "address"),
+    [
+        ({}, ""),
+        (launch.options("https://github.com/you/bdbook.git", "main"), "https://github.com/you/bdbook/blob/main"),
+        (launch.options("https://gitlab.com/you/bdbook", "v2"), "https://gitlab.com/you/bdbook/-/blob/v2"),
+    ],
+)
+def test_where_the_files_of_the_repository_can_be_read(options, address):
+    assert stage.read_at(options) == address

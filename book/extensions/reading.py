@@ -1,7 +1,7 @@
-"""What `reading.js` shows on every page: targets of references between pages, and the notation.
+"""What `reading.js` and `search.js` show on every page: targets of references between pages, the notation, finds.
 
-A page that is read from a file may load scripts and can fetch nothing. So both are cut out of the finished pages
-and written as scripts, `_static/hovers.js` and `_static/notation.js`, which the pages load when they are needed.
+A page that is read from a file may load scripts and can fetch nothing. So all are cut out of the finished pages and
+written as scripts, `_static/hovers.js`, `notation.js` and `objects.js`, which the pages load when they are needed.
 """
 
 import json
@@ -9,6 +9,7 @@ import posixpath
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import searching
 from bs4 import BeautifulSoup, Tag
 from sphinx.application import Sphinx
 
@@ -65,13 +66,14 @@ def hovers(pages: dict[str, Tag]) -> dict[str, str]:
 
 
 def write_scripts(app: Sphinx, exception: Exception | None) -> None:
-    """Write both scripts beside the other static files."""
+    """Write the scripts beside the other static files."""
     if exception or app.builder.format != "html":
         return
     pages = articles(Path(app.outdir))
+    found = {"hovers": hovers(pages), "objects": searching.index(pages)}
     notation = pages[NOTATION].section
     notation.h1.decompose()  # the drawer has its own
-    for name, value in (("hovers", hovers(pages)), ("notation", cut_out(notation, NOTATION))):
+    for name, value in (found | {"notation": cut_out(notation, NOTATION)}).items():
         script = f"(window.bdbookReading ??= {{}}).{name} = {json.dumps(value, ensure_ascii=False)};\n"
         (Path(app.outdir) / "_static" / f"{name}.js").write_text(script, encoding="utf-8")
 

@@ -1,5 +1,6 @@
-"""The built book in a reader's hands: first page, darkness, search, what moves, what it weighs, where links lead."""
+"""The built book in a reader's hands: first page, darkness, what moves, what it weighs, links, names of chapters."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,8 @@ from bs4 import BeautifulSoup
 from pages import PAGES, QUIET, THEME, TOC, TYPESET
 
 pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Every byte of the page and of what it loaded, unpacked, for a server that packs nothing.
 WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
@@ -66,33 +69,6 @@ def test_the_theme_switch_turns_the_page_dark_and_the_next_page_remembers(base, 
 
 def test_a_reader_whose_system_is_dark_gets_a_dark_page(base, open_page):
     assert open_page(f"{base}/{PAGES[0]}.html", dark=True).evaluate(THEME) == "dark"
-
-
-@pytest.mark.parametrize(
-    ("words", "names"),
-    [
-        ("dissipation", ["notebooks/03_heat_dissipation", "book/notation"]),
-        ("Proposition 1", ["notebooks/06_blur_diffusion", "notebooks/01_images_in_frequency"]),
-        ("TACoS", ["notebooks/09_tacos"]),
-        ("d_min", ["notebooks/05_blurring_diffusion", "notebooks/12_exact_laboratory"]),
-    ],
-)
-def test_search_leads_to_pages_that_have_the_words(words, names, book, serve, open_page):
-    page = open_page(f"{serve(book)}/{PAGES[0]}.html")
-    page.locator(".search-button-field:visible").click()
-    page.locator("dialog[open] input:focus").wait_for()
-    page.keyboard.type(words)
-    page.keyboard.press("Enter")
-    page.locator("#search-results .search-summary").get_by_text("found").wait_for()
-    found = page.locator("#search-results li > a")
-    for name in names:
-        page.locator(f"#search-results li > a[href^='{name}.html']").first.wait_for()
-    assert found.first.get_attribute("href").startswith(names[0] + ".html")
-    assert page.external == []
-    assert page.errors == []
-    for name in names:
-        there = BeautifulSoup((book / f"{name}.html").read_text(encoding="utf-8"), "html.parser").article.get_text()
-        assert re.search(rf"{re.escape(words)}(?![0-9])", there, re.IGNORECASE), name
 
 
 @pytest.mark.parametrize("width", [1280, 360])
@@ -213,3 +189,73 @@ def test_no_page_names_an_outside_file_to_load(parsed):
         if urlsplit(address).scheme in {"http", "https"} or address.startswith("//")
     ]
     assert outside == []
+
+
+# --- one number and one title for every chapter ---
+
+CHAPTER = re.compile(r"^[Cc]hapter (\d+)\b")
+
+
+def said(element) -> str:
+    """The words of an element, less the mark that links to it."""
+    for mark in element.select(".headerlink"):
+        mark.decompose()
+    return " ".join(element.get_text().split())
+
+
+@pytest.fixture(scope="module")
+def soups(book) -> dict[str, BeautifulSoup]:
+    """Page, as `_toc.yml` names it -> what was built of it."""
+    return {name: BeautifulSoup((book / f"{name}.html").read_text(encoding="utf-8"), "html.parser") for name in PAGES}
+
+
+@pytest.fixture(scope="module")
+def titles() -> dict[str, str]:
+    """Chapter, in the order of the contents -> its number and its title, read anew from file and notebook."""
+    found = {}
+    for name in PAGES:
+        if name.startswith("notebooks/"):
+            first = json.loads((ROOT / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"][0]["source"][0]
+            first = first.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")  # as the pages set it
+            found[name] = f"{int(name.split('/')[1].split('_')[0])} · {first[2:].strip()}"
+    return found
+
+
+def test_a_chapter_has_the_same_number_and_title_wherever_it_is_named(titles, soups):
+    assert len(titles) > 20
+    assert len(set(titles.values())) == len(titles)
+    for name, title in titles.items():
+        assert said(soups[name].select_one("article h1")) == title
+        assert soups[name].title.get_text().startswith(f"{title} — ")
+    cards = soups[PAGES[0]].select(".bd-chapters .sd-card")
+    named = {
+        f"notebooks/{Path(card.select_one('a')['href']).stem}": said(card.select_one(".sd-card-title"))
+        for card in cards
+    }
+    assert list(named.items()) == list(titles.items())
+    whole = [titles.get(name) or said(soups[name].select_one("article h1")) for name in PAGES]
+    for name, soup in soups.items():
+        assert [said(link) for link in soup.select("#pst-primary-sidebar .toctree-l1 > a")] == whole, name
+
+
+def test_the_neighbours_of_a_page_are_named_as_they_name_themselves(titles, soups):
+    for i, name in enumerate(PAGES):
+        wanted = [
+            titles.get(near, said(soups[near].select_one("article h1")))
+            for near in PAGES[max(0, i - 1) : i + 2]
+            if near != name
+        ]
+        assert [said(link) for link in soups[name].select(".prev-next-title")] == wanted, name
+
+
+def test_a_link_that_says_chapter_n_leads_to_chapter_n(soups):
+    counted, wrong = 0, []
+    for name, soup in soups.items():
+        for link in soup.article.select("a[href]"):
+            if spoken := CHAPTER.match(said(link)):
+                counted += 1
+                there = Path(urlsplit(link["href"]).path).name or Path(name).name
+                if not there.startswith(f"{int(spoken[1]):02}_"):
+                    wrong.append(f"{name}: {said(link)} leads to {link['href']}")
+    assert counted > 100
+    assert wrong == []

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 from figures import timers
-from pypdf import PdfReader
+from pypdf import PageObject, PdfReader
+from pypdf.generic import ContentStream
 
 pytestmark = pytest.mark.browser
 
@@ -295,10 +296,11 @@ def test_paper_has_no_controls_and_keeps_figures_whole(book, open_typeset):
 
 @pytest.fixture(scope="module")
 def paper(book, chromium, tmp_path_factory) -> PdfReader:
-    """Two pages of the book, printed as `make pdf` prints all of them."""
+    """Three pages of the book, printed as `make pdf` prints all of them."""
     folder = tmp_path_factory.mktemp("paper")
     shutil.copy(ROOT / "_config.yml", folder)
     parts = [{"caption": "Two parts", "chapters": [{"file": "notebooks/07_soft_diffusion"}]}]
+    parts.append({"caption": "What moves", "chapters": [{"file": "book/index"}]})
     (folder / "_toc.yml").write_text(yaml.safe_dump({"root": "book/notation", "parts": parts}))
     done = subprocess.run(
         [sys.executable, str(ROOT / "book" / "pdf.py"), str(book), "book.pdf"],
@@ -307,7 +309,11 @@ def paper(book, chromium, tmp_path_factory) -> PdfReader:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == ["Notation", "Soft diffusion"]
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [
+        "Notation",
+        "7 · Soft diffusion",
+        "Diffusion models that blur",
+    ]
     return PdfReader(folder / "book.pdf")
 
 
@@ -320,10 +326,11 @@ def bookmarks(items: list, depth: int = 0) -> list[tuple[int, str]]:
 
 def test_the_pdf_has_a_bookmark_for_each_part_chapter_and_section(paper):
     found = bookmarks(paper.outline)
-    assert [title for depth, title in found if depth == 0] == ["Notation", "Two parts"]
-    assert (1, "Soft diffusion") in found
+    assert [title for depth, title in found if depth == 0] == ["Notation", "Two parts", "What moves"]
+    assert (1, "7 · Soft diffusion") in found
     assert (2, "The process") in found
-    start = next(item for item in paper.outline[-1] if not isinstance(item, list))
+    names = [None if isinstance(item, list) else item.title for item in paper.outline]
+    start = paper.outline[names.index("Two parts") + 1][0]
     assert "The question." in paper.pages[paper.get_destination_page_number(start)].extract_text()
 
 
@@ -338,10 +345,10 @@ def test_the_mathematics_of_the_pdf_is_typeset(paper):
 def test_the_pages_of_the_pdf_are_numbered_as_the_contents_say(paper):
     assert paper.page_labels[:3] == ["i", "ii", "1"]
     contents = paper.pages[1].extract_text()
-    start = int(re.search(r"Soft diffusion\s*(\d+)", contents)[1])
+    start = int(re.search(r"7 · Soft diffusion\s*(\d+)", contents)[1])
     page = paper.pages[paper.page_labels.index(str(start))].extract_text()
     assert "The question." in page
-    assert re.search(rf"Soft diffusion\s*{start}\s*$", page)
+    assert re.search(rf"7 · Soft diffusion\s*{start}\s*$", page)
 
 
 def test_links_between_chapters_stay_within_the_pdf(paper):
@@ -353,6 +360,30 @@ def test_links_between_chapters_stay_within_the_pdf(paper):
             inner += "/Dest" in link and paper.get_page_number(link["/Dest"][0].get_object()) > 1
     assert inner > 10
     assert [address for address in addresses if address.startswith("file:")] == []
+
+
+def ink(sheet: PageObject) -> int:
+    """About how much is on a sheet: its letters and pictures, and the corners of its drawings, what is drawn within
+    groups included; boxes and lines alone are a handful of corners."""
+    count, waiting = 0, [(sheet.get_contents(), sheet)]
+    while waiting:
+        content, owner = waiting.pop()
+        resources = owner.get("/Resources", {}).get_object().get("/XObject", {})
+        for operands, operator in ContentStream(content, sheet.pdf).operations:
+            if operator in (b"Tj", b"TJ", b"c"):
+                count += 1
+            elif operator == b"Do":
+                inner = resources.get_object()[operands[0]].get_object()
+                if inner["/Subtype"] == "/Image":
+                    count += 100
+                else:
+                    waiting.append((inner, inner))
+    return count
+
+
+def test_no_sheet_of_the_pdf_is_empty_or_an_empty_box(paper):
+    thin = [number for number, sheet in enumerate(paper.pages, 1) if ink(sheet) < 10]
+    assert thin == []
 
 
 def test_without_chromium_printing_says_what_to_install(tmp_path, monkeypatch):
