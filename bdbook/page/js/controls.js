@@ -76,6 +76,15 @@ export function slider({
   return { root, row, input, set };
 }
 
+/** Lets a control be used or not; where not, `why` stands in place of its hint. */
+export function allow({ root, input }, allowed, why) {
+  const hint = root.querySelector(".bd-hint");
+  hint.dataset.usual ??= hint.innerHTML;
+  input.disabled = !allowed;
+  hint.innerHTML = allowed ? hint.dataset.usual : why;
+  hint.classList.toggle("bd-why", !allowed);
+}
+
 /** A labelled drop-down list; `options` is { value: shown text }. */
 export function select({ name, symbol, hint, spoken, options, onInput }) {
   const input = html(
