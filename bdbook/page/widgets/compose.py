@@ -40,7 +40,7 @@ class Playground(Slider):
     """
 
     _esm = bundle("compose.js")
-    _heights = (1400, 2100)
+    _heights = (1618, 2495)
 
     data, _check_data = choice("data", "photos", DATA)
     system, _check_system = choice("system", "blurring", SYSTEMS)
