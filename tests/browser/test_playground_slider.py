@@ -104,7 +104,7 @@ def test_a_walk_sets_what_it_says(figure_page):
     assert page.locator(".bd-guide").inner_text().startswith("5 of 6")
     page.get_by_role("button", name="Reset").click()
     assert kl(page) == pytest.approx(compose.error(**whole({})), rel=1e-6)
-    assert page.locator(".bd-walk[aria-pressed=true]").count() == 0
+    assert page.locator(".bd-led[aria-pressed=true]").count() == 0
     assert page.errors == []
 
 

@@ -200,7 +200,7 @@ function render({ model, el }) {
   const sentence = html("div", { className: "bd-sentence bd-guide", role: "status" });
   const back = button("back", "Back", () => walkTo(at.walk, at.stage - 1));
   const next = button("next", "Next", () => walkTo(at.walk, at.stage + 1));
-  const titles = walks.map(({ title }) => button("walk", title, () => walkTo(title, 0)));
+  const titles = walks.map(({ title }) => button("led", title, () => walkTo(title, 0)));
   function walkTo(walk, stage) {
     Object.assign(at, { walk, stage });
     const { stages } = walks.find(({ title }) => title === walk) ?? { stages: [] };
