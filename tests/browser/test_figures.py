@@ -9,6 +9,7 @@ from bdbook.page.widgets import (
     BlurringSlider,
     CarrySlider,
     LaboratorySlider,
+    Playground,
     PointsPlayground,
     RestorationSlider,
     SeveritySlider,
@@ -26,6 +27,7 @@ SLIDERS = {  # its range inputs
     SeveritySlider: ("t", "sigma_max"),
     SpectrumSlider: ("t", "width", "steps"),
     PointsPlayground: ("angle", "bend", "steps", "t"),
+    Playground: ("steps", "t", "sigma_max"),
 }
 OPTIONS = {BlurDiffusionSlider: {"overlay": True}, LaboratorySlider: {"order": 2}, RestorationSlider: {"steps": 20}}
 SHARED = {
@@ -37,6 +39,7 @@ SHARED = {
     SeveritySlider: "t",
     SpectrumSlider: "t",
     PointsPlayground: "t",
+    Playground: "t",
 }
 figures = pytest.mark.parametrize("figure", SLIDERS, ids=lambda figure: figure.__name__)
 

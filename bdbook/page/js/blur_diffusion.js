@@ -25,6 +25,7 @@ import {
   sigmaMaxSlider,
   select,
   checkbox,
+  allow,
   steering,
   takeDropped,
   panel,
@@ -238,7 +239,7 @@ function render({ model, el }) {
     const [fType, fMax, steps, kernelSigma, boundary, t, overlay, sigmaMax] = KEYS.map((key) => model.get(key));
     controls.t.input.step = 1 / steps;
     show(controls);
-    controls.sigma_max.input.disabled = !overlay;
+    allow(controls.sigma_max, overlay, "tick overlay HS");
     const { photo, coefficients, remember } = given(); // one control changes a part only: the rest is remembered
     const decomposed = remember("kernel", [kernelSigma, boundary], () => decompose(kernelSigma, boundary, photo));
     const real = decomposed.lowest > 0;

@@ -10,6 +10,7 @@ import {
   timeSlider,
   select,
   steering,
+  allow,
   picture,
   dragAcross,
   takeDropped,
@@ -152,7 +153,7 @@ function render({ model, el }) {
   function update() {
     show(controls);
     const hand = model.get("system") === "by_hand";
-    for (const key of NAMES) controls[key].input.disabled = !hand;
+    for (const key of NAMES) allow(controls[key], hand, "only by hand");
     const [t, steps] = [model.get("t"), model.get("steps")];
     const kl = errors.draw(steps);
     curves.draw(t, curvesOf(), system().clocks(t, shown));

@@ -1,5 +1,6 @@
 // Controls and what joins widgets: labelled inputs, the reader's own picture, play, groups that share values.
 import { covered, encodeBytes } from "./core.js";
+import { inAddress, readable, readNumber } from "./address.js";
 
 /** An HTML element with properties (and `aria-`, `data-` attributes) and children. */
 export function html(tag, properties = {}, ...children) {
@@ -31,7 +32,8 @@ const uniqueId = (name) => `bd-${name}-${++count}-${Math.random().toString(36).s
 
 /**
  * A labelled range input. `position` maps a value to the place on the slider and `value` maps it back (a
- * logarithmic slider); `format` is what is shown, `spoken` the accessible name. `row` has room for a button.
+ * logarithmic slider); `format` is what is shown, `spoken` the accessible name, `whole`: of whole numbers. `row` has
+ * room for a button.
  */
 export function slider({
   name,
@@ -46,6 +48,7 @@ export function slider({
   onInput,
   position = (v) => v,
   value = (p) => p,
+  whole = Number.isInteger(step),
 }) {
   const input = html("input", { type: "range", id: uniqueId(name), name, min, max, step, "aria-label": spoken });
   const output = html("output", { htmlFor: input.id });
@@ -58,6 +61,11 @@ export function slider({
   const row = html("div", { className: "bd-row" }, input);
   const root = html("div", { className: "bd-control" }, html("div", { className: "bd-label" }, label, output), row);
   input.addEventListener("input", () => onInput(value(+input.value)));
+  readable(input, (text) => {
+    const v = readNumber(text);
+    const inside = position(v) > min - 1e-9 && position(v) < max + 1e-9; // undefined and NaN are not
+    return inside && (!whole || Number.isInteger(v)) ? v : undefined;
+  });
   const set = (v) => {
     input.max = Math.max(max, position(v)); // Python may set more than the slider offers
     input.value = position(v);
@@ -66,6 +74,15 @@ export function slider({
     input.setAttribute("aria-valuetext", output.textContent);
   };
   return { root, row, input, set };
+}
+
+/** Lets a control be used or not; where not, `why` stands in place of its hint. */
+export function allow({ root, input }, allowed, why) {
+  const hint = root.querySelector(".bd-hint");
+  hint.dataset.usual ??= hint.innerHTML;
+  input.disabled = !allowed;
+  hint.innerHTML = allowed ? hint.dataset.usual : why;
+  hint.classList.toggle("bd-why", !allowed);
 }
 
 /** A labelled drop-down list; `options` is { value: shown text }. */
@@ -84,11 +101,14 @@ export function select({ name, symbol, hint, spoken, options, onInput }) {
   const row = html("div", { className: "bd-row" }, input);
   const root = html("div", { className: "bd-control" }, html("div", { className: "bd-label" }, label), row);
   input.addEventListener("input", () => onInput(input.value));
+  let numeric = false;
+  readable(input, (text) => (!Object.hasOwn(options, text) ? undefined : numeric ? +text : text));
   return {
     root,
     row,
     input,
     set: (v) => {
+      numeric = typeof v === "number";
       input.value = v;
     },
   };
@@ -98,6 +118,7 @@ export function select({ name, symbol, hint, spoken, options, onInput }) {
 export function checkbox({ name, text, spoken, onInput }) {
   const input = html("input", { type: "checkbox", id: uniqueId(name), name, "aria-label": spoken });
   input.addEventListener("input", () => onInput(input.checked));
+  readable(input, (word) => ({ true: true, false: false })[word]);
   return {
     root: html("label", { className: "bd-check", htmlFor: input.id }, input, text),
     input,
@@ -419,6 +440,7 @@ export const stepsSlider = (low, high, options) =>
     step: 0.01,
     position: (v) => Math.log(v / low) / Math.log(high / low),
     value: (p) => Math.round(low * (high / low) ** p),
+    whole: true,
     format: (v) => `${v}`,
     ...options,
   });
@@ -500,8 +522,10 @@ export function keepDrawn({ model, el, root, keys, shared, layout, update, stop 
   root.append(note);
   el.replaceChildren(root);
   update();
+  const unlisted = model.place ? inAddress({ model, el, root, keys }) : () => {};
   return () => {
     stop();
+    unlisted();
     waitNoMore();
     observer.disconnect();
     leave();

@@ -380,14 +380,15 @@ export const extrapolation = (logR, logT, logS) =>
 
 /**
  * The law of a sampler that walks from t = 1 to 0 in equal steps with the exact denoiser of Gaussian data: variance
- * of u_0 per frequency, sampled and true. Order 2 draws on from the last two guesses (`extrapolation`). `process` has
- * one sigma for all frequencies. A generator, so that it can pause.
+ * of u_0 per frequency, sampled and true. Order 2 draws on from the last two guesses (`extrapolation`). A sigma of
+ * `process` may be one number for all frequencies; `grid` has other times than equal steps. A generator, so that it can
+ * pause.
  */
-export function* samplerError({ process, variance, steps, rule, order = 1 }) {
+export function* samplerError({ process, variance, steps, rule, order = 1, grid }) {
   const n = variance.length;
   const carry = new Float64Array(n);
   const refresh = new Float64Array(n);
-  const plane = (sigma) => new Float64Array(n).fill(sigma);
+  const plane = (sigma) => (typeof sigma === "number" ? new Float64Array(n).fill(sigma) : sigma);
   let alphaT = process.alpha(1);
   let sigmaT = plane(process.sigma(1));
   let logT;
@@ -396,7 +397,7 @@ export function* samplerError({ process, variance, steps, rule, order = 1 }) {
   const up = new Float64Array(n);
   const p = new Float64Array(n);
   for (let i = steps - 1; i >= 0; i--) {
-    const s = i / steps;
+    const s = grid ? grid[steps - i] : i / steps;
     const alphaS = process.alpha(s);
     const sigmaS = plane(process.sigma(s));
     rule(alphaRatio(alphaT, alphaS), sigmaT, sigmaS, carry, refresh);
@@ -516,8 +517,9 @@ export function tabulate(count, make) {
 export const encodeBytes = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 const decodeBytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
-/** Base64 of 32-bit floats, as numbers. */
+/** Base64 of 32-bit floats, and of 64-bit ones, as numbers. */
 export const decodeFloats = (base64) => Float64Array.from(new Float32Array(decodeBytes(base64).buffer));
+export const decodeDoubles = (base64) => new Float64Array(decodeBytes(base64).buffer);
 
 /** Base64 of interleaved bytes -> one plane in [-1, 1] per channel. */
 export function decodeImage(base64, channels) {

@@ -8,6 +8,7 @@ import {
   stepsSlider,
   select,
   steering,
+  allow,
   button,
   panel,
   legend,
@@ -207,7 +208,7 @@ function render({ model, el }) {
     const setting = current();
     const kept = hasKept() ? model.get("kept") : undefined;
     show(controls);
-    for (const key of ["sigma_max", "d_min"]) controls[key].input.disabled = setting.process === "cosine";
+    for (const key of ["sigma_max", "d_min"]) allow(controls[key], setting.process !== "cosine", "cosine: no blur");
     const name = JSON.stringify(setting);
     const keptName = JSON.stringify(kept);
     if (last.name !== name) last = { ...last, name, own: finish(walk(setting, setting.steps)) };

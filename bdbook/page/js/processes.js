@@ -29,6 +29,21 @@ const logSpacedBlur = (steps, low, high) =>
     i ? high * (low / high) ** (steps > 1 ? (steps - i) / (steps - 1) : 0) : 0,
   );
 
+/** The place of each squared frequency among all, from -1 (lowest) to 1 (highest), equal ones alike. */
+export function rank(lambda) {
+  const rounded = Array.from(lambda, (l) => l.toFixed(9)); // 3^2 + 4^2 is 5^2, but not after rounding
+  const sorted = [...rounded].sort((a, b) => a - b);
+  const place = new Map();
+  sorted.forEach((l, i) => {
+    const { first } = place.get(l) ?? { first: i };
+    place.set(l, { first, last: i });
+  });
+  return Float64Array.from(rounded, (l) => {
+    const { first, last } = place.get(l);
+    return (first + last) / (lambda.length - 1) - 1;
+  });
+}
+
 // Each gives the basis, alpha(t) and sigma(t); a number stands for one value at all frequencies. `steps` is N of a
 // process that exists at t = i / N only.
 const FACTORIES = {
@@ -73,11 +88,21 @@ const FACTORIES = {
       sigma: (t) => noise_min * (noise_max / noise_min) ** t,
     };
   },
-  /** Noise of the data's own colour; variance: that of the data's coefficients, encoded or not. */
-  equal_snr(size, { variance }) {
+  /** Noise of the data's own colour; variance: that of the data's coefficients, encoded or not. kappa bends the clocks. */
+  equal_snr(size, { variance, kappa = 0 }) {
     const root = (typeof variance === "string" ? decodeFloats(variance) : variance).map(Math.sqrt);
-    const sigma = (t) => root.map((r) => r * cosine(t)[1]);
-    return { ...dctBasis(size), alpha: (t) => cosine(t)[0], sigma };
+    if (kappa === 0)
+      return {
+        ...dctBasis(size),
+        alpha: (t) => cosine(t)[0],
+        sigma: (t) => root.map((r) => r * cosine(t)[1]),
+      };
+    const powers = rank(squares(size)).map((r) => 2 ** (-kappa * r));
+    return {
+      ...dctBasis(size),
+      alpha: (t) => powers.map((p) => cosine(t ** p)[0]),
+      sigma: (t) => root.map((r, k) => r * cosine(t ** powers[k])[1]),
+    };
   },
   /** Cold: the same kernel again and again, mirrored at the borders; the last step leaves the mean. */
   blur(size, { steps = 50, std = 1, width = 9 }) {

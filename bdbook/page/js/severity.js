@@ -7,6 +7,7 @@ import {
   sigmaMaxSlider,
   select,
   steering,
+  allow,
   takeDropped,
   picture,
   dragAcross,
@@ -305,7 +306,7 @@ function render({ model, el }) {
     const { photo, kinds, remember } = given();
     const { steps, stepped, gain, ...kind } = kinds[name];
     show(controls);
-    controls.sigma_max.input.disabled = name !== "blur";
+    allow(controls.sigma_max, name === "blur", "only of blur");
     const image = (s) => kind.image(s, sigmaMax);
     const at = stepped ? Math.round(t * steps) / steps : t;
     const now = remember("now", [name, at, sigmaMax], () => image(at));

@@ -3,7 +3,7 @@ import { process } from "./processes.js";
 import { svg, linePlot, plotBox, powerOfTen, short, timeAt } from "./plot.js";
 import { GRID, clockOf, floorOf, missed, overSteps, clocksOverTime } from "./turns.js";
 import { html, sigmaMaxSlider, stepsSlider, timeSlider, select, steering } from "./controls.js";
-import { panel, legend, dragAcross, keepDrawn, derived } from "./controls.js";
+import { allow, panel, legend, dragAcross, keepDrawn, derived } from "./controls.js";
 
 const SETTING = ["system", "width"]; // all that the clocks depend on
 const KEYS = [...SETTING, "t", "steps"];
@@ -175,7 +175,7 @@ function render({ model, el }) {
 
   function update() {
     show(controls);
-    controls.width.input.disabled = !(model.get("system") in widths);
+    allow(controls.width, model.get("system") in widths, "no blur here");
     const [t, steps] = [model.get("t"), model.get("steps")];
     const now = onBands().at(t);
     const data = power.map((v, k) => now.alpha[k] ** 2 * v);

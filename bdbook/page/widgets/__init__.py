@@ -3,6 +3,7 @@
 from bdbook.page.widgets.base import JS, Slider, bundle, new_page
 from bdbook.page.widgets.blur import BlurDiffusionSlider, BlurringSlider
 from bdbook.page.widgets.clocks import ClocksSlider
+from bdbook.page.widgets.compose import Playground
 from bdbook.page.widgets.film import SystemsFilm
 from bdbook.page.widgets.one_step import CarrySlider, LaboratorySlider
 from bdbook.page.widgets.playground import PointsPlayground
@@ -20,6 +21,7 @@ __all__ = [
     "ClocksSlider",
     "LaboratorySlider",
     "LiveSampler",
+    "Playground",
     "PointsPlayground",
     "Resampler",
     "RestorationSlider",

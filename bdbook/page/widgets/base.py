@@ -114,8 +114,9 @@ class Slider(anywidget.AnyWidget):
         """Self-contained HTML; includes the program if no earlier figure of the page does."""
         digest = hashlib.sha256((self._esm + self._css).encode()).hexdigest()[:12]
         state = html.escape(json.dumps(self.state()))
+        name = type(self).__name__.removesuffix("Slider").lower()  # in the page's address
         figure = (
-            f'<div class="bdbook-figure" data-source="bdbook-{digest}" data-state="{state}" '
+            f'<div class="bdbook-figure" data-source="bdbook-{digest}" data-figure="{name}" data-state="{state}" '
             f'style="--wide: {self._heights[0]}px; --narrow: {self._heights[1]}px">'
             "An interactive figure. It needs JavaScript, and the program that came with the first figure of this "
             "notebook: if that was deleted, run all cells again.</div>"

@@ -29,7 +29,7 @@ class BlurringSlider(PhotoSlider):
     """
 
     _esm = bundle("blurring.js")
-    _heights = (871, 1267)
+    _heights = (882, 1226)
 
     sigma_max, _check_sigma_max = number("sigma_max", 20.0, 0, math.inf, "a blur of 0 px or more", open_at="high")
     t, _check_t = number("t", 0.5, 0, 1, "a time in [0, 1] (divide a step i by N)")
@@ -58,7 +58,7 @@ class BlurDiffusionSlider(PhotoSlider):
     """
 
     _esm = bundle("blur_diffusion.js")
-    _heights = (922, 1760)
+    _heights = (933, 1690)
 
     f_type, _check_f_type = choice("f_type", "quartic", F_TYPES)
     f_max, _check_f_max = number("f_max", 0.14, 0, math.inf, "f(N) of 0 or more (0 is DDPM)", open_at="high")

@@ -27,7 +27,7 @@ class ClocksSlider(SpectralPhotoSlider):
     """
 
     _esm = bundle("clocks.js")
-    _heights = (1000, 1500)
+    _heights = (979, 1381)
 
     system, _check_system = choice("system", "blurring_5", SYSTEMS)
     low, _check_low = number("low", 0.0, -3, 3, "a power from -3 (behind) to 3 (ahead)")

@@ -47,7 +47,7 @@ class LaboratorySlider(SamplerSetting, Slider):
     """
 
     _esm = bundle("laboratory.js")
-    _heights = (640, 1060)
+    _heights = (636, 1084)
 
     kept = traitlets.Dict().tag(sync=True)
     size = traitlets.Int(32, read_only=True).tag(sync=True, once=True)
@@ -109,7 +109,7 @@ class CarrySlider(SpectralPhotoSlider):
     """
 
     _esm = bundle("carry.js")
-    _heights = (1118, 1598)
+    _heights = (1128, 1562)
 
     rho, _check_rho = number("rho", 0.7, 0, 1, "a part in [0, 1]")
     process, _check_process = choice("process", "cosine", PROCESSES)

@@ -35,7 +35,7 @@ class PointsPlayground(Slider):
     """
 
     _esm = bundle("points.js")
-    _heights = (1212, 2241)
+    _heights = (1220, 2106)
 
     data, _check_data = choice("data", "clusters", DATA)
     angle, _check_angle = number("angle", 45.0, -90, 90, "an angle from -90 to 90 degrees")

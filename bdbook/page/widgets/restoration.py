@@ -27,7 +27,7 @@ class RestorationSlider(PhotoSlider):
     """
 
     _esm = bundle("restoration.js")
-    _heights = (854, 1593)
+    _heights = (874, 1587)
 
     sigma_max, _check_sigma_max = number("sigma_max", 4.0, 0, math.inf, "a blur of 0 px or more", open_at="high")
     epsilon, _check_epsilon = number("epsilon", 1e-3, 0, 1, "a value in (0, 1], such as 1e-3", open_at="low")

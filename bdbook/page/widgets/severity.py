@@ -33,7 +33,7 @@ class SeveritySlider(PhotoSlider):
     """
 
     _esm = bundle("severity.js")
-    _heights = (777, 920)
+    _heights = (793, 840)
 
     degradation, _check_degradation = choice("degradation", "blur", DEGRADATIONS)
     t, _check_t = number("t", 0.5, 0, 1, "a time in [0, 1] (divide a step i by T)")

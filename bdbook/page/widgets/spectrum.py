@@ -40,7 +40,7 @@ class SpectrumSlider(Slider):
     """
 
     _esm = bundle("spectrum.js")
-    _heights = (940, 1370)
+    _heights = (947, 1365)
 
     system, _check_system = choice("system", "blurring", SYSTEMS)
     width, _check_width = number("width", SIDE / 3, 0.5, math.inf, "a blur of 0.5 samples or more", open_at="high")
