@@ -85,7 +85,7 @@ def write_config(folder: Path, options: dict, original: Path = Path("_config.yml
 def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
     prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
-    files = {path: path for path in [Path("_toc.yml"), Path("docutils.conf"), *prose]}
+    files = {path: path for path in [Path("_toc.yml"), Path("docutils.conf"), Path("CITATION.cff"), *prose]}
     files[Path("_config.yml")] = write_config(stage.with_name("config"), json.loads(launch.read_text(encoding="utf-8")))
     lean = write_lean(stage.with_name("lean"), notebooks)
     files |= {Path("notebooks") / path.name: path for path in lean}

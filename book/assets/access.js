@@ -9,7 +9,7 @@ const sizes = new ResizeObserver((entries) => {
       else box.removeAttribute("tabindex");
     }
 });
-for (const wide of document.querySelectorAll("div.math, .bd-wide")) sizes.observe(wide);
+for (const wide of document.querySelectorAll("div.math, .bd-wide, .bd-plot")) sizes.observe(wide);
 
 // A formula within a line that is wider than its paragraph scrolls too. One that fits must stay as it is: a box that
 // scrolls no longer stands on the line.
