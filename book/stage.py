@@ -95,7 +95,7 @@ def read_at(options: dict) -> str:
 def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks: list[Path]) -> None:
     """Fill `stage` with what jupyter-book reads; drop `output` when more than pages changed."""
     prose = [path for path in files_below(Path("book")) if path.parent != Path("book") or path.suffix not in MAKERS]
-    files = {path: path for path in [Path("_toc.yml"), Path("docutils.conf"), *prose]}
+    files = {path: path for path in [Path("_toc.yml"), Path("docutils.conf"), Path("CITATION.cff"), *prose]}
     options = json.loads(launch.read_text(encoding="utf-8"))
     files[Path("_config.yml")] = write_config(stage.with_name("config"), options)
     lean = write_lean(stage.with_name("lean"), notebooks)

@@ -66,6 +66,7 @@ def contrast(one: str, other: str) -> float:
 def test_a_systems_colour_is_legible_as_text_on_light_and_dark(name):
     colour = palette.PALETTE[name]
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast(colour.mark, "#ffffff") >= 3
     assert contrast(colour.light, "#ffffff") >= 4.5
     for ground in ("#121212", "#14181e"):  # of the book, and of the theme under it
         assert contrast(colour.dark, ground) >= 4.5

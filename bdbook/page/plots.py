@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bdbook.evaluation.coverage import Coverage
+from bdbook.page import drawn
 from bdbook.page.palette import PALETTE
 from bdbook.pixels import to_pixels
 
@@ -37,8 +38,9 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Set the book's matplotlib style for this session."""
+    """Set the book's matplotlib style for this session; its figures carry their numbers (drawn.py)."""
     plt.style.use(STYLE)
+    drawn.attach()
 
 
 def show(ax: Axes, picture: Tensor | np.ndarray, title: str | None = None) -> None:

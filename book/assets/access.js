@@ -4,7 +4,7 @@
 // code on a phone: so the keyboard must reach it (the theme takes care of code and output), and it fades at the edge
 // beyond which there is more. The size of a formula is known when it is set, and all change with the window.
 const SMALLEST = 0.8; // of a formula's size
-const SCROLLING = "div.math, mjx-container, .bd-wide, .pst-scrollable-table-container, pre";
+const SCROLLING = "div.math, mjx-container, .bd-wide, .bd-plot, .pst-scrollable-table-container, pre";
 const widths = new WeakMap();
 
 function fit(formula) {
@@ -35,13 +35,13 @@ const sizes = new ResizeObserver((entries) => {
       }
     for (const box of [target, ...formulas]) {
       tellOfMore(box);
-      if (!box.matches("div.math, .bd-wide, mjx-container")) continue;
+      if (!box.matches("div.math, .bd-wide, .bd-plot, mjx-container")) continue;
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }
   }
 });
-const wide = "div.math, .bd-wide, .bd-article pre, .bd-article .pst-scrollable-table-container";
+const wide = "div.math, .bd-wide, .bd-plot, .bd-article pre, .bd-article .pst-scrollable-table-container";
 for (const box of document.querySelectorAll(wide)) sizes.observe(box);
 document.addEventListener(
   "scroll",

@@ -53,7 +53,7 @@
     if (!target?.matches(TARGETS)) return false;
     box.append(target.cloneNode(true));
     // A figure that moves is not shown twice: its caption stays.
-    for (const node of box.querySelectorAll(".headerlink, style, script, .bdbook-figure")) node.remove();
+    for (const node of box.querySelectorAll(".headerlink, style, script, .bdbook-figure, .bd-bar")) node.remove();
     for (const node of box.querySelectorAll("[id]")) node.removeAttribute("id");
     return true;
   }

@@ -38,7 +38,7 @@ def cut_out(element: Tag, page: str) -> str:
     """The HTML of `element` for use on any page: `%root%` stands for the way to the root of the book."""
     copy = BeautifulSoup(str(element), "html.parser")
     # A figure that moves is not shown twice: its caption stays.
-    for node in copy.select("a.headerlink, style, script, .bdbook-figure"):
+    for node in copy.select("a.headerlink, style, script, .bdbook-figure, .bd-bar"):
         node.decompose()
     for node in copy.find_all(True):
         del node["id"]

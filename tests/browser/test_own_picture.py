@@ -139,6 +139,29 @@ def test_other_kinds_of_files(figure_page, kind):
         assert np.abs(shown_picture(page, "photo") - ramp.transpose(2, 0, 1)).max() <= 6
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_an_animation_the_first_picture_is_shown_and_it_is_said(figure_page, kind, count):
+    ramp = np.broadcast_to(np.linspace(0, 255, SIZE).astype(np.uint8)[:, None, None], (SIZE, SIZE, 3))
+    later = [Image.fromarray(np.ascontiguousarray(ramp[::-1])), Image.fromarray(np.ascontiguousarray(255 - ramp // 2))]
+    content = encoded(ramp, kind, save_all=True, append_images=later[: count - 1])
+    page = figure_page([BlurringSlider()])
+    hand_over(page, content, f"x.{kind.lower()}")
+    first = "the first picture of " if count > 1 else ""
+    assert said(page, "Shown") == f"Shown: the middle of {first}x.{kind.lower()}, 64 × 64 px."
+    assert np.abs(shown_picture(page, "photo") - ramp.transpose(2, 0, 1)).max() <= 8
+
+
+def test_a_drawing_is_shown(figure_page):
+    page = figure_page([BlurringSlider()])
+    halves = '<rect width="4" height="4" fill="#fff"/><rect width="2" height="4" fill="#0000ff"/>'
+    hand_over(page, f'<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4">{halves}</svg>'.encode(), "x.svg")
+    assert said(page, "Shown") == "Shown: the middle of x.svg, 1024 × 1024 px."
+    shown = shown_picture(page, "photo")
+    np.testing.assert_array_equal(shown[:, 0, :31], np.array([0, 0, 255])[:, None].repeat(31, 1))
+    assert shown[:, :, 33:].min() == 255
+
+
 BROKEN = {"notes.txt": b"not a picture", "empty.png": b"", "broken.png": encoded(OWN)[:60], "page.svg": b"<svg/>"}
 
 
@@ -154,7 +177,7 @@ def test_what_is_no_picture_is_refused_in_words_and_changes_nothing(figure_page,
     else:
         hand_over(page, BROKEN[name], name, way)
     assert said(page, "cannot") == (
-        f"{name} cannot be read as a picture; the figure stays as it was. Try a PNG, JPEG or WebP file."
+        f"{name} cannot be read as a picture; the figure stays as it was. Try a PNG, JPEG, WebP or SVG file."
     )
     np.testing.assert_array_equal(shown_picture(page, "photo"), OWN.transpose(2, 0, 1))
     assert page.errors == []

@@ -128,13 +128,48 @@ export function checkbox({ name, text, spoken, onInput }) {
   };
 }
 
+/** Whether a file holds more pictures than the one that is shown: a GIF, a PNG or a WebP that moves. */
+async function moves(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const text = (from, to) => String.fromCharCode(...bytes.subarray(from, to));
+  if (text(1, 4) === "PNG") return text(33, 500).includes("acTL"); // before the pixels, by its specification
+  if (text(8, 12) === "WEBP") return text(12, 60).includes("ANIM");
+  if (text(0, 3) !== "GIF") return false;
+  const table = (flags) => (flags & 128 ? 3 << ((flags & 7) + 1) : 0);
+  let pictures = 0;
+  for (let at = 13 + table(bytes[10]); at < bytes.length && bytes[at] !== 0x3b;) {
+    // an extension (0x21) or a picture (0x2c), then blocks that each begin with their length, to one of length 0
+    const still = bytes[at] === 0x2c;
+    if (still && ++pictures > 1) return true;
+    at += still ? 11 + table(bytes[at + 9]) : 2;
+    while (bytes[at]) at += bytes[at] + 1;
+    at += 1;
+  }
+  return false;
+}
+
+/** A drawing (SVG) as pixels, 1024 of them along its longer side: it has no size of its own that must be kept. */
+async function rasterised(file) {
+  const image = new Image();
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(await file.text())}`;
+  await image.decode();
+  const scale = 1024 / Math.max(image.naturalWidth, image.naturalHeight);
+  const [width, height] = [image.naturalWidth, image.naturalHeight].map((side) =>
+    Math.max(1, Math.round(scale * side)),
+  );
+  const canvas = html("canvas", { width, height });
+  canvas.getContext("2d").drawImage(image, 0, 0, width, height);
+  return createImageBitmap(canvas);
+}
+
 /**
  * The central square of a picture file as base64 of size x size x 3 bytes, on white where it is transparent. Each
  * value is the mean over the area that it stands for: drawImage reads a few pixels for each, so that the fine texture
  * of a large picture would come out as coarse texture that it does not have.
  */
 async function readPicture(file, size) {
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }); // upright, as EXIF has it
+  const drawing = file.type === "image/svg+xml" || /\.svg$/i.test(file.name);
+  const bitmap = drawing ? await rasterised(file) : await createImageBitmap(file, { imageOrientation: "from-image" }); // upright, as EXIF has it
   const { width, height } = bitmap;
   const side = Math.min(width, height);
   const bytes = new Uint8Array(3 * size * size);
@@ -161,7 +196,7 @@ async function readPicture(file, size) {
     });
   }
   bitmap.close();
-  return { text: encodeBytes(bytes), width, height };
+  return { text: encodeBytes(bytes), width, height, first: await moves(file) };
 }
 
 /**
@@ -191,13 +226,13 @@ export function pictureInput({ size, live, onInput }) {
   async function take(file) {
     const order = ++files; // a large file may be ready after a small one that came later
     try {
-      const { text, width, height } = await readPicture(file, size);
+      const { text, width, height, first } = await readPicture(file, size);
       if (order !== files) return;
       onInput(text);
-      status.textContent = `Shown: the middle of ${file.name}, ${width} × ${height} px.`;
+      status.textContent = `Shown: the middle of ${first ? "the first picture of " : ""}${file.name}, ${width} × ${height} px.`;
     } catch {
       if (order === files)
-        status.textContent = `${file.name} cannot be read as a picture; the figure stays as it was. Try a PNG, JPEG or WebP file.`;
+        status.textContent = `${file.name} cannot be read as a picture; the figure stays as it was. Try a PNG, JPEG, WebP or SVG file.`;
     }
   }
   input.addEventListener("change", () => {

@@ -90,10 +90,15 @@ export function linePlot(node, { box, x, y, lines, dots = [], one, marker = true
     ...circles,
   );
   const inside = (v, [a, b]) => v >= a && v <= b;
+  node.bdbookAxes = [x.title, y.title]; // with what is drawn, for who saves its numbers (book/assets/figures.js)
   return {
     at,
-    line: (i, xs, ys) => paths[i].setAttribute("d", linePath(Array.from(xs, at.x), Array.from(ys, at.y))),
+    line(i, xs, ys) {
+      paths[i].bdbookPoints = [Array.from(xs), Array.from(ys)];
+      paths[i].setAttribute("d", linePath(Array.from(xs, at.x), Array.from(ys, at.y)));
+    },
     dot(i, cx, cy) {
+      circles[i].bdbookPoints = [[cx], [cy]];
       circles[i].setAttribute("visibility", inside(cx, x.limits) && inside(cy, y.limits) ? "visible" : "hidden");
       circles[i].setAttribute("cx", at.x(cx));
       if (Number.isFinite(at.y(cy))) circles[i].setAttribute("cy", at.y(cy));
