@@ -22,7 +22,7 @@ import five_calls
 import ledgers
 import yaml
 
-from bdbook.page.widgets import LiveSampler, SystemsFilm
+from bdbook.page.widgets import ThereAndBack
 
 PAGES = {".md", ".ipynb"}
 MAKERS = {".py", ".yml", ".ipynb"}  # in book/: what pages are made from, the template of a chapter, and no page
@@ -52,8 +52,9 @@ def files_below(folder: Path) -> list[Path]:
 def write_landing(folder: Path) -> list[Path]:
     """The figures of the landing page, as HTML."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in (("film", SystemsFilm()), ("sampler", LiveSampler())):
-        (folder / f"{name}.html").write_text(figure.static_html(), encoding="utf-8")
+    for old in folder.glob("*.html"):  # of an earlier page
+        old.unlink()
+    (folder / "there_and_back.html").write_text(ThereAndBack().static_html(), encoding="utf-8")
     (folder / "five_calls.html").write_text(five_calls.figure(), encoding="utf-8")
     return files_below(folder)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from bdbook import files, pixels, recipes, samplers, training
+from bdbook import data, files, pixels, recipes, samplers, training
 from bdbook.evaluation import generation, metrics, restoration
 from bdbook.page import live, opening, recorded, walks
 from bdbook.page.widgets.sampler import complete
@@ -242,9 +242,16 @@ def keep_film(run: runs.Run, target: Path, scale: Scale) -> None:
 
 
 def keep_opening(run: runs.Run, target: Path) -> None:
-    """opening.safetensors: what the live sampler shows of the system before a reader draws."""
+    """What the figures show of the system before a reader draws.
+
+    opening.safetensors of the live sampler; there_and_back.png of the first page, a column a time, 8-bit grey: the
+    first picture of the test set, destroyed and walked back.
+    """
     told, setting = walks.walk(run, live.begin(target)), complete({"recipe": run.recipe.name})
     files.write_atomically(target / opening.FILE, opening.record(run, told, setting, 0))
+    picture = data.load(run.recipe.data, run.recipe.size, count=1, split="test")
+    both = opening.there_and_back(run, picture)
+    files.write_atomically(target / opening.BOTH_WAYS, pixels.png(both, columns=len(both), enlarge=1, gap=0))
 
 
 def walked(run: runs.Run, count: int, steps: int | None) -> list[torch.Tensor]:

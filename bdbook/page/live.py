@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bdbook import recipes
 from bdbook.errors import unknown
@@ -79,6 +79,15 @@ def read(name: str) -> bytes:
         if kind == "weights"
         else json.dumps(walks.walk(run, begin(recorded.folder_of(recipe)))).encode()
     )
+
+
+def answer(figure: Any, content: dict) -> None:
+    """Answer a figure's wish for a file (js/assets.js), under a kernel."""
+    name = content.get("file", "")
+    try:
+        figure.send({"file": name}, buffers=[read(name)])
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        figure.send({"file": name, "error": str(error)})
 
 
 def begin(folder: Path) -> tuple[Tensor, Tensor] | None:

@@ -21,6 +21,9 @@ from bdbook.training.runs import Run
 
 COUNT = 4
 FILE = "opening.safetensors"  # of a recorded run
+TURNS = 31  # frames of a way there, and of a way back
+MOST_STEPS = 100
+BOTH_WAYS = "there_and_back.png"  # of a recorded run
 FRAMES = 7  # of a walk that are kept, its two ends among them
 
 
@@ -33,14 +36,14 @@ def uniform(seed: int, count: int) -> np.ndarray:
     return (z ^ (z >> 14)) / 2**32
 
 
-def noise(seed: int, step: int, size: int) -> Tensor:
-    """Standard normal (COUNT, 1, size, size), float64, of the step that begins at number `step`; 0 is that of x_T."""
+def noise(seed: int, step: int, size: int, count: int = COUNT) -> Tensor:
+    """Standard normal (count, 1, size, size), float64, of the step that begins at number `step`; 0 is that of x_T."""
     planes = []
-    for image in range(COUNT):
+    for image in range(count):
         numbers = uniform((seed * 0x9E3779B1 + image * 0x85EBCA6B + step * 0xC2B2AE35) % 2**32, 2 * size**2)
         one, other = numbers.reshape(-1, 2).T
         planes.append(np.sqrt(-2 * np.log(1 - one)) * np.cos(2 * np.pi * other))
-    return torch.from_numpy(np.stack(planes)).reshape(COUNT, 1, size, size)
+    return torch.from_numpy(np.stack(planes)).reshape(count, 1, size, size)
 
 
 def start(run: Run, told: dict, seed: int) -> Tensor:
@@ -65,14 +68,14 @@ def walked(run: Run, x: Tensor, setting: dict, seed: int) -> list[tuple[float, T
         now = denoiser.estimate(x, t)
         chosen = samplers.rule_of(rule)
         guess = samplers.guess_of(now, before if order == 2 else None, t, s, chosen)
-        x = samplers.step(guess, t, s, chosen, noise(seed, number, size).to(x))
+        x = samplers.step(guess, t, s, chosen, noise(seed, number, size, len(x)).to(x))
         frames.append((s, x, now.x0_hat))
         before = now
     return frames
 
 
 def record(run: Run, told: dict, setting: dict, seed: int) -> bytes:
-    """A safetensors file of FRAMES frames of a walk, in half precision, and the setting and the seed that it was asked."""
+    """A safetensors file of FRAMES frames of a walk in half precision, and the setting and seed that were asked."""
     frames = walked(run, start(run, told, seed), setting, seed)
     times, states, seen = zip(*(frames[i] for i in np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)))
     kept = {"x": torch.stack(states).half(), "guess": torch.stack(seen).half(), "t": torch.tensor(times).double()}
@@ -94,6 +97,22 @@ def opening(setting: dict, seed: int) -> dict | None:
         frames = {name: _base64(found.get_tensor(name)) for name in ("x", "guess")}
         frames["t"] = found.get_tensor("t").tolist()
     return {"told": json.loads(live.read(f"walk-{recipe}")) | {"centres": ""}, "frames": frames}  # for other starts
+
+
+def there_and_back(run: Run, picture: Tensor) -> Tensor:
+    """One picture destroyed, then walked back by the network from that very end: (2 TURNS - 1, 1, size, size).
+
+    picture: (1, 1, size, size). The first is the picture, the middle one the end, the last what the network made of it;
+    the times of the way back are those of the way there. The noise is that of the first picture of seed 0.
+    """
+    process, size = run.denoiser.process, picture.shape[-1]
+    times = process.times(min(process.steps or MOST_STEPS, MOST_STEPS))
+    columns = [int(i) for i in torch.linspace(0, len(times) - 1, TURNS).round()]
+    white = noise(0, 0, size, 1).to(picture)
+    there = [process.sample(picture, times[i].item(), white) for i in columns]
+    setting = {"rule": run.recipe.rule, "order": 1, "steps": len(times) - 1}
+    back = walked(run, there[0], setting, 0)
+    return torch.cat([*reversed(there), *(back[i][1] for i in columns[1:])])
 
 
 def _asked(setting: dict, seed: int) -> str:

@@ -27,7 +27,7 @@ function letLongFormulasScroll() {
     formula.tabIndex = 0;
   }
 }
-document.addEventListener("DOMContentLoaded", () => window.MathJax?.startup?.promise?.then(letLongFormulasScroll));
+document.addEventListener("bdbook-typeset", letLongFormulasScroll);
 addEventListener("resize", letLongFormulasScroll);
 
 // The bibliography is a list, of which docutils does not call the entries items.

@@ -59,7 +59,7 @@ class LiveSampler(Slider):
     """
 
     _esm = bundle("sampler.js")
-    _heights = (852, 1648)
+    _heights = (719, 1360)
 
     left = traitlets.Dict(complete({})).tag(sync=True)
     right = traitlets.Dict(complete({"recipe": "fashion-ddpm"})).tag(sync=True)
@@ -80,7 +80,7 @@ class LiveSampler(Slider):
 
     def __init__(self, **settings):
         super().__init__(**settings)
-        self.on_msg(self._send_file)
+        self.on_msg(lambda figure, content, _: live.answer(figure, content))
 
     @traitlets.validate("left", "right")
     def _check_side(self, proposal):
@@ -88,11 +88,3 @@ class LiveSampler(Slider):
         if unknown:
             raise traitlets.TraitError(f"{proposal.trait.name} has {unknown}; expected some of {', '.join(SETTING)}")
         return complete(proposal.value)
-
-    def _send_file(self, _, content, buffers):
-        """Answer the page's wish for a file (js/assets.js)."""
-        name = content.get("file", "")
-        try:
-            self.send({"file": name}, buffers=[live.read(name)])
-        except (OSError, ValueError, ModuleNotFoundError) as error:
-            self.send({"file": name, "error": str(error)})
