@@ -7,8 +7,8 @@ Sphinx compares modification times, so an untouched page must keep its own. It d
 is made of, though: when the settings, the contents, the bibliography or an asset change, what it has built so far,
 OUTPUT, is dropped. LIVE holds what the live sampler loads, LAUNCH the options of the theme for launch buttons
 (launch.py). Run from the repository root. On the way the ledgers (book/*.yml) and the library's docstrings become
-pages, the figures of the landing page HTML, and executed notebooks lose what a page has no use for: all that is made
-beside STAGE, and copied into it only where it says something new.
+pages, the figures of the landing page HTML, the font of MathJax two parts, and executed notebooks lose what a page has
+no use for: all that is made beside STAGE, and copied into it only where it says something new.
 """
 
 import filecmp
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import api
 import five_calls
+import glyphs
 import ledgers
 import yaml
 
@@ -94,6 +95,7 @@ def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks:
     files |= {Path("book") / path.name: path for path in made}
     files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
     files |= {Path("book") / path.name: path for path in write_landing(stage.with_name("landing"))}
+    files |= glyphs.write(stage.with_name("glyphs"))
     changed = sync(files, stage)
     if any(path.suffix not in PAGES for path in changed):
         shutil.rmtree(output, ignore_errors=True)

@@ -2,17 +2,39 @@
 // page is scrolled or printed, or when a reading aid asks (reading.js). `bdbookTypeset()` is a promise of a page that is set.
 (() => {
   const NEAR = "200px"; // beyond the window
-  const source = new URL("vendor/mathjax/startup.js", document.currentScript.src);
+  const { src } = document.currentScript;
   let coming;
+  let whole;
+
+  const load = (name) =>
+    new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = new URL(name, src);
+      script.onload = resolve;
+      script.onerror = () => reject(new Error(`${script.src} could not be loaded`));
+      document.head.append(script);
+    });
+
+  /** The font comes without the shapes that the book has no use for (book/glyphs.py): a formula that has one waits. */
+  function ready() {
+    const { SVGWrapper } = MathJax._.output.svg.Wrapper;
+    const place = SVGWrapper.prototype.placeChar;
+    SVGWrapper.prototype.placeChar = function (code, x, y, parent, variant = null) {
+      const shape = this.getVariantChar(variant ?? this.variant, code)[3];
+      if (!("p" in shape || "c" in shape || shape.unknown))
+        MathJax._.util.Retries.retryAfter((whole ??= load("glyphs.js")));
+      return place.call(this, code, x, y, parent, variant);
+    };
+    MathJax.startup.defaultReady();
+  }
 
   window.bdbookTypeset = () =>
-    (coming ??= new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      script.src = source;
-      script.onload = () => resolve(MathJax.startup.promise);
-      script.onerror = () => reject(new Error(`${source} could not be loaded`));
-      document.head.append(script);
-    }).then(() => document.dispatchEvent(new Event("bdbook-typeset"))));
+    (coming ??= (async () => {
+      MathJax.startup = { ...MathJax.startup, ready };
+      await load("vendor/mathjax/startup.js");
+      await MathJax.startup.promise;
+      document.dispatchEvent(new Event("bdbook-typeset"));
+    })());
 
   const formulas = document.querySelectorAll(".math");
   if (!formulas.length) return;
