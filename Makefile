@@ -131,9 +131,9 @@ $(EXECUTED): $(BUILD)/executed/%.ipynb: $(BUILD)/inputs/chapters/% $(BUILD)/inpu
 
 # --- what the live sampler loads ---------------------------------------------------------------------------
 
-# The graph of the networks, their weights and the runtime, in pieces that a page can load from a file too.
+# The networks' weights and what their walks need, in pieces that a page can load from a file too.
 LIVE := $(BUILD)/live/contents.js
-$(LIVE): book/live.py bdbook/page/onnx.py bdbook/page/live.py $(shell find bdbook/page/js/vendor -type f) \
+$(LIVE): book/live.py bdbook/page/walks.py bdbook/page/live.py \
          $(wildcard results/fashion-*-cpu/*.safetensors) | $(INSTALLED)
 	@echo "Exporting the networks of the live sampler"
 	@$(BIN)/python book/live.py $(@D)

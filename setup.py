@@ -14,6 +14,7 @@ SHIPPED = (
     "results/*/*.png",
     "results/*/weights.safetensors",
     "results/*/start.safetensors",
+    "results/*/opening.safetensors",
     "results/laboratory/*.json",
     "results/laboratory/*.safetensors",
     "results/grids/*.yml",

@@ -26,7 +26,7 @@ SCALE = 0.8  # 12.8 px of text, at 96 px an inch, is 9.6 pt
 MARGIN = {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}
 WIDTH = round((210 - 36) / 25.4 * 96 / SCALE)  # px between the margins of A4: figures are drawn for it
 
-READY = """() => window.MathJax?.startup?.promise
+READY = """() => window.bdbookTypeset() && window.MathJax?.startup?.promise
   && [...document.querySelectorAll(".bd-article .math")].every((node) => node.querySelector("mjx-container"))
   && [...document.querySelectorAll(".bdbook-figure")].every((node) => node.querySelector(".bdbook-widget"))
   && [...document.images].every((image) => { image.loading = "eager"; return image.complete; })"""

@@ -7,8 +7,9 @@ Sphinx compares modification times, so an untouched page must keep its own. It d
 is made of, though: when the settings, the contents, the bibliography or an asset change, what it has built so far,
 OUTPUT, is dropped. LIVE holds what the live sampler loads, LAUNCH the options of the theme for launch buttons
 (launch.py). Run from the repository root. On the way the ledgers (book/*.yml) and the library's docstrings become
-pages, the figures of the landing page HTML, and executed notebooks get their chapter's number and lose what a page has
-no use for: all that is made beside STAGE, and copied into it only where it says something new.
+pages, the figures of the landing page HTML, the font of MathJax two parts, and executed notebooks get their chapter's
+number and lose what a page has no use for: all that is made beside STAGE, and copied into it only where it says
+something new.
 """
 
 import filecmp
@@ -20,10 +21,11 @@ from pathlib import Path
 import api
 import chapters
 import five_calls
+import glyphs
 import ledgers
 import yaml
 
-from bdbook.page.widgets import LiveSampler, SystemsFilm
+from bdbook.page.widgets import ThereAndBack
 
 PAGES = {".md", ".ipynb"}
 MAKERS = {".py", ".yml", ".ipynb"}  # in book/: what pages are made from, the template of a chapter, and no page
@@ -53,8 +55,9 @@ def files_below(folder: Path) -> list[Path]:
 def write_landing(folder: Path) -> list[Path]:
     """The figures of the landing page, as HTML."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in (("film", SystemsFilm()), ("sampler", LiveSampler())):
-        (folder / f"{name}.html").write_text(figure.static_html(), encoding="utf-8")
+    for old in folder.glob("*.html"):  # of an earlier page
+        old.unlink()
+    (folder / "there_and_back.html").write_text(ThereAndBack().static_html(), encoding="utf-8")
     (folder / "five_calls.html").write_text(five_calls.figure(), encoding="utf-8")
     return files_below(folder)
 
@@ -107,6 +110,7 @@ def stage_source(stage: Path, output: Path, live: Path, launch: Path, notebooks:
     files |= {Path("book") / path.name: path for path in made}
     files |= {Path("book/assets/live") / path.name: path for path in files_below(live)}
     files |= {Path("book") / path.name: path for path in write_landing(stage.with_name("landing"))}
+    files |= glyphs.write(stage.with_name("glyphs"))
     changed = sync(files, stage)
     if any(path.suffix not in PAGES for path in changed):
         shutil.rmtree(output, ignore_errors=True)

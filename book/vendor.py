@@ -1,10 +1,8 @@
 """Fetch the vendored files again: python book/vendor.py
 
-The tables in `*/vendor/README.md` say which file of which npm package each one is, and its sum. A file whose name
-ends in .gz is compressed here; its sum is that of what was compressed. Needs npm.
+The table in `book/assets/vendor/README.md` says which file of which npm package each one is, and its sum. Needs npm.
 """
 
-import gzip
 import hashlib
 import re
 import subprocess
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LISTS = (ROOT / "book/assets/vendor/README.md", ROOT / "bdbook/page/js/vendor/README.md")
+LISTS = (ROOT / "book/assets/vendor/README.md",)
 ROW = re.compile(r"^\| (\S+) \| npm package `([^`]+)`, (\S+) \| (\S+) \| \S+ \| ([0-9a-f]{64}) \|$", re.MULTILINE)
 
 
@@ -57,7 +55,7 @@ def write(file: Vendored, contents: bytes) -> None:
         origin = f"{file.source} of {file.package} {file.version}"
         sys.exit(f"{origin} has the sum {found}; {file.path} expects {file.sha256}")
     file.path.parent.mkdir(parents=True, exist_ok=True)
-    file.path.write_bytes(gzip.compress(contents, mtime=0) if file.path.suffix == ".gz" else contents)
+    file.path.write_bytes(contents)
     print(file.path.relative_to(ROOT))
 
 

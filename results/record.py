@@ -9,7 +9,8 @@ the names.
 
     python results/record.py --films
 
-draws the films of recorded runs again from their stored weights, and trains nothing.
+draws the films of recorded runs, and what the figures of the first page and the live sampler open with, again from
+their stored weights; it trains nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from bdbook import files, pixels, recipes, samplers, training
+from bdbook import data, files, pixels, recipes, samplers, training
 from bdbook.evaluation import generation, metrics, restoration
-from bdbook.page import live, onnx, recorded
+from bdbook.page import live, opening, recorded, walks
+from bdbook.page.widgets.sampler import complete
 from bdbook.training import checkpoints, engine, profiles, runs
 from bdbook.training.loop import generator_for
 
@@ -107,14 +109,16 @@ class Record:
     runs: Path = HERE.parent / "runs"
     """Where to train."""
     films: bool = False
-    """Only draw the films of recorded runs again, from their stored weights."""
+    """Only draw the films of recorded runs, and what the live sampler opens with, again from their stored weights."""
 
     def run(self) -> None:
         profile, began = profiles.resolve(self.profile), time.monotonic()
         if self.films:
             for name in [name for name in FILMED if name in self.only]:
                 target = recorded.read(name, profile, results=self.results).folder
-                keep_film(runs.load(target / WEIGHTS, engine.current_engine(profile)), target, SCALES[profile])
+                run = runs.load(target / WEIGHTS, engine.current_engine(profile))
+                keep_film(run, target, SCALES[profile])
+                keep_opening(run, target)
             return
         for number, asked in enumerate(self.only):
             name, _, seed = asked.partition("@")
@@ -194,8 +198,10 @@ def keep(work: Path, target: Path, here: engine.Engine, name: str, scale: Scale)
         shutil.copyfile(weights, target / WEIGHTS)
         if name.startswith(LIGHT) and run.denoiser.process.start.kind in ("images", "mixture"):
             # The page is made where these pictures may not be.
-            centres, spread = onnx.start(run)
+            centres, spread = walks.start(run)
             files.write_atomically(target / live.START, save({"centres": centres, "spread": spread}))
+        if name in live.SYSTEMS:
+            keep_opening(run, target)
     # Last: its presence says that the record is whole.
     files.write_atomically(target / "metrics.json", json.dumps({"step": run.record["step"], **measured}, indent=1))
     print(target.name, json.dumps(measured)[:200])
@@ -233,6 +239,19 @@ def keep_film(run: runs.Run, target: Path, scale: Scale) -> None:
     columns = torch.linspace(0, len(states) - 1, FILM_FRAMES).round().long()
     picked = torch.stack([states[column] for column in columns], dim=1).flatten(0, 1)
     files.write_atomically(target / "film.png", pixels.png(picked, columns=FILM_FRAMES, enlarge=1, gap=0))
+
+
+def keep_opening(run: runs.Run, target: Path) -> None:
+    """What the figures show of the system before a reader draws.
+
+    opening.safetensors of the live sampler; there_and_back.png of the first page, a column a time, 8-bit grey: the
+    first picture of the test set, destroyed and walked back.
+    """
+    told, setting = walks.walk(run, live.begin(target)), complete({"recipe": run.recipe.name})
+    files.write_atomically(target / opening.FILE, opening.record(run, told, setting, 0))
+    picture = data.load(run.recipe.data, run.recipe.size, count=1, split="test")
+    both = opening.there_and_back(run, picture)
+    files.write_atomically(target / opening.BOTH_WAYS, pixels.png(both, columns=len(both), enlarge=1, gap=0))
 
 
 def walked(run: runs.Run, count: int, steps: int | None) -> list[torch.Tensor]:

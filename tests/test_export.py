@@ -3,12 +3,11 @@
 import base64
 import json
 import os
-import sys
 from dataclasses import replace
 
 import numpy as np
-import onnxruntime
 import pytest
+import safetensors.torch
 import torch
 import traitlets
 from safetensors.torch import save
@@ -16,48 +15,45 @@ from safetensors.torch import save
 from bdbook import priors, processes, recipes, samplers
 from bdbook.data import fashion
 from bdbook.denoiser import X0
-from bdbook.page import live, onnx
+from bdbook.page import live, opening, walks
 from bdbook.page.widgets import LiveSampler
+from bdbook.page.widgets.sampler import complete
 from bdbook.samplers import IHDM_DELTA
 from bdbook.training import runs
-from bdbook.transforms import DCT
+from bdbook.transforms import DCT, Circle
 from bdbook.unet import UNet, UNetConfig
 
 # Whose walks begin at what was made of training pictures: these are compared with them.
 real = pytest.mark.skipif(
     not fashion.DEBIAN.is_dir() and os.environ.get("CI") != "true", reason="needs the package dataset-fashion-mnist"
 )
-SMALL = UNetConfig(size=8, channels=8, multipliers=(1, 2), blocks=1, attention=(2,), head_dim=8)
 
 
 def floats(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f4")
 
 
-def small_net(seed: int) -> UNet:
-    """A network whose every weight is at work, the zero-initialised ones too."""
-    torch.manual_seed(seed)
-    net = UNet(SMALL).eval()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return net
+def test_the_networks_share_their_settings():
+    """One file says them for all, and js/unet.js is made from it; tests/browser/test_unet.py compares the answers."""
+    told = json.loads(live.read("network"))
+    for recipe in live.SYSTEMS:
+        assert json.loads(json.dumps(walks.network(live.run_of(recipe).denoiser.net))) == told
 
 
-def test_one_graph_serves_every_network_of_a_kind(tmp_path):
-    nets = [small_net(seed) for seed in (0, 1)]
-    (tmp_path / "graph").write_bytes(onnx.graph(nets[0], 1, 8))
-    assert (tmp_path / "graph").stat().st_size < 200_000, "weights or traces were left in the graph"
-    for net in nets:
-        (tmp_path / onnx.WEIGHTS).write_bytes(onnx.weights(net))
-        session = onnxruntime.InferenceSession(str(tmp_path / "graph"))
-        for count in (1, 3):
-            x, t = torch.randn(count, 1, 8, 8), torch.rand(count)
-            told = session.run(None, {"x": x.numpy(), "t": t.numpy()})[0]
-            with torch.no_grad():
-                out = net(x, t).numpy()
-            assert np.abs(out).max() > 0.5
-            np.testing.assert_allclose(told, out, atol=1e-5)
+@pytest.mark.parametrize(
+    "config",
+    [
+        UNetConfig(size=(16,)),
+        UNetConfig(size=(Circle(16), 16)),
+        UNetConfig(resblock_updown=True),
+        UNetConfig(scale_shift=False),
+    ],
+)
+def test_a_network_that_the_page_does_not_compute_is_named(config):
+    with pytest.raises(ValueError, match=r"a UNet of pictures without circles.*this one is UNetConfig"):
+        walks.network(UNet(config))
+    with pytest.raises(ValueError, match="this network is a Linear"):
+        walks.network(torch.nn.Linear(2, 2))
 
 
 def test_the_spectrum_and_the_settings_are_the_runs():
@@ -147,7 +143,7 @@ def test_a_system_that_the_page_does_not_know_goes_as_tables():
     known = live.run_of("fashion-ddpm")
     process = processes.Process(DCT(16), halves, rises, name="mine")
     recipe = recipes.of_process(process, (1, 16, 16), sample_steps=4)
-    walk = onnx.walk(runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum))
+    walk = walks.walk(runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum))
     assert (walk["process"], walk["size"]) == ("table", 16)
     assert walk["settings"]["steps"] == 4
     alpha, sigma = (floats(walk["settings"][key]).reshape(5, 16, 16) for key in ("alpha", "sigma"))
@@ -171,7 +167,7 @@ def test_a_setting_that_the_page_does_not_know_is_not_lost():
     ):
         recipe = recipes.of_process(process, (1, 16, 16), sample_steps=4)
         run = runs.Run(recipe, known.record, replace(known.denoiser, process=process), known.spectrum)
-        assert onnx.walk(run)["process"] == name
+        assert walks.walk(run)["process"] == name
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 8), (3, 16, 16)])
@@ -179,7 +175,7 @@ def test_images_that_the_page_cannot_walk_are_named(shape):
     known = live.run_of("fashion-ddpm")
     recipe = recipes.of_process(processes.ddpm(), shape, sample_steps=4)
     with pytest.raises(ValueError, match=" x ".join(map(str, shape)) + "; the page walks squares of one channel"):
-        onnx.walk(runs.Run(recipe, known.record, known.denoiser, known.spectrum))
+        walks.walk(runs.Run(recipe, known.record, known.denoiser, known.spectrum))
 
 
 def halves(t):
@@ -207,22 +203,12 @@ def test_the_widget_answers_with_files(monkeypatch):
     assert "../secret" in refused["error"]
 
 
-def test_without_onnx_the_page_is_told_how_to_get_it(monkeypatch):
-    live._graph.cache_clear()
-    monkeypatch.setitem(sys.modules, "onnx", None)  # which Python takes for missing
-    figure, sent = LiveSampler(), []
-    monkeypatch.setattr(figure, "send", lambda content, buffers=None: sent.append(content))
-    figure._handle_custom_msg({"file": "graph"}, [])
-    (answer,) = sent
-    assert answer["error"].endswith('needs onnx, which is missing: pip install "bdbook[page]"')
-
-
 def test_the_flow_rule_is_offered_and_knows_what_the_page_is_told():
     """Its spectrum is that of the preconditioning, floor included; only what has noise has clocks."""
     assert LiveSampler(right={"rule": "flow", "order": 2}).right["rule"] == "flow"
     for recipe in ("fashion-blurring", "fashion-blur"):  # the cosine basis, and Lee's own
         run = live.run_of(recipe)
-        told, law = onnx.walk(run), run.flow().spectrum
+        told, law = walks.walk(run), run.flow().spectrum
         assert law.basis == run.denoiser.process.basis
         variance, mean = (torch.tensor(floats(told[key])).reshape(1, 1, 16, 16) for key in ("variance", "mean"))
         np.testing.assert_allclose(variance, law.variance, rtol=1e-6)
@@ -243,6 +229,13 @@ def test_settings_are_completed_and_checked():
         ({"rule": "flo"}, 'Did you mean "flow"'),
         ({"recipe": "fashion-hot"}, "expected"),
         ({"speed": 1}, "left has speed"),
+        (
+            {"rule": "tacos"},
+            "rule is tacos, which does not fit fashion-blurring; expected ancestral, ddim, flow, carry",
+        ),
+        ({"recipe": "fashion-from-mean", "rule": "ddim"}, "does not fit fashion-from-mean; expected tacos, naive"),
+        ({"recipe": "fashion-from-mean", "steps": 41}, "steps is 41; expected 40 or less of fashion-from-mean"),
+        ({"recipe": "fashion-from-mean", "order": 2}, "order is 2; expected 1 or less of fashion-from-mean"),
     ):
         with pytest.raises(traitlets.TraitError, match=words):
             figure.left = wrong
@@ -254,11 +247,57 @@ def test_a_walk_takes_the_steps_of_its_recipe():
         assert json.loads(live.read(f"walk-{recipe}"))["steps"] == live.run_of(recipe).recipe.sample_steps
 
 
-def test_the_runtime_is_unpacked():
-    assert live.read("onnxruntime.wasm")[:4] == b"\0asm"
-
-
 def test_weights_are_those_of_the_run_one_after_another():
-    net = live.run_of("fashion-blurring").denoiser.net
-    expected = np.concatenate([tensor.numpy().ravel() for tensor in net.state_dict().values()])
-    np.testing.assert_array_equal(np.frombuffer(live.read("weights-fashion-blurring"), "<f4"), expected)
+    """In half precision, of which nothing is lost: recorded runs keep no more."""
+    for recipe in live.SYSTEMS:
+        net = live.run_of(recipe).denoiser.net
+        expected = np.concatenate([tensor.numpy().ravel() for tensor in net.state_dict().values()])
+        np.testing.assert_array_equal(np.frombuffer(live.read(f"weights-{recipe}"), "<f2"), expected)
+
+
+def test_what_a_system_offers_begins_with_its_own():
+    for recipe in live.SYSTEMS:
+        run, known = live.run_of(recipe), live.offered(recipe)
+        assert known["rule"] == run.recipe.rule
+        assert known["rule"] in known["rules"]
+        assert known["most"] == min(run.denoiser.process.steps or 250, 250)
+        assert known["steps"] == min(50, known["most"])
+        assert ("flow" in known["rules"]) == (known["order"] == 2) == (not run.recipe.is_cold)
+        assert LiveSampler(left={"recipe": recipe}).left == {
+            **{"recipe": recipe, "rule": known["rule"], "steps": known["steps"]},
+            **{"order": 1, "rho": 0.5},
+        }
+
+
+def test_each_system_has_a_walk_to_open_with_and_it_is_the_librarys():
+    """Recorded with its own setting; with another the figure opens empty. The last guess is where it ends."""
+    for recipe in live.SYSTEMS:
+        setting = complete({"recipe": recipe})
+        told = opening.opening(setting, 0)
+        assert told["frames"]["t"][0] == 1
+        assert told["frames"]["t"][-1] == 0
+        x, guess = (
+            np.frombuffer(base64.b64decode(told["frames"][name]), "<f2").reshape(-1, opening.COUNT, 256)
+            for name in ("x", "guess")
+        )
+        assert len(x) == len(guess) == len(told["frames"]["t"]) == opening.FRAMES
+        assert opening.opening(setting, 1) is None
+        assert opening.opening({**setting, "steps": 6}, 0) is None
+    assert LiveSampler(seed=1).state()["_opening"] == {}
+    assert set(LiveSampler().state()["_opening"]) == {"left", "right"}
+
+
+def test_a_recorded_walk_is_taken_again():
+    """By the file's own function, of a few steps, against the library's loop with the same noise."""
+    run, told = live.run_of("fashion-blurring"), json.loads(live.read("walk-fashion-blurring"))
+    setting = complete({"recipe": "fashion-blurring", "rule": "ddim", "steps": 5, "order": 2})
+    x = opening.start(run, told, 3)
+    *_, (t, state, guess) = opening.walked(run, x, setting, 3)
+    last = samplers.last(samplers.sample(run.denoiser, x, run.denoiser.process.times(5), "ddim", order=2))
+    assert t == 0
+    torch.testing.assert_close(state, last.x)
+    torch.testing.assert_close(guess, last.estimate.x0_hat)
+    assert abs(opening.noise(3, 2, 16).std() - 1) < 0.1
+    found = safetensors.torch.load(opening.record(run, told, setting, 3))
+    torch.testing.assert_close(found["x"][-1], state.half())
+    torch.testing.assert_close(found["x"][0], x.half())

@@ -1,5 +1,6 @@
 """The script that records runs: what it trains and measures, in pieces, under the smoke profile."""
 
+import io
 import json
 import os
 import shutil
@@ -8,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import record
+import safetensors.torch
 import torch
 
 from bdbook import pixels
 from bdbook.data import fashion
-from bdbook.page import recorded
+from bdbook.page import opening, recorded
 from bdbook.training import runs
 
 
@@ -122,6 +124,13 @@ def test_films_are_drawn_again_without_training(tmp_path):
     shutil.copytree(recorded.read("fashion-cosine").folder, target)
     stored = frames(target).astype(int)
     (target / "film.png").unlink()
+    kept = {name: (target / name).read_bytes() for name in (opening.FILE, opening.BOTH_WAYS)}
+    for name in kept:
+        (target / name).unlink()
     record.Record("cpu", ("fashion-cosine",), results=tmp_path, runs=tmp_path / "runs", films=True).run()
     assert np.abs(frames(target) - stored).max() <= 2
+    found, before = map(safetensors.torch.load, ((target / opening.FILE).read_bytes(), kept[opening.FILE]))
+    torch.testing.assert_close(found, before, atol=2e-3, rtol=2e-3)
+    now, then = map(pixels.read_png, (target / opening.BOTH_WAYS, io.BytesIO(kept[opening.BOTH_WAYS])))
+    assert np.abs(now.astype(int) - then).max() <= 2
     assert not (tmp_path / "runs").exists()

@@ -11,7 +11,6 @@ import tarfile
 import venv
 import zipfile
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import handout
@@ -40,7 +39,7 @@ sys.addaudithook(guard)
 """
 CLASSES = {name: thing for name in widgets.__all__ if isinstance(thing := getattr(widgets, name), type)}
 FIGURES = [name for name, kind in CLASSES.items() if issubclass(kind, widgets.Slider) and kind is not widgets.Slider]
-FILES = [name for name in live.names() if name != "graph"]
+FILES = live.names()
 # Of each chapter that needs recorded runs: its first cell, which imports, and the sources of those that read them.
 READS = re.compile(r"recorded\.(RESULTS|read|present|seeds|folder_of|laboratory|mixture)|live\.run_of")
 CODE = {
@@ -252,15 +251,6 @@ def test_each_figure_and_each_file_of_the_live_sampler_is_that_of_the_checkout(s
     made |= {name: live.read(name) for name in FILES}
     assert seen["sums"] == {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
     assert seen["resampler"] == "done"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxscript"))), reason="no onnx")
-def test_the_graph_of_the_live_sampler_can_be_exported(away):
-    onnx = pytest.importorskip("onnx")
-    away.python("from bdbook.page import live; open('graph', 'wb').write(live.read('graph'))")
-    graph = onnx.load(away.folder / "graph", load_external_data=False).graph
-    assert [value.name for value in (*graph.input, *graph.output)] == ["x", "t", "out"]
 
 
 def test_a_sweep_finds_the_chapters(seen):

@@ -29,6 +29,7 @@ from bdbook.page.widgets import (
     SeveritySlider,
     SpectrumSlider,
     SystemsFilm,
+    ThereAndBack,
     base,
     film,
     one_step,
@@ -38,7 +39,7 @@ from bdbook.page.widgets import (
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FIGURES = [
     BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider,
-    SpectrumSlider, SystemsFilm, PointsPlayground,
+    SpectrumSlider, SystemsFilm, ThereAndBack, PointsPlayground,
 ]  # fmt: skip
 WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider]
 RNG = np.random.default_rng(0)
@@ -412,6 +413,8 @@ ENDS = {
     (SystemsFilm, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
     (SystemsFilm, "way"): (["forward", "backward"], ["up"]),
     (LiveSampler, "seed"): ([0, 99], [-1, 100]),
+    (ThereAndBack, "seed"): ([0, 99], [-1, 100]),
+    (ThereAndBack, "place"): ([0.0, 2.0], [-1e-9, 2 + 1e-9]),
     (LiveSampler, "t"): ([0.0, 1.0], [-1e-9, 1 + 1e-9]),
 }
 

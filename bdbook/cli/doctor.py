@@ -30,7 +30,7 @@ NEEDED = {
         "accelerate",
     ),
     "live sliders": ("ipywidgets", "anywidget", "jupyterlab"),
-    "executing chapters": ("papermill", "ipykernel", "sympy", "onnx", "onnxscript"),
+    "executing chapters": ("papermill", "ipykernel", "sympy"),
     "sweeps": ("ray", "pyyaml"),
     "building the book": ("jupyter-book", "sphinx-proof", "sphinx-exercise", "sphinxcontrib-bibtex"),
     "the tests": ("pytest", "nbmake", "hypothesis", "ruff", "playwright", "datasets"),

@@ -1,19 +1,18 @@
-"""The files of the live sampler by name: the runtime, the graph, and the networks that were recorded with weights.
+"""The files of the live sampler by name: the networks that were recorded with weights.
 
-onnxruntime.mjs, onnxruntime.wasm    ONNX Runtime Web, unpacked
-graph                                the network's ONNX graph
-weights-RECIPE                       its weights
-walk-RECIPE                          what a walk needs besides, JSON
+network           the settings of all these networks, JSON
+weights-RECIPE    the weights of one
+walk-RECIPE       what a walk needs besides, JSON
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bdbook import recipes
 from bdbook.errors import unknown
 from bdbook.page import recorded
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
     from bdbook.training.runs import Run
 
-START = "start.safetensors"  # of a recorded run: centres and spread of `onnx.start`
-RUNTIME = Path(__file__).parent / "js" / "vendor" / "onnxruntime-web"
+START = "start.safetensors"  # of a recorded run: centres and spread of `walks.start`
 # Label of each recipe, in the order of the page.
 SYSTEMS = {
     "fashion-ddpm": "DDPM",
@@ -37,33 +35,64 @@ SYSTEMS = {
     "fashion-from-mean": "cold",
 }
 
+# The rules that a page offers for a system: those that fit it. Without noise there is none to carry a part of.
+WITH_NOISE = ("ancestral", "ddim", "flow", "carry")
+WITHOUT_NOISE = ("tacos", "naive")
+MADE_FOR = {"soft_diffusion": "momentum", "heat_dissipation": "ihdm"}
+STEPS, MOST = 50, 250  # that a walk has before a reader moves anything, and at most
+
+
+def offered(recipe: str) -> dict:
+    """What a page offers for a recipe: rules, its own among them; the steps it begins with, and most; the orders."""
+    known = recipes.get(recipe)
+    most = min(known.settings.get("steps", MOST), MOST)
+    rules = WITHOUT_NOISE if known.rule in WITHOUT_NOISE else WITH_NOISE
+    if known.process in MADE_FOR:
+        rules = (*rules, MADE_FOR[known.process])
+    return {
+        "rules": list(rules),
+        "rule": known.rule,
+        "steps": min(STEPS, most),
+        "most": most,
+        "order": 2 if "flow" in rules else 1,
+    }
+
 
 def names() -> list[str]:
     """Every file there is."""
     each = [f"{kind}-{recipe}" for recipe in SYSTEMS for kind in ("weights", "walk")]
-    return ["onnxruntime.mjs", "onnxruntime.wasm", "graph", *each]
+    return ["network", *each]
 
 
 def read(name: str) -> bytes:
     """The contents of one."""
     if name not in names():
         raise unknown("file", name, names())
-    if name == "onnxruntime.mjs":
-        return (RUNTIME / "ort.wasm.bundle.min.mjs").read_bytes()
-    if name == "onnxruntime.wasm":
-        return gzip.decompress((RUNTIME / "ort-wasm-simd-threaded.wasm.gz").read_bytes())
-    if name == "graph":
-        return _graph()
+    from bdbook.page import walks
+
+    if name == "network":
+        return json.dumps(walks.network(walks.net_of(run_of(next(iter(SYSTEMS)))))).encode()
     kind, _, recipe = name.partition("-")
-    from bdbook.page import onnx
-
     run = run_of(recipe)
-    return onnx.weights(onnx.net_of(run)) if kind == "weights" else json.dumps(onnx.walk(run, _begin(recipe))).encode()
+    return (
+        walks.weights(walks.net_of(run))
+        if kind == "weights"
+        else json.dumps(walks.walk(run, begin(recorded.folder_of(recipe)))).encode()
+    )
 
 
-def _begin(recipe: str) -> tuple[Tensor, Tensor] | None:
-    """Where the walks of a recipe begin, if it was recorded: then the pictures that it learned from are not needed."""
-    file = recorded.folder_of(recipe) / START
+def answer(figure: Any, content: dict) -> None:
+    """Answer a figure's wish for a file (js/assets.js), under a kernel."""
+    name = content.get("file", "")
+    try:
+        figure.send({"file": name}, buffers=[read(name)])
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        figure.send({"file": name, "error": str(error)})
+
+
+def begin(folder: Path) -> tuple[Tensor, Tensor] | None:
+    """Where the walks of a recorded run begin, if that was kept: then what it learned from is not needed."""
+    file = folder / START
     if not file.is_file():
         return None
     from safetensors.torch import load
@@ -78,11 +107,3 @@ def run_of(recipe: str) -> Run:
     from bdbook.training import runs
 
     return runs.load(recorded.folder_of(recipe) / "weights.safetensors")
-
-
-@cache
-def _graph() -> bytes:
-    from bdbook.page import onnx
-
-    run = run_of(next(iter(SYSTEMS)))
-    return onnx.graph(onnx.net_of(run), run.recipe.channels, run.recipe.size)

@@ -68,7 +68,7 @@ function letLongFormulasScroll() {
   }
   for (const formula of formulas) tellOfMore(formula);
 }
-document.addEventListener("DOMContentLoaded", () => window.MathJax?.startup?.promise?.then(letLongFormulasScroll));
+document.addEventListener("bdbook-typeset", letLongFormulasScroll);
 addEventListener("resize", letLongFormulasScroll);
 
 // The bibliography is a list, of which docutils does not call the entries items.

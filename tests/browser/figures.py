@@ -13,6 +13,14 @@ SIZE = 64
 HEAD = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>x</title>'
 IMPORT = """(source) => import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))"""
 
+# A reader who asked for less motion.
+CALM = "matchMedia = (query) => ({ matches: query.includes('reduced-motion: reduce') })"
+
+# The page's observer, which came first and watches the same, has been told before this one is.
+SEEN = """(node) => new Promise((done) => new IntersectionObserver(
+  ([{ isIntersecting }]) => { if (isIntersecting === WHETHER) done(); }, { threshold: 0.5 }).observe(node))"""
+IN_VIEW, OUT_OF_VIEW = SEEN.replace("WHETHER", "true"), SEEN.replace("WHETHER", "false")
+
 
 def freq2(h: int, w: int) -> np.ndarray:
     return (np.pi * np.arange(h)[:, None] / h) ** 2 + (np.pi * np.arange(w)[None] / w) ** 2

@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 TOC = yaml.safe_load((Path(__file__).resolve().parents[2] / "_toc.yml").read_text())
 PAGES = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 
-TYPESET = "async () => { if (window.MathJax) await MathJax.startup.promise; }"
+TYPESET = "async () => { if (window.bdbookTypeset) await bdbookTypeset(); }"
 # Playwright counts the requests under way, and one that was cut off with the page before may stay counted for ever:
 # a page is quiet where half a second brings nothing.
 QUIET = """async () => {

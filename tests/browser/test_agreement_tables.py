@@ -9,7 +9,7 @@ import torch
 from figures import IMPORT
 
 from bdbook import processes, recipes, samplers
-from bdbook.page import live, onnx
+from bdbook.page import live, walks
 from bdbook.page.widgets import LiveSampler
 from bdbook.training import runs
 from bdbook.transforms import DCT, Basis, Haar, Hartley, Pixel
@@ -75,7 +75,7 @@ def encoded(numbers: np.ndarray) -> str:
 def test_the_process_is_the_librarys(open_page, basis, table):
     process = Uneven(basis, table)
     image = torch.randn(1, 1, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    told, times = onnx.walk(system(process)), [i / STEPS for i in range(STEPS + 1)]
+    told, times = walks.walk(system(process)), [i / STEPS for i in range(STEPS + 1)]
     assert told["process"] == "table"
     js = open_page("about:blank").evaluate(PROCESS, [str(LiveSampler._esm), told, image.flatten().tolist(), times])
     assert js["steps"] == (table or STEPS), "a table goes whole"
@@ -89,7 +89,7 @@ def test_the_process_is_the_librarys(open_page, basis, table):
 def test_equal_snr_is_the_librarys(open_page):
     variance = torch.rand(1, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) + 0.01
     process, times = processes.EqualSNR(DCT(SIZE), variance), [i / STEPS for i in range(STEPS + 1)]
-    told = onnx.walk(system(process))
+    told = walks.walk(system(process))
     assert told["process"] == "equal_snr"
     asked = [str(LiveSampler._esm), told, torch.zeros(SIZE**2).tolist(), times]
     js = open_page("about:blank").evaluate(PROCESS, asked)
@@ -118,7 +118,7 @@ def test_the_walk_is_the_librarys(open_page, rule, order):
     run = system(process)
     start = torch.randn(COUNT, 1, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     options = {"steps": STEPS, "rule": rule, "order": order, "seed": 0}
-    asked = [str(LiveSampler._esm), onnx.walk(run), start.flatten(1).tolist(), options]
+    asked = [str(LiveSampler._esm), walks.walk(run), start.flatten(1).tolist(), options]
     js = open_page("about:blank").evaluate(WALK, asked)
     times = process.times(STEPS)
     np.testing.assert_allclose(js["t"], times, atol=1e-15)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 from figures import (
+    CALM,
     HEAD,
     IMPORT,
+    IN_VIEW,
     LIVE,
+    OUT_OF_VIEW,
     SIZE,
     control,
     frames,
@@ -28,12 +31,6 @@ pytestmark = pytest.mark.browser
 
 NAMES = {"ddpm": "DDPM", "heat": "IHDM", "blurring": "blurring", "blur": "blur", "soft": "soft", "cold": "cold"}
 SIDE, ACROSS = 16, 2
-CALM = "matchMedia = (query) => ({ matches: query.includes('reduced-motion: reduce') })"
-
-# The page's observer, which came first and watches the same, has been told before this one is.
-SEEN = """(node) => new Promise((done) => new IntersectionObserver(
-  ([{ isIntersecting }]) => { if (isIntersecting === WHETHER) done(); }, { threshold: 0.5 }).observe(node))"""
-IN_VIEW, OUT_OF_VIEW = SEEN.replace("WHETHER", "true"), SEEN.replace("WHETHER", "false")
 # Keeps (way, t) as each choice of a way leaves it, before the film goes on.
 BEGUN = """(ways) => { window.begun = []; ways.addEventListener("input", ({ target }) =>
   begun.push([target.value, +document.querySelector("[name=t]").value])); }"""
@@ -278,7 +275,7 @@ def test_python_hears_of_pauses_and_the_group_follows(tmp_path, open_page):
     assert page.errors == []
 
 
-def test_the_landing_page_shows_the_film_is_light_and_keeps_still(book, open_page):
+def test_the_landing_page_is_light_and_keeps_still(book, open_page):
     source = book / "book" / "index.html"
     assert source.stat().st_size < 1_000_000
     for width, most in [(1280, 5), (360, 15)]:
@@ -286,7 +283,7 @@ def test_the_landing_page_shows_the_film_is_light_and_keeps_still(book, open_pag
         page.add_init_script(SHIFTS)
         page.goto(source.as_uri())
         page.evaluate(TYPESET)
-        page.wait_for_function("() => document.querySelector('[name=t]')?.value > 0")
+        page.wait_for_function("() => document.querySelector('[name=place]')?.value > 0")
         frames(page)  # after which a shift has been told
         assert page.evaluate("Math.max(...shifts)") <= most, width
         assert page.external == []

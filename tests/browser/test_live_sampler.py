@@ -109,6 +109,12 @@ def chapter(request, book, serve, open_page):
     return page
 
 
+def unfolded(page) -> None:
+    """What is folded under each system is there for the mouse."""
+    for summary in page.locator(f"{STATE} details:not([open]) > summary").all():
+        summary.click()
+
+
 def finished(page) -> None:
     page.wait_for_function(f"['done', 'failed'].includes(document.querySelector(\"{STATE}\").dataset.state)")
     assert page.locator(STATE).get_attribute("data-state") == "done", page.locator(
@@ -125,6 +131,10 @@ def shown(page, name: str) -> np.ndarray:
 
 def as_shown(images: torch.Tensor) -> np.ndarray:
     return ((images[:, 0].double() + 1) * 127.5).clamp(0, 255).numpy()
+
+
+WORDS = {"ancestral": "ancestral", "ddim": "DDIM", "naive": "naive", "tacos": "TACoS", "momentum": "momentum"}
+WORDS |= {"ihdm": "IHDM", "flow": "flow", "carry": "part of DDIM's carry (0.50)"}
 
 
 def note(page, side: str):
@@ -213,16 +223,71 @@ def test_white_noise_of_a_seed_is_the_same_for_every_system(chapter):
     np.testing.assert_allclose(as_images(starts[0]), noise(8, 0), atol=1e-6)
 
 
+def test_it_opens_with_the_walk_that_these_settings_take(chapter):
+    """Drawn by PyTorch and recorded: with no file loaded the pictures are those of the settings that are shown."""
+    assert chapter.locator(STATE).get_attribute("data-state") == "recorded"
+    assert chapter.evaluate("Object.keys(globalThis.bdbookPieces ?? {}).length") == 0, "nothing is loaded unasked"
+    settings = [{"recipe": recipe, **own_setting(recipe)} for recipe in ("fashion-blurring", "fashion-ddpm")]
+    recorded = [shown(chapter, f"{side}-x") for side in ("left", "right")]
+    control(chapter, "t").press("End")
+    np.testing.assert_allclose(shown(chapter, "left-x"), as_shown(noise(0, 0)), atol=0.51 + 0.13)  # half precision
+    for side, setting, pictures in zip(("left", "right"), settings, recorded, strict=True):
+        x = as_images(ask(chapter, START, [str(LiveSampler._esm), setting["recipe"], 0]))
+        expected = walk(setting["recipe"], x, setting["steps"], setting["rule"], 1, 0.5, 0)
+        assert np.abs(pictures - as_shown(expected)).max() <= 0.51 + 2e-3 * 127.5, side
+
+
+@pytest.mark.parametrize("recipe", live.SYSTEMS)
+def test_what_is_shown_is_what_ran(chapter, recipe):
+    """Of each system every rule that is offered, on the left, with the least steps: the words, and the pictures."""
+    page, known = chapter, live.offered(recipe)
+    unfolded(page)
+    control(page, "left-recipe").select_option(recipe)
+    for rule in known["rules"]:
+        control(page, "left-rule").select_option(rule)
+        control(page, "left-steps").press("Home")
+        timers(page, 250)  # after which a change is followed
+        finished(page)
+        setting = {"recipe": recipe, "rule": rule, "steps": 5, "order": 1, "rho": 0.5}
+        check_side(page, "left", setting, 0)
+        assert control(page, "left-rule").input_value() == rule
+        summary = page.locator(f"{STATE} summary").first.inner_text()
+        assert summary == f"{WORDS[rule]}, 5 steps"
+    offered = control(page, "left-rule").locator("option").evaluate_all("(all) => all.map((each) => each.value)")
+    assert offered == known["rules"]
+    control(page, "left-steps").press("End")
+    assert f"{known['most']} steps" in page.locator(f"{STATE} summary").first.inner_text()
+    assert page.errors == []
+
+
+def test_a_system_brings_its_own_rule_and_steps_unless_the_reader_chose_some(figure_page):
+    page = figure_page([LiveSampler()])
+    unfolded(page)
+
+    def choose(recipe: str) -> tuple[str, str]:
+        control(page, "left-recipe").select_option(recipe)
+        return control(page, "left-rule").input_value(), page.locator(f"{STATE} summary").first.inner_text()
+
+    assert choose(COLD) == ("tacos", "TACoS, 40 steps")
+    assert choose("fashion-ddpm") == ("ancestral", "ancestral, 50 steps")
+    assert choose("fashion-soft") == ("momentum", "momentum, 50 steps")
+    control(page, "left-rule").select_option("flow")
+    control(page, "left-order").select_option("2")
+    control(page, "left-steps").press("Home")
+    assert choose("fashion-equal-snr") == ("flow", "flow, 5 steps, order 2")
+    assert choose(COLD) == ("tacos", "TACoS, 5 steps")
+    assert not control(page, "left-order").is_visible()
+    assert not control(page, "left-rho").is_visible()
+
+
 @pytest.mark.parametrize("chapter", ["file", "http"], indirect=True)
 def test_a_reader_samples_and_looks_back(chapter):
     page = chapter
     left, right = ({"recipe": recipe, **own_setting(recipe)} for recipe in ("fashion-blurring", "fashion-ddpm"))
-    assert page.locator(STATE).get_attribute("data-state") == "waiting"
-    assert page.evaluate("Object.keys(globalThis.bdbookPieces ?? {}).length") == 0, "nothing is loaded unasked"
-    page.get_by_role("button", name="Sample").press("Enter")
+    page.get_by_role("button", name="Draw again").press("Enter")
     finished(page)
-    check_side(page, "left", left, seed=0)
-    check_side(page, "right", right, seed=0)
+    check_side(page, "left", left, seed=1)
+    check_side(page, "right", right, seed=1)
 
     end = shown(page, "left-x")
     drag_to(page, "t", 0.6)
@@ -231,21 +296,24 @@ def test_a_reader_samples_and_looks_back(chapter):
     assert page.locator('canvas[data-name="left-x"]').get_attribute("aria-label").startswith("4 images z at t = 0.")
     assert np.abs(shown(page, "left-x") - end).mean() > 30, "noise"
     control(page, "t").press("End")
-    np.testing.assert_allclose(shown(page, "left-x"), as_shown(noise(0, 0)), atol=0.51)
+    np.testing.assert_allclose(shown(page, "left-x"), as_shown(noise(1, 0)), atol=0.51)
     control(page, "t").press("Home")
     np.testing.assert_array_equal(shown(page, "left-x"), end)
 
     control(page, "seed").press("ArrowRight")
+    timers(page, 250)
     finished(page)
-    check_side(page, "left", left, seed=1)
+    check_side(page, "left", left, seed=2)
+    page.get_by_role("button", name="Draw again").click()
+    finished(page)
+    assert control(page, "seed").input_value() == "3"
+    check_side(page, "right", right, seed=3)
+    unfolded(page)
 
     kept = shown(page, "right-x")
     control(page, "left-recipe").select_option(COLD)
     finished(page)
-    check_side(page, "left", {**left, "recipe": COLD, "rule": "tacos"}, seed=1)
-    assert control(page, "left-order").is_disabled()
-    for rule in ("ddim", "flow"):
-        assert page.locator(f'[name="left-rule"] option[value="{rule}"]').is_disabled()
+    check_side(page, "left", {**left, "recipe": COLD, "rule": "tacos", "steps": 40}, seed=3)
     assert "no noise, so its frequencies have no clocks" in note(page, "left").inner_text()
     np.testing.assert_array_equal(shown(page, "right-x"), kept)
 
@@ -255,13 +323,13 @@ def test_a_reader_samples_and_looks_back(chapter):
     control(page, "right-order").select_option("2")
     finished(page)
     steps = round(5 * 50**0.2)
-    check_side(page, "right", {"recipe": "fashion-ddpm", "rule": "carry", "steps": steps, "order": 2, "rho": 0.9}, 1)
+    check_side(page, "right", {"recipe": "fashion-ddpm", "rule": "carry", "steps": steps, "order": 2, "rho": 0.9}, 3)
     assert note(page, "right").inner_text() == ""
 
     control(page, "right-rule").select_option("flow")
     control(page, "right-steps").press("Home")
     finished(page)
-    check_side(page, "right", {"recipe": "fashion-ddpm", "rule": "flow", "steps": 5, "order": 2, "rho": 0.9}, 1)
+    check_side(page, "right", {"recipe": "fashion-ddpm", "rule": "flow", "steps": 5, "order": 2, "rho": 0.9}, 3)
     assert note(page, "right").inner_text().startswith("Each frequency steps by its own clock")
     chapter_18 = note(page, "right").get_by_role("link").evaluate("(link) => link.href")
     assert chapter_18.endswith("/notebooks/18_one_clock_per_frequency.html")
@@ -307,26 +375,26 @@ def test_the_landing_page_shows_five_calls(book, open_page):
 
 def test_a_walk_can_be_stopped(chapter):
     page = chapter
-    page.get_by_role("button", name="Sample").click()
+    page.get_by_role("button", name="Draw again").click()
     page.get_by_role("button", name="Stop").click()
     assert page.locator(f"{STATE} [role=status]").inner_text() == "stopped"
     control(page, "t").press("Home")
     timers(page, 200)  # after which a change is followed
     assert page.locator(STATE).get_attribute("data-state") == "waiting", "it does not go on by itself"
-    page.get_by_role("button", name="Sample").click()
+    page.get_by_role("button", name="Draw", exact=True).click()
     finished(page)
 
 
 def test_a_file_that_does_not_come_is_named_and_asked_for_again(chapter):
     page, piece = chapter, "**/weights-fashion-ddpm.0.js"
     page.context.route(piece, lambda route: route.abort())
-    page.get_by_role("button", name="Sample").click()
+    page.get_by_role("button", name="Draw again").click()
     page.wait_for_function(f"document.querySelector(\"{STATE}\").dataset.state === 'failed'")
     assert "weights-fashion-ddpm.0.js could not be loaded" in page.locator(f"{STATE} [role=status]").inner_text()
     page.context.unroute(piece)
-    page.get_by_role("button", name="Sample").click()
+    page.get_by_role("button", name="Draw", exact=True).click()
     finished(page)
-    check_side(page, "right", {"recipe": "fashion-ddpm", **own_setting("fashion-ddpm")}, seed=0)
+    check_side(page, "right", {"recipe": "fashion-ddpm", **own_setting("fashion-ddpm")}, seed=1)
 
 
 def test_under_a_kernel_python_gives_the_files(open_page, tmp_path):

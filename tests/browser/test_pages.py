@@ -114,6 +114,19 @@ def test_the_longest_page_weighs_little_more_than_3_megabytes_before_its_picture
     assert sum(sizes.values()) < 3.3e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
 
 
+def test_the_first_page_weighs_less_than_a_megabyte_before_a_click(book, serve, open_page):
+    """Unpacked: the walks play, and MathJax waits for the first formula."""
+    page = open_page(f"{serve(book)}/{PAGES[0]}.html")
+    page.locator(".bdbook-widget canvas").first.wait_for()
+    page.evaluate(QUIET)
+    sizes = dict(page.evaluate(WEIGHT))
+    assert sum(sizes.values()) < 1e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+    page.locator(".math").first.scroll_into_view_if_needed()
+    page.locator(".bd-article mjx-container").first.wait_for()
+    page.evaluate(TYPESET)
+    assert page.locator("span.math:not(:has(mjx-container)), div.math:not(:has(mjx-container))").count() == 0
+
+
 def test_the_book_is_smaller_than_120_megabytes(book):
     assert sum(path.stat().st_size for path in book.rglob("*") if path.is_file()) < 120e6
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
 BLURRING = "notebooks/05_blurring_diffusion"
 LABORATORY = "notebooks/12_exact_laboratory"
-TYPESET = "() => MathJax.startup.promise.then(() => 0)"
+TYPESET = "() => bdbookTypeset().then(() => 0)"
 # What a formula says, from the MathML that MathJax keeps for those who listen.
 FORMULAS = "node => [...node.querySelectorAll('mjx-assistive-mml')].map(mml => mml.textContent)"
 UNRENDERED = "node => [...node.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).length"

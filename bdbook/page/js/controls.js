@@ -107,6 +107,11 @@ export function select({ name, symbol, hint, spoken, options, onInput }) {
     root,
     row,
     input,
+    /** Leaves in the list what is in `values`. */
+    offer(values) {
+      if ([...input.options].map(({ value }) => value).join() === values.join()) return;
+      input.replaceChildren(...values.map((value) => html("option", { value }, options[value])));
+    },
     set: (v) => {
       numeric = typeof v === "number";
       input.value = v;

@@ -515,7 +515,7 @@ export function tabulate(count, make) {
 
 /** Bytes as base64, and back. */
 export const encodeBytes = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
-const decodeBytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+export const decodeBytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
 /** Base64 of 32-bit floats, and of 64-bit ones, as numbers. */
 export const decodeFloats = (base64) => Float64Array.from(new Float32Array(decodeBytes(base64).buffer));

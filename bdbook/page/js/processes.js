@@ -115,7 +115,7 @@ const FACTORIES = {
       alpha: (t) => plane.map((v, k) => (Math.round(t * steps) === steps ? +(k === 0) : v ** Math.round(t * steps))),
     };
   },
-  /** What the page cannot compute (bdbook/page/onnx.py): each axis' basis, and alpha and sigma at t = i / steps. */
+  /** What the page cannot compute (bdbook/page/walks.py): each axis' basis, and alpha and sigma at t = i / steps. */
   table(size, { steps, rows, cols, alpha, sigma }) {
     const [left, right] = [rows, cols].map((text) => {
       const forward = decodeFloats(text);

@@ -1,8 +1,9 @@
 // The live sampler: trained networks walk in the page, two settings side by side from the same noise.
-import { freq2, distinct, radialBands } from "./core.js";
+import { freq2, distinct, radialBands, decodeBytes } from "./core.js";
 import { system, starts, sampling } from "./walk.js";
 import { network } from "./network.js";
 import { files } from "./assets.js";
+import { decodeHalves } from "./unet.js";
 import { svg, linePlot, plotBox, powerOfTen, frequencyAxis, drawImage } from "./plot.js";
 import {
   html,
@@ -21,18 +22,24 @@ import {
 const KEYS = ["left", "right", "seed", "t"];
 const SIDES = ["left", "right"];
 const COUNT = 4;
+const SEEDS = 99;
 const ACROSS = 2;
 const RULES_HERE = { ...RULE_NAMES, carry: "part of DDIM's carry", flow: "flow" };
 const VARIANCES = [1e-5, 10];
-// What a rule divides by is not there without noise.
-const WITHOUT_NOISE = ["naive", "tacos"];
 const FRAME = 24; // ms of work between two frames: the page stays alive, and little is lost to waiting
 
 const nextFrame = () => new Promise(requestAnimationFrame);
 
-/** What is to be said of a side's rule, as nodes: of the flow rule, and of a system that has no noise. */
-function wordsOn(rule, isCold) {
-  if (isCold) return ["This system has no noise, so its frequencies have no clocks: only naive and TACoS can walk it."];
+/** A setting in words: what a side's pictures were drawn with. */
+function inWords({ rule, steps, order, rho }) {
+  const carried = rule === "carry" ? ` (${rho.toFixed(2)})` : "";
+  return `${RULES_HERE[rule]}${carried}, ${steps} steps${order === 2 ? ", order 2" : ""}`;
+}
+
+/** What is to be said of a side's rules, as nodes: why a system without noise has two, and what flow is. */
+function wordsOn(rule, rules) {
+  if (!rules.includes("flow"))
+    return ["This system has no noise, so its frequencies have no clocks: only naive and TACoS can walk it."];
   if (rule !== "flow") return [];
   const root = document.documentElement.dataset.content_root; // of the book; under a kernel there is no page to go to
   const href = `${root}notebooks/18_one_clock_per_frequency.html`;
@@ -53,14 +60,37 @@ function tiled(images, size) {
   return { plane, side };
 }
 
+/** The frames of a walk that Python took (bdbook/page/opening.py): times, and states and guesses in half precision. */
+function recordedFrames({ t, x, guess }, size) {
+  const cut = (text) => {
+    const values = Float64Array.from(decodeHalves(decodeBytes(text)));
+    const images = Array.from({ length: t.length * COUNT }, (_, i) => values.subarray(i * size ** 2, (i + 1) * size ** 2));
+    return t.map((_, i) => images.slice(i * COUNT, (i + 1) * COUNT));
+  };
+  const [states, guesses] = [cut(x), cut(guess)];
+  return t.map((time, i) => ({ t: time, x: states[i], guess: i ? guesses[i] : undefined }));
+}
+
 /** One side: its controls, its pictures, its spectrum, and the walk they show. */
 function makeSide(name, model, labels, size) {
+  const offered = model.get("_offered"); // recipe -> its rules, its own one, and its steps
   const get = () => model.get(name);
   const set = (change) => {
     model.set(name, { ...get(), ...change });
     model.save_changes();
   };
   const of = (word) => `${name} side: ${word}`;
+  /** Another system: what the reader has chosen stays where the system knows it, the rest is the system's own. */
+  const choose = (recipe) => {
+    const [now, was, will] = [get(), offered[get().recipe], offered[recipe]];
+    const keeps = now.rule !== was.rule && will.rules.includes(now.rule);
+    set({
+      recipe,
+      rule: keeps ? now.rule : will.rule,
+      steps: now.steps === was.steps ? will.steps : Math.min(now.steps, will.most),
+      order: Math.min(now.order, will.order),
+    });
+  };
   const controls = {
     recipe: select({
       name: `${name}-recipe`,
@@ -68,7 +98,7 @@ function makeSide(name, model, labels, size) {
       hint: "",
       spoken: of("system"),
       options: labels,
-      onInput: (recipe) => set({ recipe }),
+      onInput: choose,
     }),
     rule: select({
       name: `${name}-rule`,
@@ -82,7 +112,7 @@ function makeSide(name, model, labels, size) {
       name: `${name}-steps`,
       hint: "steps",
       spoken: of("N, number of steps"),
-      onInput: (steps) => set({ steps }),
+      onInput: (steps) => set({ steps: Math.min(steps, offered[get().recipe].most) }),
     }),
     order: select({
       name: `${name}-order`,
@@ -113,18 +143,24 @@ function makeSide(name, model, labels, size) {
   const spectrum = svg("svg", { role: "img", class: "bd-spectrum" });
   const modes = distinct(freq2(size, size), new Float64Array(size * size));
   const bands = radialBands(modes, ...frequencyAxis(size).limits);
+  const summary = html("summary", {});
   const root = html(
     "div",
     { className: "bd-side", role: "group", "aria-label": of("a setting and its walk") },
+    controls.recipe.root,
     html(
-      "div",
-      { className: "bd-settings" },
-      controls.recipe.root,
-      controls.rule.root,
-      controls.steps.root,
-      controls.order.root,
-      controls.rho.root,
-      note,
+      "details",
+      { className: "bd-more" },
+      summary,
+      html(
+        "div",
+        { className: "bd-settings" },
+        controls.rule.root,
+        controls.steps.root,
+        controls.order.root,
+        controls.rho.root,
+        note,
+      ),
     ),
     html("div", { className: "bd-pictures bd-two" }, pictures.x.root, pictures.guess.root),
     panel(
@@ -179,31 +215,20 @@ function makeSide(name, model, labels, size) {
         lines: ["bd-reference", "bd-f4", "bd-own"],
       });
     },
-    /** Puts the controls where the model is; what this system has no use for is disabled. */
+    /** Puts the controls where the model is; what this system has no use for is not offered. */
     show() {
       const setting = get();
-      const isCold = own !== undefined && own.cold;
+      const { rules, order } = offered[setting.recipe];
+      controls.rule.offer(rules);
       for (const key of Object.keys(controls)) controls[key].set(setting[key]);
-      for (const option of controls.rule.input.options)
-        option.disabled = isCold && !WITHOUT_NOISE.includes(option.value);
-      controls.rho.input.disabled = setting.rule !== "carry";
-      controls.order.input.disabled = isCold;
-      note.replaceChildren(...wordsOn(setting.rule, isCold));
+      controls.rho.root.hidden = setting.rule !== "carry";
+      controls.order.root.hidden = order === 1;
+      summary.textContent = inWords(setting);
+      note.replaceChildren(...wordsOn(setting.rule, rules));
     },
-    /** The setting as it can be walked: no more steps than a table has, and a cold system by a rule without noise. */
-    walked() {
-      const { rule, steps, order, rho } = get();
-      const possible = !own.cold || WITHOUT_NOISE.includes(rule);
-      return {
-        rule: possible ? rule : own.rule,
-        order: own.cold ? 1 : order,
-        rho,
-        steps: Math.min(steps, own.process.steps ?? steps),
-      };
-    },
-    begin(prepared) {
+    begin(prepared, recorded = []) {
       own = prepared;
-      frames = [];
+      frames = recorded;
     },
     keep(frame) {
       frames.push(frame);
@@ -213,8 +238,8 @@ function makeSide(name, model, labels, size) {
       const frame = frames.findLast((f) => f.t >= t - 1e-9) ?? frames[0];
       if (!frame) {
         for (const { canvas } of Object.values(pictures))
-          canvas.setAttribute("aria-label", "Nothing yet: press Sample.");
-        return spectrum.setAttribute("aria-label", "Variance by frequency. Nothing yet: press Sample.");
+          canvas.setAttribute("aria-label", "Nothing yet: press Draw.");
+        return spectrum.setAttribute("aria-label", "Variance by frequency. Nothing yet: press Draw.");
       }
       const where = `at t = ${frame.t.toFixed(3)}, ${labels[own.recipe]}`;
       const alpha = own.process.alpha(frame.t);
@@ -257,7 +282,7 @@ function render({ model, el }) {
     hint: "of the noise, the same on both sides",
     spoken: "seed of the noise",
     min: 0,
-    max: 99,
+    max: SEEDS,
     step: 1,
     format: (v) => `${v}`,
   });
@@ -271,7 +296,12 @@ function render({ model, el }) {
     step: 0.005,
     format: (v) => v.toFixed(3),
   });
-  const go = button("go", "Sample", () => (running ? stop() : sample()));
+  const go = button("go", "Draw", () => {
+    if (running) return stop();
+    if (!stale().length) set("seed", (model.get("seed") + 1) % (SEEDS + 1)); // the same again would be nothing to see
+    clearTimeout(timer); // that change is not waited for
+    sample();
+  });
   const progress = html("progress", { max: 1, value: 0, hidden: true, "aria-label": "progress" });
   const status = html("span", { className: "bd-hint", role: "status" });
   const root = html(
@@ -284,18 +314,25 @@ function render({ model, el }) {
 
   // One sampling runs at a time: `running` is its token, and one that finds another there gives up.
   let running;
-  let follows = false;
   let timer = 0;
   const shown = {}; // side -> the setting and the seed that its frames are of
   const wanted = (name) => JSON.stringify([model.get(name), model.get("seed")]);
+  // Both sides begin with a walk that PyTorch took with these settings, seed and noise, where networks are recorded.
+  const openings = Object.entries(model.get("_opening"));
+  for (const [name, { told, frames }] of openings) {
+    sides[name].begin(system(told), recordedFrames(frames, size));
+    shown[name] = wanted(name);
+  }
+  let opening = openings.length > 0;
+  let follows = opening;
   const stale = () => SIDES.filter((name) => shown[name] !== wanted(name));
 
   const say = (text, part) => {
     status.textContent = text;
     progress.hidden = part === undefined;
     progress.value = part ?? 0;
-    go.textContent = running ? "Stop" : "Sample";
-    root.dataset.state = running ? "running" : stale().length ? "waiting" : "done";
+    go.textContent = running ? "Stop" : stale().length ? "Draw" : "Draw again";
+    root.dataset.state = running ? "running" : stale().length ? "waiting" : opening ? "recorded" : "done";
   };
   const stop = () => {
     running = undefined;
@@ -324,6 +361,7 @@ function render({ model, el }) {
     const loading = (part, bytes) => {
       if (running === token) say(`loading${bytes ? ` ${Math.round(bytes / 1e6)} MB` : ""}`, part);
     };
+    opening = false;
     follows = true;
     say("loading", 0);
     try {
@@ -333,7 +371,7 @@ function render({ model, el }) {
         if (running !== token) return;
         delete shown[name];
         sides[name].begin(own);
-        const setting = sides[name].walked();
+        const setting = model.get(name);
         const x = starts(own, model.get("seed"), COUNT);
         walks.push({
           name,
@@ -368,7 +406,7 @@ function render({ model, el }) {
       update();
       say(
         walks.length
-          ? `${walks.map(({ name }) => sides[name].walked().steps).join(" and ")} steps in ` +
+          ? `${walks.map(({ name }) => model.get(name).steps).join(" and ")} steps in ` +
               `${((performance.now() - began) / 1000).toFixed(1)} s`
           : "nothing has changed",
       );
@@ -388,10 +426,11 @@ function render({ model, el }) {
       sides[name].draw(model.get("t"));
     }
     time.input.disabled = SIDES.every((name) => sides[name].frames.length === 0);
-    if (!follows) return say("the first press loads the networks");
+    if (!follows) return say(shown.left ? "stopped" : "the first press loads the networks");
+    if (opening && !stale().length) return say("drawn when the page was made");
     if (!stale().length) return;
     if (!running) say("");
-    clearTimeout(timer); // once begun, every change samples again; a slider that still moves is waited for
+    clearTimeout(timer); // every change draws again; a slider that still moves is waited for
     timer = setTimeout(sample, 200);
   }
 

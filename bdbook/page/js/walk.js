@@ -12,7 +12,7 @@ import {
 } from "./core.js";
 import { process, times } from "./processes.js";
 
-/** A system as bdbook.page.onnx.walk tells it, with its network, net(images, t): a promise of images. */
+/** A system as bdbook.page.walks.walk tells it, with its network, net(images, t): a promise of images. */
 export function system(told, net) {
   const { size, predicts, settings } = told;
   const n = size * size;

@@ -12,6 +12,7 @@ from bdbook.page.widgets.restoration import RestorationSlider
 from bdbook.page.widgets.sampler import LiveSampler
 from bdbook.page.widgets.severity import SeveritySlider
 from bdbook.page.widgets.spectrum import SpectrumSlider
+from bdbook.page.widgets.there_and_back import ThereAndBack
 
 __all__ = [
     "JS",
@@ -29,6 +30,7 @@ __all__ = [
     "Slider",
     "SpectrumSlider",
     "SystemsFilm",
+    "ThereAndBack",
     "bundle",
     "new_page",
 ]

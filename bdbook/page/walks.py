@@ -1,16 +1,9 @@
-"""Trained networks for the page: one graph in ONNX for all of a kind, the weights of each, and what a walk needs.
-
-The graph holds no weights: it names a place in a file called `WEIGHTS` for each, so that networks of one architecture
-share it. In the page ONNX Runtime joins the two (bdbook/page/js/network.js).
-"""
+"""Trained networks for the page: the settings of all of a kind, the weights of each, and what a walk needs."""
 
 from __future__ import annotations
 
 import base64
-import io
-import logging
-import warnings
-from contextlib import redirect_stdout
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,68 +15,11 @@ from bdbook.denoiser import Spectral
 from bdbook.processes import PROCESSES, EqualSNR, Process, has_size
 from bdbook.training.loop import generator_for
 from bdbook.training.runs import Run
-from bdbook.transforms import DCT, Pixel, Rotation2D, Size, height_width, unwrapped
+from bdbook.transforms import DCT, Pixel, Rotation2D, height_width, unwrapped
+from bdbook.unet import UNet
 
-OPSET = 18
-WEIGHTS = "weights"
 # Starts that are pictures, of which a seed picks one for each image.
 CENTRES = 64
-
-
-def graph(net: nn.Module, channels: int, size: Size) -> bytes:
-    """An ONNX model (x (B, C, H, W), t (B,)) -> out, its weights in the external file `WEIGHTS`.
-
-    Needs the packages onnx and onnxscript.
-    """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401, which torch.onnx wants
-    except ModuleNotFoundError as error:
-        what = f'the graph of a network needs {error.name}, which is missing: pip install "bdbook[page]"'
-        raise ModuleNotFoundError(what, name=error.name) from error
-
-    batch = torch.export.Dim.DYNAMIC
-    example = torch.zeros(2, channels, *height_width(unwrapped(size))), torch.zeros(2)
-    # It reports every stage on stdout, and every operator of packages that are not there.
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                net.eval(),
-                example,
-                dynamo=True,
-                dynamic_shapes=({0: batch}, {0: batch}),
-                opset_version=OPSET,
-                input_names=["x", "t"],
-                output_names=["out"],
-                optimize=False,  # names and shapes of the weights stay the network's; the runtime optimises
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
-    assert program is not None  # under dynamo there is one
-    model = program.model_proto
-    places = _places(net)
-    for tensor in model.graph.initializer:
-        if tensor.name not in places:
-            raise RuntimeError(f"{tensor.name} is in the graph but not in the network's state_dict")
-        offset, length = places.pop(tensor.name)
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
-            entry = tensor.external_data.add()
-            entry.key, entry.value = key, str(value)
-    if places:
-        raise RuntimeError(f"{', '.join(places)} of the network's state_dict are not in the graph")
-    for node in model.graph.node:  # traces of the Python that made it, most of its size
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    for value in model.graph.value_info:
-        value.ClearField("metadata_props")
-    return model.SerializeToString()
 
 
 def net_of(run: Run) -> nn.Module:
@@ -93,19 +29,22 @@ def net_of(run: Run) -> nn.Module:
     return net
 
 
+def network(net: nn.Module) -> dict:
+    """The settings of a network as bdbook/page/js/unet.js takes them, which computes it."""
+    if not isinstance(net, UNet):
+        raise ValueError(f"the page computes a UNet of bdbook/unet.py; this network is a {type(net).__name__}")
+    c = net.config
+    if c.dims != 2 or c.around or c.resblock_updown or not c.scale_shift or c.channels % 2:
+        raise ValueError(
+            "the page computes a UNet of pictures without circles, with scale_shift, without resblock_updown, and with "
+            f"channels in pairs; this one is {c}"
+        )
+    return asdict(c)
+
+
 def weights(net: nn.Module) -> bytes:
-    """All of state_dict in its order, float32, one after another."""
-    return b"".join(_bytes(tensor) for tensor in net.state_dict().values())
-
-
-def _places(net: nn.Module) -> dict[str, tuple[int, int]]:
-    """name -> (offset, length) in `weights`."""
-    places, offset = {}, 0
-    for name, tensor in net.state_dict().items():
-        length = 4 * tensor.numel()
-        places[name] = offset, length
-        offset += length
-    return places
+    """All of state_dict in its order, one after another, in half precision, as recorded runs keep them."""
+    return b"".join(_bytes(tensor, "<f2") for tensor in net.state_dict().values())
 
 
 def walk(run: Run, begin: tuple[Tensor, Tensor] | None = None) -> dict:
@@ -198,8 +137,8 @@ def start(run: Run) -> tuple[Tensor, Tensor]:
     return torch.zeros(shape), torch.ones(shape)
 
 
-def _bytes(tensor: Tensor) -> bytes:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype="<f4").tobytes()
+def _bytes(tensor: Tensor, kind: str = "<f4") -> bytes:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=kind).tobytes()
 
 
 def _base64(tensor: Tensor) -> str:
