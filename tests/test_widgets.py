@@ -38,8 +38,9 @@ from bdbook.page.widgets import (
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FIGURES = [
     BlurringSlider, BlurDiffusionSlider, LaboratorySlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider,
-    SpectrumSlider, SystemsFilm, ThereAndBack, PointsPlayground,
+    SpectrumSlider, SystemsFilm, PointsPlayground,
 ]  # fmt: skip
+LOADING = [LiveSampler, ThereAndBack]  # networks, when a reader asks
 WITH_PHOTO = [BlurringSlider, BlurDiffusionSlider, CarrySlider, ClocksSlider, RestorationSlider, SeveritySlider]
 RNG = np.random.default_rng(0)
 
@@ -71,7 +72,7 @@ def test_python_sees_and_sets_the_state():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+@pytest.mark.parametrize("figure", [*FIGURES, *LOADING])
 def test_the_signature_says_with_what_a_figure_starts_and_the_docstring_what_that_is(figure):
     parameters, state = inspect.signature(figure).parameters, figure().state()
     assert {name for name in state if name[0] != "_"} - {"size", "systems"} <= set(parameters)
@@ -83,7 +84,7 @@ def test_the_signature_says_with_what_a_figure_starts_and_the_docstring_what_tha
     assert sorted(", ".join(names).split(", ")) == sorted(parameters)
 
 
-@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+@pytest.mark.parametrize("figure", [*FIGURES, *LOADING])
 def test_a_setting_that_a_figure_does_not_have_is_refused(figure):
     for wrong in ("linc", "_Link", "layout"):
         with pytest.raises(TypeError, match=f"unknown setting of {figure.__name__} '{wrong}'.*Known: .*link.*"):
@@ -299,7 +300,7 @@ DECLARED = re.compile(r"^(export )?(?:const|let|class|(?:async )?function\*?) (\
 IMPORTED = re.compile(r'^import \{([^}]*)\} from "\./(.*)";$', re.MULTILINE)
 
 
-@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+@pytest.mark.parametrize("figure", [*FIGURES, *LOADING])
 def test_the_files_of_a_bundle_declare_different_names(figure):
     names = [name for _, name in DECLARED.findall(str(figure._esm))]
     assert len(names) > 50
@@ -478,7 +479,7 @@ def test_a_small_picture_has_small_modes_only():
         CarrySlider(size=8, mode=8)
 
 
-@pytest.mark.parametrize("figure", [*FIGURES, LiveSampler])
+@pytest.mark.parametrize("figure", [*FIGURES, *LOADING])
 def test_the_state_goes_through_html_whatever_the_group_is_called(figure):
     slider = figure(link='a "b" <c> & d\'s')
     assert slider.state()["link"] == 'a "b" <c> & d\'s'
