@@ -111,7 +111,7 @@ def chapter(request, book, serve, open_page):
 
 def unfolded(page) -> None:
     """What is folded under each system is there for the mouse."""
-    for summary in page.locator(f"{STATE} details:not([open]) > summary").all():
+    for summary in page.locator(f"{STATE} summary").all():
         summary.click()
 
 

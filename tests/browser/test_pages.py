@@ -104,14 +104,14 @@ def test_formulas_within_lines_have_about_the_room_that_is_kept_for_them(book, o
     assert np.nanmean(np.abs(kept - taken)) < 0.4, "em"
 
 
-def test_the_longest_page_weighs_little_more_than_3_megabytes_before_its_pictures_come_near(book, serve, open_page):
+def test_the_longest_page_weighs_less_than_2_7_megabytes_before_its_pictures_come_near(book, serve, open_page):
     longest = max(PAGES, key=lambda name: (book / f"{name}.html").stat().st_size)
     page = open_page(f"{serve(book)}/{longest}.html")
     page.evaluate(TYPESET)
     page.evaluate(QUIET)
     sizes = dict(page.evaluate(WEIGHT))
     assert any("mathjax/output/svg/fonts" in address for address in sizes)  # formulas are set, and counted
-    assert sum(sizes.values()) < 3.3e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+    assert sum(sizes.values()) < 2.7e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
 
 
 def test_the_first_page_weighs_less_than_a_megabyte_before_a_click(book, serve, open_page):

@@ -31,10 +31,9 @@ def walk(system: str) -> np.ndarray:
 def test_the_way_there_is_the_librarys(system):
     """alpha x + sigma eps of the same picture and the same noise for all; the way back begins where it ends."""
     frames, process = walk(system), live.run_of(RUNS[system]).denoiser.process
-    np.testing.assert_array_equal(frames[0], walk("ddpm")[0])
-    picture = torch.from_numpy(frames[0].astype(np.float64))[None, None] / 127.5 - 1
+    picture = torch.from_numpy(walk("cold")[0].astype(np.float64))[None, None] / 127.5 - 1  # as it is at t = 0
     steps = min(process.steps or opening.MOST_STEPS, opening.MOST_STEPS)
-    for column in (5, 15, 30):
+    for column in (0, 5, 15, 30):
         t = round(column / 30 * steps) / steps
         expected = colours.to_pixels(process.sample(picture, t, opening.noise(0, 0, 16, 1)).float())[0, ..., 0]
         assert np.abs(frames[column].astype(int) - expected).max() <= 2, column
