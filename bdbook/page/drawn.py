@@ -103,7 +103,7 @@ def _points(ax: Axes, xs: Any, ys: Any) -> list[Row]:
 def _line(ax: Axes, line: Line2D) -> list[Row]:
     """Of a line across the whole panel only where it stands."""
     along_x, along_y = line.get_transform().contains_branch_seperately(ax.transData)
-    xs, ys = line.get_xdata(orig=False), line.get_ydata(orig=False)
+    xs, ys = np.asarray(line.get_xdata(orig=False)), np.asarray(line.get_ydata(orig=False))
     if along_x and along_y:
         return _points(ax, xs, ys)
     return _points(ax, xs[:1] if along_x else [None], ys[:1] if along_y else [None]) if along_x or along_y else []
@@ -114,7 +114,7 @@ def _collection(ax: Axes, drawn: Collection) -> list[Row]:
     if isinstance(drawn, PathCollection):
         rows = _points(ax, *np.asarray(drawn.get_offsets()).T)
     elif isinstance(drawn, (LineCollection, PolyCollection)):
-        ends = [path.vertices for path in drawn.get_paths() if len(path.vertices)]
+        ends = [np.asarray(path.vertices) for path in drawn.get_paths() if len(path.vertices)]
         rows = _points(ax, *np.concatenate(ends).T) if ends else []
     elif isinstance(drawn, QuadMesh):
         corners = np.asarray(drawn.get_coordinates())
@@ -212,7 +212,8 @@ def darkened(colour: Any, ratio: float = 3.0) -> tuple[float, float, float, floa
         return to_rgba(own, alpha)
     if max(red, green, blue) - min(red, green, blue) < 0.04:
         paper, ink = np.array(to_rgba(GROUND)[:3]), np.array(to_rgba(INK)[:3])
-        return (*map(float, ink + red * (paper - ink)), alpha)
+        red, green, blue = (ink + red * (paper - ink)).tolist()
+        return red, green, blue, alpha
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     while contrast((red, green, blue), GROUND) < ratio:
         lightness = lightness + 0.01
