@@ -163,7 +163,7 @@ def leave_out_sphinx(app: Sphinx) -> None:
 def add_filter(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Give the ledgers the script that filters their entries, which asks for words as the search does."""
     if f"{page}.html" in LEDGERS:
-        app.add_js_file("filter.js", defer="defer")
+        app.add_js_file("filter.js", priority=900, defer="defer")  # after search.js, whose words it uses
 
 
 def remove_tools(app: Sphinx, exception: Exception | None) -> None:
