@@ -84,10 +84,10 @@
     }));
   }
 
-  /** How well an object answers: 0 not at all; its name before its text, the whole phrase before single words. */
+  /** How well an object answers: 0 not at all; its name before its text, the whole phrase, in whole words, before others. */
   function worth(each, query, phrase) {
     if (!query.every((word) => has(each.all, word))) return 0;
-    const within = (text) => (has(text, phrase) ? 20 : 0);
+    const within = (text) => (text.includes(` ${phrase} `) ? 25 : has(text, phrase) ? 20 : 0);
     if (query.every((word) => has(each.named, word))) {
       const begins = each.named.startsWith(` ${phrase}`) ? 40 : 0;
       const same = each.named.trim() === phrase ? 60 : 0;

@@ -24,7 +24,7 @@ LEDGERS = {"book/equations.html": "Equations of the papers", "book/claims.html":
 KINDS = ["Pages", "Propositions", "Sections", "Figures", "Equations of the papers", "Symbols", "Library", "Claims"]
 KINDS += ["Errata", "Exercises", "References"]
 SHOWN, BRIEF = 120, 50  # letters of a text that are shown, and of a function's, of which no more is searched
-COMMON = 8  # a word that more objects say beyond what is shown tells little: it is left out there
+COMMON = 20  # a word that more objects say beyond what is shown tells little: it is left out there
 SILENT = {"script", "style", "button", "svg", "pre", "img", "nav", "details"}
 MUTE = {"headerlink", "eqno", "bdbook-figure", "toggle-button", "label", "bd-file", "cell_input", "solution"}
 WORD = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
@@ -82,7 +82,8 @@ def parts(page: str, article: Tag) -> Iterator[tuple[Found, Tag]]:
         text = " ".join(said(cell) for cell in rest)
         yield Found(LEDGERS[page], page, row["id"], f"{row['data-source']}, {said(head.strong)}", text), row
     for head in article.select(".bd-signature[id]"):
-        about = head.find_next_sibling(class_="bd-said")
+        within = head.parent.find_parent(class_="bd-entry")  # a method: its name says enough
+        about = None if within else head.find_next_sibling(class_="bd-said")
         first = about.find("p", recursive=False) if about else None
         yield Found("Library", page, head["id"], head["id"], said(first) if first else ""), head.parent
     for row in article.select("tr[id^='symbol-']"):
@@ -162,7 +163,7 @@ def leave_out_sphinx(app: Sphinx) -> None:
 def add_filter(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Give the ledgers the script that filters their entries, which asks for words as the search does."""
     if f"{page}.html" in LEDGERS:
-        app.add_js_file("filter.js", defer="defer")
+        app.add_js_file("filter.js", priority=900, defer="defer")  # after search.js, whose words it uses
 
 
 def remove_tools(app: Sphinx, exception: Exception | None) -> None:

@@ -54,7 +54,7 @@ def test_claims_are_filtered_by_verdict_paper_and_chapter_and_the_address_keeps_
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("claims", "perception low"), ("equations", "d_min"), ("errata", "exponent")]
+    ("name", "words"), [("claims", "sensitive low"), ("equations", "d_min"), ("errata", "exponent")]
 )
 def test_words_filter_whatever_their_accents_and_capitals(name, words, book, open_page):
     page = open_page(f"{book.as_uri()}/book/{name}.html")
