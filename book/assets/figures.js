@@ -75,6 +75,9 @@
         if (!done) getSelection().selectAllChildren(text);
         dialog.querySelector("[role=status]").textContent = done ? "Copied" : "Selected: copy it with your keys";
       });
+      dialog.addEventListener("keydown", (event) => {
+        if (event.key === "Escape") dialog.close();
+      });
       document.body.append(dialog);
     }
     dialog.querySelector("h2").textContent = figure ? `Cite figure ${figure.number}` : "Cite this book";

@@ -109,7 +109,7 @@ def test_a_citation_names_book_figure_and_place_and_escape_closes_it(base, open_
     assert "Two noise schedules" in text
     assert ("url" in text) == base.startswith("http")
     page.keyboard.press("Escape")
-    dialog.wait_for(state="detached")
+    page.locator("dialog.bd-cite:not([open])").wait_for(state="attached")
     assert cite.evaluate("node => node === document.activeElement")
     page.locator(".bd-cite-book").first.click()
     assert page.locator("dialog.bd-cite[open] h2").inner_text() == "Cite this book"
