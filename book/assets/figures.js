@@ -98,7 +98,11 @@
     copied.querySelectorAll("canvas").forEach((canvas, i) => {
       const image = document.createElement("img");
       image.src = canvases[i].toDataURL();
-      image.style.cssText = `${canvas.style.cssText}; display: block; width: ${canvases[i].clientWidth}px; height: ${canvases[i].clientHeight}px; image-rendering: pixelated`;
+      const { position, left, top } = getComputedStyle(canvases[i]); // a map lies under its axes
+      const { clientWidth, clientHeight } = canvases[i];
+      image.style.cssText =
+        `${canvas.style.cssText}; position: ${position}; left: ${left}; top: ${top}; display: block; ` +
+        `width: ${clientWidth}px; height: ${clientHeight}px; image-rendering: pixelated`;
       canvas.replaceWith(image);
     });
     const inputs = [...widget.querySelectorAll("input, select")];
