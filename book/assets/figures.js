@@ -25,6 +25,21 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
+  /** Of a page that is read from a file nothing beside it can be fetched or saved by a link; a script can be loaded. */
+  const fromFile = location.protocol === "file:";
+
+  async function saveNumbers(link) {
+    await new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = link.getAttribute("href").replace(/csv$/, "js");
+      script.onload = resolve;
+      script.onerror = reject;
+      document.head.append(script);
+    });
+    const text = window.bdbookNumbers[link.getAttribute("href").split("/").at(-1)];
+    save(new Blob([text], { type: "text/csv" }), link.download);
+  }
+
   // --- the citation ---
 
   /** Where a page or a figure is on the web; nothing for a page that is read from a file. */
@@ -60,6 +75,9 @@
         if (!done) getSelection().selectAllChildren(text);
         dialog.querySelector("[role=status]").textContent = done ? "Copied" : "Selected: copy it with your keys";
       });
+      dialog.addEventListener("keydown", (event) => {
+        if (event.key === "Escape") dialog.close();
+      });
       document.body.append(dialog);
     }
     dialog.querySelector("h2").textContent = figure ? `Cite figure ${figure.number}` : "Cite this book";
@@ -80,7 +98,11 @@
     copied.querySelectorAll("canvas").forEach((canvas, i) => {
       const image = document.createElement("img");
       image.src = canvases[i].toDataURL();
-      image.style.cssText = `${canvas.style.cssText}; display: block; width: ${canvases[i].clientWidth}px; height: ${canvases[i].clientHeight}px; image-rendering: pixelated`;
+      const { position, left, top } = getComputedStyle(canvases[i]); // a map lies under its axes
+      const { clientWidth, clientHeight } = canvases[i];
+      image.style.cssText =
+        `${canvas.style.cssText}; position: ${position}; left: ${left}; top: ${top}; display: block; ` +
+        `width: ${clientWidth}px; height: ${clientHeight}px; image-rendering: pixelated`;
       canvas.replaceWith(image);
     });
     const inputs = [...widget.querySelectorAll("input, select")];
@@ -178,13 +200,18 @@
       copy(part.href).then((done) => say(bar, done ? "Link copied" : "The link is in the address bar"));
     else if (part.matches(".bd-bar-code")) {
       const fold = document.getElementById(part.getAttribute("href").slice(1));
+      event.preventDefault(); // to go there as to an anchor would take the focus away again
       fold.open = true;
-      fold.querySelector("summary").focus({ preventScroll: true });
+      fold.querySelector("summary").focus();
     } else if (part.matches(".bd-bar-picture")) {
       // as it is shown: the dark one on a dark page
       part.dataset.light ??= part.getAttribute("href");
       const dark = document.documentElement.dataset.theme === "dark";
       part.href = (dark && part.dataset.dark) || part.dataset.light;
+      if (fromFile) part.target = "_blank"; // where a browser only opens it
+    } else if (fromFile && part.matches(".bd-bar-csv")) {
+      event.preventDefault();
+      saveNumbers(part).catch(() => say(bar, "The numbers are missing: make the book again"));
     } else if (part.matches(".bd-bar-cite")) cite(bar.dataset);
     else if (part.dataset.save) saveFigure(bar, part.dataset.save).catch(() => say(bar, "This browser cannot save it"));
   });

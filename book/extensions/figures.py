@@ -208,6 +208,9 @@ def furnish(app: Sphinx, doctree: nodes.document, page: str) -> None:
             bar["csv"] = f"_static/figures/{posixpath.basename(page)}-{anchor}.csv"
             bar["left_out"] = "; ".join(own.get("left_out", []))
             write(app, bar["csv"], own["csv"].encode())
+            held_as = json.dumps({posixpath.basename(bar["csv"]): own["csv"]}, ensure_ascii=False)
+            script = f"Object.assign((window.bdbookNumbers ??= {{}}), {held_as});\n"
+            write(app, bar["csv"].removesuffix("csv") + "js", script.encode())
         figure.append(bar)
 
 
@@ -253,7 +256,7 @@ def visit_bar(translator, node: Bar) -> None:
         if "csv" in node:
             without = f", without {node['left_out']}" if node["left_out"] else ""
             parts.append(
-                f'<a href="{escape(relative(translator, node["csv"]))}" download="{file}.csv" '
+                f'<a class="bd-bar-csv" href="{escape(relative(translator, node["csv"]))}" download="{file}.csv" '
                 f'title="The numbers that are drawn{escape(without)}">CSV</a>'
             )
     parts.append('<button type="button" class="bd-bar-cite pst-js-only">cite</button>')
