@@ -168,7 +168,7 @@ function render({ model, el }) {
       spoken: "order of the sampler",
       options: { 1: "1", 2: "2: extrapolated guess" },
     }),
-    steps: stepsSlider(2, 200, { ...bound("steps"), hint: "calls of the denoiser" }),
+    steps: stepsSlider(2, 200, { ...bound("steps"), hint: "calls of the denoiser", step: 0.025 }),
     t: timeSlider((v) => {
       player.stop();
       set("t", v);

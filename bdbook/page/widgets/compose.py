@@ -77,19 +77,14 @@ def _told(name: str) -> dict[str, str]:
 
 def process(name: str, law: Gaussian, sigma_max: float, kappa: float) -> processes.Process:
     """A system of the figure, for data of this spectrum."""
-    size = law.basis.size
     if name == "equal_snr":
         return processes.equal_snr(law, kappa=kappa)
     if name in ("ddpm", "cosine"):
         return processes.ddpm(basis=law.basis) if name == "ddpm" else processes.cosine_diffusion(law.basis)
     if name == "blur":
-        return processes.blur_diffusion(size, boundary="symmetric")
-    blurs = {
-        "heat": processes.heat_dissipation,
-        "blurring": processes.blurring_diffusion,
-        "soft": processes.soft_diffusion,
-    }
-    return blurs[name](size, sigma_max=sigma_max)
+        return processes.blur_diffusion(SIDE, boundary="symmetric")
+    factory = {"heat": "heat_dissipation", "blurring": "blurring_diffusion", "soft": "soft_diffusion"}[name]
+    return processes.process(factory, SIDE, sigma_max=sigma_max)
 
 
 @functools.cache
