@@ -114,12 +114,13 @@ def _collection(ax: Axes, drawn: Collection) -> list[Row]:
     if isinstance(drawn, PathCollection):
         rows = _points(ax, *np.asarray(drawn.get_offsets()).T)
     elif isinstance(drawn, (LineCollection, PolyCollection)):
-        ends = [np.asarray(path.vertices) for path in drawn.get_paths() if len(path.vertices)]
+        ends = [np.asarray(path.vertices) for path in drawn.get_paths()]
+        ends = [each for each in ends if len(each)]
         rows = _points(ax, *np.concatenate(ends).T) if ends else []
     elif isinstance(drawn, QuadMesh):
         corners = np.asarray(drawn.get_coordinates())
         centres = (corners[1:, 1:] + corners[1:, :-1] + corners[:-1, 1:] + corners[:-1, :-1]) / 4
-        values = np.ma.filled(np.ma.asarray(drawn.get_array(), float), np.nan).ravel()
+        values: np.ndarray = np.ma.filled(np.ma.asarray(drawn.get_array(), float), np.nan).ravel()
         rows = [
             {x: float(f"{a:.7g}"), y: float(f"{b:.7g}"), "value": float(f"{v:.7g}")}
             for (a, b), v in zip(centres.reshape(-1, 2), values)

@@ -25,7 +25,7 @@
 
   /** MathJax takes one job at a time. */
   function typeset(element) {
-    typesetting = typesetting.then(() => bdbookTypeset()).then(() => MathJax.typesetPromise([element]));
+    typesetting = typesetting.then(() => window.bdbookTypeset()).then(() => MathJax.typesetPromise([element]));
     return typesetting;
   }
 
@@ -48,7 +48,7 @@
       fill(box, html);
       return typeset(box).then(() => true);
     }
-    await bdbookTypeset();
+    await window.bdbookTypeset();
     const target = document.getElementById(decodeURIComponent(anchor));
     if (!target?.matches(TARGETS)) return false;
     box.append(target.cloneNode(true));

@@ -53,7 +53,7 @@ class Playground(Slider):
     size = traitlets.Int(SIDE, read_only=True).tag(sync=True)
     _photo = traitlets.Unicode().tag(sync=True)  # base64 of the reader's picture; none: an example of the data
     _spectra = traitlets.Dict().tag(sync=True)  # data -> mean, variance of its coefficients, and an example, as base64
-    _walks = traitlets.List().tag(sync=True)  # title and stages, each { set, say }
+    _walks: traitlets.List = traitlets.List().tag(sync=True)  # title and stages, each { set, say }
 
     def __init__(self, **settings):
         super().__init__(_spectra={name: _told(name) for name in DATA}, _walks=_walks(), **settings)
