@@ -64,7 +64,9 @@ function tiled(images, size) {
 function recordedFrames({ t, x, guess }, size) {
   const cut = (text) => {
     const values = Float64Array.from(decodeHalves(decodeBytes(text)));
-    const images = Array.from({ length: t.length * COUNT }, (_, i) => values.subarray(i * size ** 2, (i + 1) * size ** 2));
+    const images = Array.from({ length: t.length * COUNT }, (_, i) =>
+      values.subarray(i * size ** 2, (i + 1) * size ** 2),
+    );
     return t.map((_, i) => images.slice(i * COUNT, (i + 1) * COUNT));
   };
   const [states, guesses] = [cut(x), cut(guess)];
@@ -237,8 +239,7 @@ function makeSide(name, model, labels, size) {
     draw(t) {
       const frame = frames.findLast((f) => f.t >= t - 1e-9) ?? frames[0];
       if (!frame) {
-        for (const { canvas } of Object.values(pictures))
-          canvas.setAttribute("aria-label", "Nothing yet: press Draw.");
+        for (const { canvas } of Object.values(pictures)) canvas.setAttribute("aria-label", "Nothing yet: press Draw.");
         return spectrum.setAttribute("aria-label", "Variance by frequency. Nothing yet: press Draw.");
       }
       const where = `at t = ${frame.t.toFixed(3)}, ${labels[own.recipe]}`;

@@ -185,7 +185,8 @@ function render({ model, el }) {
         Object.assign(canvas, { width: SIDE, height: SIDE });
         canvas.getContext("2d").drawImage(film, column * SIDE, 0, SIDE, SIDE, 0, 0, SIDE, SIDE);
       });
-      const where = now > 1 ? `on the way back, at t = ${(2 - now).toFixed(2)}` : `the picture at t = ${now.toFixed(2)}`;
+      const where =
+        now > 1 ? `on the way back, at t = ${(2 - now).toFixed(2)}` : `the picture at t = ${now.toFixed(2)}`;
       canvas.setAttribute("aria-label", `${symbol}, ${note}: ${where}.`);
     }
   }

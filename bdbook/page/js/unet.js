@@ -118,8 +118,7 @@ export function unet(config, parameters) {
         for (let first = from; first < from + width; first += each) {
           let sum = 0;
           let squares = 0;
-          for (let p = 0; p < pixels; p++)
-            for (let c = 0; c < each; c++) sum += values[first + p * width + c];
+          for (let p = 0; p < pixels; p++) for (let c = 0; c < each; c++) sum += values[first + p * width + c];
           const mean = sum / (pixels * each);
           for (let p = 0; p < pixels; p++)
             for (let c = 0; c < each; c++) squares += (values[first + p * width + c] - mean) ** 2;
@@ -239,7 +238,10 @@ export function unet(config, parameters) {
     throw new Error(`a network of ${taken} parameters was given ${parameters.length}; build the book again`);
 
   return (values, t) => {
-    const angles = Array.from({ length: channels / 2 }, (_, k) => 1000 * t * Math.exp((-Math.log(1e4) * k) / (channels / 2)));
+    const angles = Array.from(
+      { length: channels / 2 },
+      (_, k) => 1000 * t * Math.exp((-Math.log(1e4) * k) / (channels / 2)),
+    );
     const features = Float32Array.from([...angles.map(Math.cos), ...angles.map(Math.sin)]);
     const emb = silu(time[1](silu(time[0](features))));
     let h = stem({ side: size, width: into, values });
