@@ -11,8 +11,8 @@ WIDE = """() => {
   const unseen = [], scrolls = [];
   const boxes = "div.math, mjx-container, .bd-wide, .pst-scrollable-table-container, pre, .cell_output";
   for (const box of document.querySelectorAll(`.bd-article :is(${boxes})`)) {
-    if (!box.clientWidth || box.scrollWidth <= box.clientWidth + 1 || box.closest(".bdbook-widget, details:not([open])"))
-      continue;
+    if (box.closest(".bdbook-widget, details:not([open])")) continue;
+    if (!box.clientWidth || box.scrollWidth <= box.clientWidth + 1) continue;
     if (getComputedStyle(box).overflowX === "visible") continue; // what is in it is asked itself
     const what = `${box.tagName}: ${box.clientWidth} of ${box.scrollWidth} px: ${box.textContent.trim()}`;
     (getComputedStyle(box).maskImage === "none" ? unseen : scrolls).push(what.slice(0, 120));
