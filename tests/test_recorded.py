@@ -117,7 +117,8 @@ def test_the_eight_systems():
         rest = [name + end for name in EIGHT[:-1]]
         assert min(each(f"from-mean{end}")) > max(each(name).max() for name in rest), "cold diffusion is the worst"
         assert min(each(f"from-mean{end}", "precision")) > max(each(name, "precision").max() for name in rest)
-        assert max(each(f"from-mean{end}", "recall")) < min(each(name, "recall").min() for name in rest)
+        kept = [name for name in rest if name != "soft-plain"]  # whose samples are too alike as well
+        assert max(each(f"from-mean{end}", "recall")) < 0.1 < 0.4 < min(each(name, "recall").min() for name in kept)
 
 
 def test_the_bound_prefers_noise():
@@ -150,7 +151,12 @@ def test_by_what_preconditioning_is_ahead_and_by_what_behind():
         measures = [name for name in MEASURES if name in pairs[0][0][0].metrics["quality"]["samples"]]
         return {name for name in measures if all(verdict(*pair, [name]).word == word for pair in pairs)}
 
-    assert said("seen", "heat") == {"sliced_wasserstein", "spectrum"}
+    assert said("seen", "heat") == {"spectrum"}
+    pairs = {
+        name: [recorded.seeds(f"fashion-{name}{end}") for end in ENDS[::-1]] for name in EIGHT[:-1] if name != "heat"
+    }
+    by_sliced = {name: verdict(*pair, ["sliced_wasserstein"]).dissenting for name, pair in pairs.items()}
+    assert {name: len(against) for name, against in by_sliced.items() if against} == {"soft": 1}
     assert said("not seen", "equal-snr") == {"precision", "density", "nearest"}
 
 

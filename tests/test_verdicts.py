@@ -131,6 +131,15 @@ def test_no_note_types_a_number_of_a_recorded_run():
         assert typed <= settings | printed.get(claim["id"], set()), claim["id"]
 
 
+def test_three_trainings_are_three():
+    said = [claim for claim in AT_BOOK_SCALE if re.search(r"[Tt]hree trainings each", claim["note"])]
+    assert len(said) > 4
+    for claim in said:
+        for pair in claim["compares"]:
+            counts = [len(verdicts.rows(pair[end])) for end in ("better", "worse")]
+            assert counts == [3, 3], (claim["id"], pair)
+
+
 def test_the_style_page_quotes_the_records():
     text = " ".join((ROOT / "book" / "style.md").read_text(encoding="utf-8").split())
     assert "the Frechet distance prefers blur in one of three trainings, sliced W2 prefers DDPM in all" in text

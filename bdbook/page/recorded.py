@@ -135,7 +135,7 @@ def few_pictures(system: str, count: int, step: int, results: Path = RESULTS) ->
         of = ", ".join(sorted({key.rpartition(", ")[0] for key in study}))
         raise NotRecordedError(
             f"{system} after {step} steps on {count} and on {WHOLE} pictures: not both are recorded; there are {of}. "
-            f"To record them: python results/laboratory/regularise.py --only {system} --counts {count} {WHOLE}"
+            "results/laboratory/regularise.py records them"
         )
     ratio, usual = (of["loss"]["test"] / of["loss"]["trained"] for of in (row, whole))
     found = row["test"] | {"nearest": row["quality"]["nearest"], "gap": ratio / usual - 1}
