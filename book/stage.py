@@ -25,6 +25,7 @@ import glyphs
 import ledgers
 import yaml
 
+from bdbook.page import drawn
 from bdbook.page.widgets import ThereAndBack
 
 PAGES = {".md", ".ipynb"}
@@ -63,12 +64,18 @@ def write_landing(folder: Path) -> list[Path]:
 
 
 def write_lean(folder: Path, notebooks: list[Path]) -> list[Path]:
-    """Copies of `notebooks` in `folder`, with numbered titles and no state of widgets, for figures hold their own."""
+    """Copies of `notebooks` in `folder` for Sphinx, with numbered titles and no state of widgets: figures hold their own.
+
+    What a still figure carries (bdbook/page/drawn.py) goes where extensions/figures.py finds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     copies = []
     for path in notebooks:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         notebook["metadata"].pop("widgets", None)
+        for output in [output for cell in notebook["cells"] for output in cell.get("outputs", [])]:
+            if drawn.MIME in output.get("data", {}):  # of which MyST-NB knows nothing
+                output["metadata"][drawn.MIME] = output["data"].pop(drawn.MIME)
         chapters.with_number(path.name, notebook)
         copies.append(folder / path.name)
         copies[-1].write_text(json.dumps(notebook), encoding="utf-8")

@@ -22,7 +22,7 @@ from myst_nb.sphinx_ import HideCodeCellNode
 from PIL import Image
 from sphinx.application import Sphinx
 
-MIME = "application/vnd.bdbook.figure+json"  # as in bdbook/page/drawn.py
+MIME = "application/vnd.bdbook.figure+json"  # as in bdbook/page/drawn.py; moved into the metadata by book/stage.py
 CITATION = Path(__file__).resolve().parents[2] / "CITATION.cff"
 OPENING = "What this chapter imports"
 
@@ -48,7 +48,7 @@ def carried(notebook: Path, changed: float) -> dict[str, dict]:
     found = {}
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
-        held = [output["data"][MIME] for output in cell.get("outputs", []) if MIME in output.get("data", {})]
+        held = [output["metadata"][MIME] for output in cell.get("outputs", []) if MIME in output.get("metadata", {})]
         if name and held:
             found[name] = held[0]
     return found
