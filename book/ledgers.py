@@ -272,7 +272,10 @@ def _page(title: str, intro: str, entries: list[dict], field: str, words: dict[s
     """A page: the counts, then a section a paper and a row an entry."""
     present = [word for word in words if any(entry[field] == word for entry in entries)]
     sources = [source for source in SOURCES if any(entry["source"] == source for entry in entries)]
-    rows = [f"| {field} | {' | '.join(sources)} | all |", "|---|" + "--:|" * (len(sources) + 1)]
+    rows = [
+        f"| {'verdict' if field == 'word' else field} | {' | '.join(sources)} | all |",
+        "|---|" + "--:|" * (len(sources) + 1),
+    ]
     for word in present:
         counts = [sum(e[field] == word and e["source"] == source for e in entries) for source in sources]
         rows.append(f"| {words[word]} {word} | {' | '.join(map(str, counts))} | {sum(counts)} |")

@@ -33,11 +33,11 @@ READY = """() => window.bdbookTypeset() && window.MathJax?.startup?.promise
 # Chromium records where a link of the same page leads, and nothing else: so there is one to every anchor. What is
 # wider than the paper shrinks.
 PREPARE = """() => {
-  // The film at the moment that tells the systems apart, wherever it stood.
+  // A film at the moment that tells the systems apart, wherever it stood: half of the way there.
   for (const film of document.querySelectorAll(".bd-film")) {
-    film.querySelector("input[value=forward]").click();
+    film.querySelector("input[value=forward]")?.click();
     const time = film.querySelector("input[type=range]");
-    time.value = 0.5;
+    time.value = film.matches(".bd-both-ways") ? 0.35 : 0.5;
     time.dispatchEvent(new Event("input", { bubbles: true }));
   }
   dispatchEvent(new Event("beforeprint"));

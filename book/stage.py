@@ -64,7 +64,7 @@ def write_landing(folder: Path) -> list[Path]:
 
 
 def write_lean(folder: Path, notebooks: list[Path]) -> list[Path]:
-    """Copies of `notebooks` in `folder` for Sphinx, with numbered titles and no state of widgets: figures hold their own.
+    """Copies of `notebooks` in `folder` for Sphinx: numbered titles, no state of widgets, for figures hold their own.
 
     What a still figure carries (bdbook/page/drawn.py) goes where extensions/figures.py finds it.
     """

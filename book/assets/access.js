@@ -4,6 +4,7 @@
 // code on a phone: so the keyboard must reach it (the theme takes care of code and output), and it fades at the edge
 // beyond which there is more. The size of a formula is known when it is set, and all change with the window.
 const SMALLEST = 0.8; // of a formula's size
+const CELL = 6; // px of a cell's padding that a formula may take
 const SCROLLING = "div.math, mjx-container, .bd-wide, .bd-plot, .pst-scrollable-table-container, pre";
 const widths = new WeakMap();
 
@@ -59,7 +60,8 @@ function letLongFormulasScroll() {
   const long = formulas.filter((formula) => {
     // all are measured before one is changed: the page is laid out once
     const room = formula.closest("p, li, dd, td, figcaption")?.clientWidth;
-    return room > 0 && formula.getBoundingClientRect().width > room;
+    const spare = formula.closest("td") ? CELL : 0;
+    return room > 0 && formula.getBoundingClientRect().width > room + spare;
   });
   for (const formula of formulas) formula.removeAttribute("tabindex");
   for (const formula of long) {

@@ -21,7 +21,6 @@
   form.setAttribute("aria-label", "Filter the entries");
   const fields = {};
   const LABELS = { word: tally.querySelector("th").textContent.trim(), paper: "paper", chapter: "chapter" };
-  if (LABELS.word === "word") LABELS.word = "verdict";
   for (const [name, values] of Object.entries(of)) {
     const found = [...new Set(rows.flatMap(values))];
     if (name === "chapter") found.sort((a, b) => a - b);

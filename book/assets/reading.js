@@ -21,6 +21,8 @@
 
   function fill(element, html) {
     element.innerHTML = html.replaceAll("%root%", root);
+    if (document.documentElement.dataset.theme === "dark")
+      for (const image of element.querySelectorAll("img[data-dark]")) image.src = image.dataset.dark;
   }
 
   /** MathJax takes one job at a time. */

@@ -25,6 +25,7 @@ from sphinx.application import Sphinx
 MIME = "application/vnd.bdbook.figure+json"  # as in bdbook/page/drawn.py; moved into the metadata by book/stage.py
 CITATION = Path(__file__).resolve().parents[2] / "CITATION.cff"
 OPENING = "What this chapter imports"
+BEHIND = "Code behind the numbers"  # of a cell whose output is folded away as well
 
 
 class Bar(nodes.General, nodes.Element):
@@ -134,8 +135,9 @@ def name_folds(doctree: nodes.document, numbers: dict[str, str]) -> None:
             cell.remove(fold)
             cell.append(fold)
         else:
-            fold["named"] = OPENING
-            opening = cell if opening is None and not numbered_before(doctree, cell) else opening
+            first = opening is None and not numbered_before(doctree, cell)
+            fold["named"] = OPENING if first else BEHIND
+            opening = cell if first else opening
 
 
 def within_solution(node: nodes.Node) -> bool:

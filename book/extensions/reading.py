@@ -47,6 +47,12 @@ def cut_out(element: Tag, page: str) -> str:
         for name in {"href", "src"} & node.attrs.keys():
             if not urlsplit(node[name]).scheme:
                 node[name] = "%root%" + resolve(page, node[name])
+    # One picture for both pages, light and dark: reading.js chooses.
+    for dark in copy.select("img.only-dark"):
+        light = dark.find_previous_sibling("img")
+        light["data-dark"] = dark["src"]
+        light["class"].remove("only-light")
+        dark.decompose()
     return str(copy)
 
 

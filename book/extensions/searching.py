@@ -149,7 +149,8 @@ def index(pages: dict[str, Tag]) -> dict:
 def name_symbols(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Give the rows of the notation anchors, symbol-1, symbol-2 and so on, and its first table a name."""
     if page == NOTATION:
-        next(doctree.findall(nodes.table))["classes"].append("bd-symbols")
+        for table in list(doctree.findall(nodes.table))[:1]:
+            table["classes"].append("bd-symbols")
         rows = [row for body in doctree.findall(nodes.tbody) for row in body.findall(nodes.row)]
         for number, row in enumerate(rows, 1):
             row["ids"].append(f"symbol-{number}")

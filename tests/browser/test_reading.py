@@ -89,7 +89,7 @@ def test_a_hover_shows_the_proposition_of_another_page(base, open_typeset):
 def test_a_hover_shows_the_figure_with_its_number(base, open_typeset, name, target):
     page = open_typeset(f"{base}/{name}.html")
     card = hover(page, target)
-    assert card.locator("img").evaluate("image => image.naturalWidth") > 100
+    assert card.locator("img:visible").evaluate("image => image.naturalWidth") > 100
     assert re.match(r"Fig\. \d+ \w", card.locator("figcaption").inner_text())
     box = card.bounding_box()
     assert box["x"] >= 0

@@ -30,7 +30,7 @@ class ThereAndBack(Slider):
 
     _esm = bundle("there_and_back.js")
     _css = Slider._css + palette.css()
-    _heights = (288, 458)
+    _heights = (294, 446)
 
     place, _check_place = number("place", 0.0, 0, 2, "a place in [0, 2]: the way there, then the way back")
     playing = traitlets.Bool(True).tag(sync=True)
