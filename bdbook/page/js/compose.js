@@ -409,7 +409,7 @@ function render({ model, el }) {
     );
     drawForth();
     numbers.innerHTML =
-      `<span>KL <b>${short(kl)}</b> nats</span><span>floor of DDIM <b>${short(n * floorOf(steps))}</b></span>` +
+      `<span>KL <b>${short(kl)}</b> nats</span><span>floor, whole clocks <b>${short(n * floorOf(steps))}</b></span>` +
       `<span>highest band <b>${short(sampled.at(-1))}</b></span>`;
     root.dataset.kl = kl;
     code.textContent = pythonOf(setting(), size);
