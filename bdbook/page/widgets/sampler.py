@@ -59,7 +59,7 @@ class LiveSampler(Slider):
     """
 
     _esm = bundle("sampler.js")
-    _heights = (719, 1360)
+    _heights = (721, 1285)
 
     left = traitlets.Dict(complete({})).tag(sync=True)
     right = traitlets.Dict(complete({"recipe": "fashion-ddpm"})).tag(sync=True)
