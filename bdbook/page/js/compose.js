@@ -19,7 +19,7 @@ import {
   plotBox,
   powerOfTen,
   ratioRange,
-  ratioAxis,
+  ratioPlotOf,
   frequencyAxis,
   short,
   timeAt,
@@ -280,22 +280,6 @@ function render({ model, el }) {
 
   let snrPlot, ratioPlot, range;
 
-  function layoutRatios() {
-    const y = ratioAxis(range);
-    ratioPlot = {
-      ...linePlot(ratios, {
-        box: plotBox(ratios),
-        x: frequencies,
-        y,
-        one: 1,
-        lines: ["bd-own"],
-        dots: Array.from(bands.centres, () => "bd-own"),
-        marker: false,
-      }),
-      clamp: y.clamp,
-    };
-  }
-
   function layout() {
     curves.layout();
     errors.layout();
@@ -391,7 +375,7 @@ function render({ model, el }) {
       const needed = ratioRange([...sampled]);
       if (needed !== range) {
         range = needed;
-        layoutRatios();
+        ratioPlot = ratioPlotOf(ratios, { x: frequencies, range, lines: ["bd-own"], bands });
       }
       const inside = ratioPlot.clamp(sampled);
       ratioPlot.line(0, bands.centres, inside);

@@ -298,6 +298,45 @@ export function memory() {
   };
 }
 
+/**
+ * A film that plays while `watched` is in view, `wanted()` says so, and the reader has not asked for less motion.
+ * `show(seconds)` shows a moment of it and gives what it showed; where `moved` since, by a reader, it goes on at `at()`.
+ */
+export function playback(watched, { wanted, calm, moved, at, show }) {
+  let inView = false;
+  let frame = 0;
+  let seconds;
+  let before;
+  let shown;
+  const running = () => wanted() && inView && !calm;
+  const advance = (now) => {
+    if (moved(shown)) seconds = at();
+    seconds += Math.min(now - (before ?? now), 100) / 1000; // a page that was hidden goes on where it was
+    before = now;
+    shown = show(seconds);
+    frame = requestAnimationFrame(advance);
+  };
+  const follow = () => {
+    if (running() === frame > 0) return;
+    cancelAnimationFrame(frame);
+    before = undefined;
+    frame = running() ? requestAnimationFrame(advance) : 0;
+  };
+  const watcher = new IntersectionObserver(
+    ([{ isIntersecting }]) => {
+      inView = isIntersecting;
+      follow();
+    },
+    { threshold: 0.5 },
+  );
+  watcher.observe(watched);
+  const stop = () => {
+    watcher.disconnect();
+    cancelAnimationFrame(frame);
+  };
+  return { running, follow, stop };
+}
+
 /** A heading with a note at its right, above a plot. */
 export function panel(heading, note, ...children) {
   const title = html("div", { className: "bd-title" }, html("span", { innerHTML: heading }), note);

@@ -2,7 +2,7 @@
 import { normals, decodeImage } from "./core.js";
 import { process } from "./processes.js";
 import { drawImage } from "./plot.js";
-import { html, slider, picture, keepDrawn, memory } from "./controls.js";
+import { html, slider, picture, keepDrawn, memory, playback } from "./controls.js";
 
 const KEYS = ["t", "way", "playing"];
 // Settings at 64 pixels: HS's and Lee's for that size, DDPM's for any, IHDM's half the side; soft as the recipe
@@ -139,35 +139,17 @@ function render({ model, el }) {
   );
 
   // Playing
-  let inView = false;
-  let frame = 0;
-  let seconds;
-  let before;
-  let shown;
-  const running = () => model.get("playing") && inView && !calm;
-  const moved = () => shown?.way !== model.get("way") || shown.t !== model.get("t");
-  const advance = (now) => {
-    if (moved()) seconds = moment(model.get("way"), model.get("t")); // not by this function
-    seconds += Math.min(now - (before ?? now), 100) / 1000; // a page that was hidden goes on where it was
-    before = now;
-    shown = scene(seconds);
-    set(shown); // only said when the reader pauses: Python need not hear of every picture
-    frame = requestAnimationFrame(advance);
-  };
-  const follow = () => {
-    if (running() === frame > 0) return;
-    cancelAnimationFrame(frame);
-    before = undefined;
-    frame = running() ? requestAnimationFrame(advance) : 0;
-  };
-  const watcher = new IntersectionObserver(
-    ([{ isIntersecting }]) => {
-      inView = isIntersecting;
-      follow();
+  const { running, follow, stop } = playback(pictures, {
+    wanted: () => model.get("playing"),
+    calm,
+    moved: (shown) => shown?.way !== model.get("way") || shown.t !== model.get("t"),
+    at: () => moment(model.get("way"), model.get("t")),
+    show(seconds) {
+      const shown = scene(seconds);
+      set(shown); // only said when the reader pauses: Python need not hear of every picture
+      return shown;
     },
-    { threshold: 0.5 },
-  );
-  watcher.observe(pictures);
+  });
 
   const remember = memory();
   function update() {
@@ -202,10 +184,7 @@ function render({ model, el }) {
     shared: ["t"],
     layout() {},
     update,
-    stop: () => {
-      watcher.disconnect();
-      cancelAnimationFrame(frame);
-    },
+    stop,
   });
 }
 

@@ -1,6 +1,6 @@
 // The exact Gaussian laboratory: how wrong is each sampler, at which frequency, after how many steps.
 import { freq2, namedProcess, RULES, IHDM_DELTA, distinct, samplerError, finish, errors, radialBands } from "./core.js";
-import { svg, linePlot, plotBox, powerOfTen, ratioRange, ratioAxis, frequencyAxis, short } from "./plot.js";
+import { svg, linePlot, plotBox, powerOfTen, ratioRange, ratioPlotOf, frequencyAxis, short } from "./plot.js";
 import {
   html,
   sigmaMaxSlider,
@@ -125,22 +125,6 @@ function render({ model, el }) {
   let range;
   let decades;
 
-  function layoutRatios() {
-    const y = ratioAxis(range);
-    ratioPlot = {
-      ...linePlot(ratios, {
-        box: plotBox(ratios),
-        x: frequencies,
-        y,
-        one: 1,
-        lines: ["bd-reference", "bd-own"],
-        dots: Array.from(bands.centres, () => "bd-own"),
-        marker: false,
-      }),
-      clamp: y.clamp,
-    };
-  }
-
   function layoutDivergence() {
     const [low, high] = decades;
     const jump = Math.max(1, Math.ceil((high - low) / 6));
@@ -220,7 +204,7 @@ function render({ model, el }) {
       const needed = ratioRange([...own, ...other]);
       if (needed !== range) {
         range = needed;
-        layoutRatios();
+        ratioPlot = ratioPlotOf(ratios, { x: frequencies, range, lines: ["bd-reference", "bd-own"], bands });
       }
       const drawn = ratioPlot.clamp(own);
       ratioPlot.line(0, kept ? bands.centres : [], ratioPlot.clamp(other));

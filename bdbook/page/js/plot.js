@@ -140,6 +140,13 @@ export function ratioAxis(range) {
   };
 }
 
+/** A plot over frequency of ratios from 1 / R to R, with a dot for each band on its last line, and the axis's clamp. */
+export function ratioPlotOf(node, { x, range, lines, bands }) {
+  const y = ratioAxis(range);
+  const dots = Array.from(bands.centres, () => lines.at(-1));
+  return { ...linePlot(node, { box: plotBox(node), x, y, one: 1, lines, dots, marker: false }), clamp: y.clamp };
+}
+
 /** Radial frequency in rad/px, logarithmic, from the lowest of `size` pixels to the corner. */
 export const frequencyAxis = (size) => ({
   limits: [Math.PI / size, Math.PI * Math.SQRT2],

@@ -1,7 +1,7 @@
 // The first page's figure: one picture destroyed by six systems, what their networks made of its ends, and a network that
 // draws new ones here.
 import { drawImage } from "./plot.js";
-import { html, slider, button, picture, keepDrawn, memory } from "./controls.js";
+import { html, slider, button, picture, keepDrawn, memory, playback } from "./controls.js";
 import { system, starts, sampling } from "./walk.js";
 import { network } from "./network.js";
 import { files } from "./assets.js";
@@ -141,34 +141,17 @@ function render({ model, el }) {
   );
 
   // Playing
-  let inView = false;
-  let frame = 0;
-  let seconds;
-  let before;
-  let shown;
-  const running = () => model.get("playing") && inView && !calm;
-  const advance = (now) => {
-    if (shown !== model.get("place")) seconds = secondsOf(model.get("place")); // moved, not by this function
-    seconds += Math.min(now - (before ?? now), 100) / 1000; // a page that was hidden goes on where it was
-    before = now;
-    shown = placeAt(seconds);
-    model.set("place", shown); // only said when the reader pauses
-    frame = requestAnimationFrame(advance);
-  };
-  const follow = () => {
-    if (running() === frame > 0) return;
-    cancelAnimationFrame(frame);
-    before = undefined;
-    frame = running() ? requestAnimationFrame(advance) : 0;
-  };
-  const watcher = new IntersectionObserver(
-    ([{ isIntersecting }]) => {
-      inView = isIntersecting;
-      follow();
+  const { follow, stop } = playback(pictures, {
+    wanted: () => model.get("playing"),
+    calm,
+    moved: (shown) => shown !== model.get("place"),
+    at: () => secondsOf(model.get("place")),
+    show(seconds) {
+      const shown = placeAt(seconds);
+      model.set("place", shown); // only said when the reader pauses
+      return shown;
     },
-    { threshold: 0.5 },
-  );
-  watcher.observe(pictures);
+  });
 
   const remember = memory();
   function update() {
@@ -199,10 +182,7 @@ function render({ model, el }) {
     shared: ["place"],
     layout() {},
     update,
-    stop: () => {
-      watcher.disconnect();
-      cancelAnimationFrame(frame);
-    },
+    stop,
   });
 }
 
